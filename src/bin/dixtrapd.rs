@@ -1,0 +1,2 @@
+//! The vhost-user backend.
+fn main() {}

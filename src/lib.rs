@@ -1,0 +1,38 @@
+//! dixtrap: a disk for QEMU that sees memory the way a host adapter does.
+//!
+//! The map of the house. Folders are the stages of the data's way; a module imports only from the
+//! modules below it in this list (`tests/layers.rs` enforces the order):
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
+//! | [`guest`] | the helper program that runs inside the guest: agent and writers |
+//! | [`config`] | the daemon's arguments, checked once |
+//! | [`control`] | the control socket: counters, marks, window, release |
+//! | [`transport`] | vhost-user: listener, connections, rings and the worker of each queue |
+//! | [`queue`] | a descriptor chain walked once into checked segments, and the completion token |
+//! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk) |
+//! | [`trap`] | samples of guest memory, the window between them, comparison, races |
+//! | [`media`] | where blocks and their protection information are kept |
+//! | [`report`] | one sink or format a file |
+//! | [`record`] | the schema of the JSON lines that every figure derives from |
+//! | [`memory`] | guest memory as checked segments, copied, never borrowed |
+//! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
+//! | [`clock`] | time, passed in |
+//! | [`units`] | numbers that must not mix |
+
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod guest;
+pub mod media;
+pub mod memory;
+pub mod pi;
+pub mod proto;
+pub mod queue;
+pub mod record;
+pub mod report;
+pub mod runner;
+pub mod transport;
+pub mod trap;
+pub mod units;

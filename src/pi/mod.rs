@@ -1,0 +1,15 @@
+//! T10 protection information: eight bytes that travel with every logical block.
+//!
+//! Pure: no I/O, no clock, no guest memory. Source: SBC-4 §4.21 (protection information model).
+
+mod generate;
+mod guard;
+mod kind;
+mod tuple;
+mod verify;
+
+pub use generate::{generate, generate_over};
+pub use guard::{Guard, guard};
+pub use kind::PiType;
+pub use tuple::{AppTag, GuardTag, RefTag, TUPLE_BYTES, Tuple};
+pub use verify::{Check, Mismatch, verify};

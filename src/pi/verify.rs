@@ -1,0 +1,124 @@
+//! Does a tuple fit its data and its place?
+
+use super::generate::address_tag;
+use super::kind::PiType;
+use super::tuple::{AppTag, GuardTag, RefTag, Tuple};
+use crate::units::Lba;
+
+/// Which check failed; the order is the order in which they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// LOGICAL BLOCK GUARD CHECK FAILED (0Bh/10h/01h).
+    Guard,
+    /// LOGICAL BLOCK APPLICATION TAG CHECK FAILED (0Bh/10h/02h).
+    App,
+    /// LOGICAL BLOCK REFERENCE TAG CHECK FAILED (0Bh/10h/03h).
+    Reference,
+}
+
+impl Check {
+    /// The name that records use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Check::Guard => "guard",
+            Check::App => "app",
+            Check::Reference => "ref",
+        }
+    }
+}
+
+/// A tuple that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The first check that failed.
+    pub check: Check,
+    /// The tag that the tuple has.
+    pub stored: u32,
+    /// The tag that data or address give.
+    pub computed: u32,
+}
+
+/// Holds a tuple against its data's guard and its block's address.
+///
+/// Escaped tuples fit everything: application tag FFFFh with Types 1 and 2, and with Type 3 only
+/// together with reference tag FFFFFFFFh (SBC-4 §4.21.2.3). The application tag is not checked:
+/// nobody here owns it.
+pub fn verify(kind: PiType, tuple: Tuple, computed: GuardTag, lba: Lba) -> Result<(), Mismatch> {
+    if kind == PiType::None || is_escaped(kind, tuple) {
+        return Ok(());
+    }
+    if tuple.guard != computed {
+        return Err(Mismatch {
+            check: Check::Guard,
+            stored: tuple.guard.0.into(),
+            computed: computed.0.into(),
+        });
+    }
+    let expected = address_tag(lba);
+    if kind != PiType::Type3 && tuple.reference != expected {
+        return Err(Mismatch {
+            check: Check::Reference,
+            stored: tuple.reference.0,
+            computed: expected.0,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the tuple switches its own checks off.
+fn is_escaped(kind: PiType, tuple: Tuple) -> bool {
+    match kind {
+        PiType::None => true,
+        PiType::Type1 | PiType::Type2 => tuple.app == AppTag::ESCAPE,
+        PiType::Type3 => tuple.app == AppTag::ESCAPE && tuple.reference == RefTag::ESCAPE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pi::{generate, guard};
+
+    const DATA: [u8; 512] = [0x5A; 512];
+    const KINDS: [PiType; 3] = [PiType::Type1, PiType::Type2, PiType::Type3];
+
+    #[test]
+    fn what_is_generated_verifies() {
+        for kind in KINDS {
+            let tuple = generate(kind, &DATA, Lba(0x1_2345_6789));
+            assert_eq!(verify(kind, tuple, guard(&DATA), Lba(0x1_2345_6789)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn changed_data_fails_its_guard() {
+        for kind in KINDS {
+            let tuple = generate(kind, &DATA, Lba(3));
+            let mut changed = DATA;
+            changed[17] ^= 1;
+            assert_eq!(
+                verify(kind, tuple, guard(&changed), Lba(3)).unwrap_err().check,
+                Check::Guard
+            );
+        }
+    }
+
+    #[test]
+    fn a_misplaced_block_fails_its_reference_except_with_type_3() {
+        let at_3 = |kind| generate(kind, &DATA, Lba(3));
+        let at_4 = |kind| verify(kind, at_3(kind), guard(&DATA), Lba(4));
+        assert_eq!(at_4(PiType::Type1).unwrap_err().check, Check::Reference);
+        assert_eq!(at_4(PiType::Type2).unwrap_err().check, Check::Reference);
+        assert_eq!(at_4(PiType::Type3), Ok(()));
+    }
+
+    #[test]
+    fn escapes() {
+        let app_only = Tuple { app: AppTag::ESCAPE, guard: GuardTag(1), reference: RefTag(9) };
+        assert!(verify(PiType::Type1, app_only, GuardTag(2), Lba(0)).is_ok());
+        assert!(verify(PiType::Type3, app_only, GuardTag(2), Lba(0)).is_err());
+        for kind in KINDS {
+            assert!(verify(kind, Tuple::ESCAPE, GuardTag(2), Lba(0)).is_ok());
+        }
+    }
+}

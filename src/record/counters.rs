@@ -1,0 +1,65 @@
+//! What is counted, for a session or for one label of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Counters of a session, or of the time a label was open.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Write requests whose samples were compared.
+    pub writes: u64,
+    /// Logical blocks whose doorbell and fetch samples were compared.
+    pub blocks_checked: u64,
+    /// Blocks that raced, by when.
+    pub races: Phases,
+    /// Races whose guard did not change although the bytes did.
+    pub guard_blind: u64,
+    /// Races that a later clean write covered.
+    pub healed: u64,
+    /// Races not covered yet.
+    pub standing: u64,
+    /// Faults injected.
+    pub injected: u64,
+    /// Read requests.
+    pub reads: u64,
+    /// Flush requests.
+    pub flushes: u64,
+    /// Discard and write-zeroes requests.
+    pub discards: u64,
+    /// Blocks on the medium that failed their stored protection information.
+    pub medium_faults: u64,
+    /// Requests answered with an error for any reason but a race.
+    pub errors: u64,
+    /// Requests that had to wait in the ring because too many bytes were in flight.
+    pub deferred: u64,
+    /// Records that could not be written.
+    pub records_lost: u64,
+    /// The measured windows; `None` before the first write.
+    pub window_us: Option<WindowStats>,
+}
+
+impl Counters {
+    /// All races, whatever their phase.
+    pub fn all_races(&self) -> u64 {
+        self.races.before_doorbell + self.races.in_window + self.races.after_fetch
+    }
+}
+
+/// Races by phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Submit and doorbell differ.
+    pub before_doorbell: u64,
+    /// Doorbell and fetch differ.
+    pub in_window: u64,
+    /// Fetch and completion differ; an audit, never a failure.
+    pub after_fetch: u64,
+}
+
+/// Measured windows in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowStats {
+    /// Half of the windows were no longer than this.
+    pub median: f64,
+    /// The worst.
+    pub max: f64,
+}

@@ -1,0 +1,116 @@
+//! A race: a logical block whose bytes differ between two samples.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{BlockCount, Lba, QueueIndex};
+
+/// The number of a race, counted from 1 in the order of their fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RaceId(pub u64);
+
+/// Between which samples the bytes changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Submit and doorbell differ; only guards can be compared.
+    BeforeDoorbell,
+    /// Doorbell and fetch differ.
+    InWindow,
+    /// Fetch and completion differ; hardware cannot see it, so it is an audit, never a failure.
+    AfterFetch,
+}
+
+/// What became of the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The write was refused; the medium keeps its old bytes.
+    Failed,
+    /// The fetched bytes were stored.
+    Stored,
+}
+
+/// The request that the block belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestInfo {
+    /// The request's number, counted from 1 a session.
+    pub id: u64,
+    /// `write`.
+    pub op: String,
+    /// The first block of the request.
+    pub lba: Lba,
+    /// How many blocks it has.
+    pub blocks: BlockCount,
+}
+
+/// A run of bytes that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where the run begins, in bytes from the block's start.
+    pub offset: usize,
+    /// The run's true length in bytes.
+    pub len: usize,
+    /// The earlier sample's bytes as hex, cut to the first bytes of a long run.
+    pub old: String,
+    /// The later sample's bytes as hex, cut alike.
+    pub new: String,
+}
+
+/// Whose block it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// `file`, `journal`, `directory`, `inode table`, …, or `unknown`.
+    pub name: String,
+    /// A file's path, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
+    /// The block's byte offset in that file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<u64>,
+}
+
+/// A logical block whose bytes differ between two samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Race {
+    /// The race's number.
+    pub id: RaceId,
+    /// Microseconds between the start record and the later sample.
+    pub t_us: u64,
+    /// The label in force when the doorbell rang.
+    pub label: Option<String>,
+    /// `blk` or `scsi`.
+    pub device: String,
+    /// The ring the request came by.
+    pub queue: QueueIndex,
+    /// The request.
+    pub request: RequestInfo,
+    /// The block.
+    pub lba: Lba,
+    /// The guest-physical address of the block's first byte.
+    pub gpa: u64,
+    /// Between which samples the bytes changed.
+    pub phase: Phase,
+    /// The measured time between the two samples of this request, in microseconds.
+    pub window_us: f64,
+    /// The guard computed over the doorbell sample.
+    pub doorbell_guard: u16,
+    /// The guard computed over the fetch sample.
+    pub fetch_guard: u16,
+    /// The guard that the guest sent along (DIX only).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub submit_guard: Option<u16>,
+    /// The bytes differ and the guard does not.
+    pub guard_blind: bool,
+    /// The runs of bytes that changed; the first ones of very many.
+    pub changed: Vec<Change>,
+    /// How many bytes changed in all.
+    pub changed_bytes: usize,
+    /// The same guest page stands more than once in the chain.
+    pub overlap: bool,
+    /// What became of the block.
+    pub outcome: Outcome,
+    /// Whose block it was, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<Owner>,
+}

@@ -1,0 +1,11 @@
+//! Numbers that must not mix, and the small languages that spell them on a command line.
+
+mod blocks;
+mod duration;
+mod size;
+mod window;
+
+pub use blocks::{BlockCount, BlockSize, Lba, QueueIndex};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use size::{ByteSize, SizeError};
+pub use window::{WindowSpec, WindowSpecError};

@@ -1,1 +1,5 @@
 //! To come.
+
+pub mod catalogue;
+pub mod scenario;
+pub mod table;

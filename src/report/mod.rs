@@ -1,7 +1,8 @@
-//! What was seen, for people and for machines: one sink or format a file.
+//! One sink or format a file. Every figure in every format derives from the records.
 
 mod hexdiff;
 mod json;
+mod jsonl;
 mod junit;
 mod ktap;
 mod offenders;
@@ -11,6 +12,7 @@ mod words;
 
 pub use hexdiff::Colour;
 pub use json::{WriteError, verdict_json, write_whole};
+pub use jsonl::{Sink, SinkError};
 pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};

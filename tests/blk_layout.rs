@@ -10,9 +10,8 @@ fn shredded_equals_contiguous() {
     let mut guest = daemon.guest();
     let mut random = Random::new(0x5EED);
     for case in 0..150 {
-        let blocks = 1 + random.below(20);
-        let sector = random.below(2048 - blocks);
-        let data = pattern(case, (blocks * 512) as usize);
+        let sector = random.below(2048 - 20);
+        let data = pattern(case, 512 * (1 + usize::try_from(random.below(20)).unwrap()));
         let draft = Draft::write(&guest.memory, sector, &data);
         let cuts = random.below(40);
         let pieces = draft.shredded(&mut random, cuts);

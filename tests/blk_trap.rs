@@ -2,10 +2,9 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
+use common::daemon::image_is_sound;
 use common::request::{readable, writable};
 use common::{Daemon, Draft, Guest, IOERR, OK, eventually, pattern};
 use dixtrap::pi::guard;
@@ -39,16 +38,6 @@ fn race(daemon: &Daemon, guest: &mut Guest, sector: u64, data: &[u8], at: &[u64]
 /// A write that nobody touches while it is held; its status.
 fn hold_and_release(daemon: &Daemon, guest: &mut Guest, sector: u64, data: &[u8]) -> u8 {
     race(daemon, guest, sector, data, &[])
-}
-
-/// `dixtrap image check` finds nothing wrong.
-fn image_is_sound(image: &Path) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
-        .args(["image", "check"])
-        .arg(image)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

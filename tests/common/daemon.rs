@@ -158,6 +158,11 @@ impl Daemon {
         status
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the process still runs.
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -200,7 +205,8 @@ fn command(dir: &Path, args: &[&str]) -> Command {
         ("--blk-file", "disk.img"),
     ];
     for (flag, value) in usual {
-        if !args.contains(&flag) && !(flag == "--blk-file" && args.contains(&"--memory")) {
+        let in_memory = flag == "--blk-file" && args.contains(&"--memory");
+        if !in_memory && !args.contains(&flag) {
             command.args([flag, value]);
         }
     }
@@ -210,6 +216,16 @@ fn command(dir: &Path, args: &[&str]) -> Command {
     // Words to this harness, not flags of the daemon.
     command.args(args.iter().filter(|arg| !["--memory", "--no-size"].contains(arg)));
     command
+}
+
+/// `dixtrap image check` finds nothing wrong with this image.
+pub fn image_is_sound(image: &Path) {
+    let output = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
+        .args(["image", "check"])
+        .arg(image)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// How a daemon ended that should not have started.

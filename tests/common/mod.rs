@@ -6,6 +6,7 @@
 //! - [`ring`] — a split virtqueue seen from the driver's side
 //! - [`request`] — virtio-blk requests as pieces of a chain
 //! - [`guest`] — all of it put together: connect, write, read
+//! - [`hostile`] — what became of a request that no honest driver makes
 //! - [`records`] — what the daemon wrote down
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the harness")]
 #![allow(
@@ -20,6 +21,7 @@
 
 pub mod daemon;
 pub mod guest;
+pub mod hostile;
 pub mod memory;
 pub mod records;
 pub mod request;

@@ -100,11 +100,11 @@ fn stopping_one_ring_leaves_the_writes_of_another_held() {
 fn a_stopped_ring_goes_on_where_it_was() {
     let daemon = Daemon::start(&["--window", "100us"]);
     let mut guest = daemon.guest();
-    for round in 0..10u64 {
+    for round in 0..10u32 {
         for sector in 0..7 {
-            assert_eq!(guest.write(sector, &pattern(round ^ sector, 512)), OK);
+            assert_eq!(guest.write(sector, &pattern(u64::from(round) ^ sector, 512)), OK);
         }
-        assert_eq!(guest.stop_ring(0), 7 * (round as u32 + 1));
+        assert_eq!(guest.stop_ring(0), 7 * (round + 1));
         guest.start_ring(0);
     }
     assert_eq!(guest.must_read(6, 512), pattern(9 ^ 6, 512));

@@ -120,10 +120,10 @@ fn write_all(receiver: Receiver<Record>, mut output: Output, lost: &AtomicU64) {
                 count += 1;
             }
         }
-        if let Err(error) = output.write_whole(&buffer) {
-            if lost.fetch_add(count, Ordering::Relaxed) == 0 {
-                log::error!("cannot write records any more, only count them: {error}");
-            }
+        if let Err(error) = output.write_whole(&buffer)
+            && lost.fetch_add(count, Ordering::Relaxed) == 0
+        {
+            log::error!("records cannot be written and are only counted: {error}");
         }
     }
 }

@@ -40,7 +40,8 @@ fn runs_of(changed: &[usize]) -> Vec<(usize, usize)> {
 }
 
 fn change(old: &[u8], new: &[u8], start: usize, end: usize) -> Change {
-    let shown = |sample: &[u8]| sample.get(start..end.min(start + MAX_SHOWN)).map_or_else(String::new, hex);
+    let shown =
+        |sample: &[u8]| sample.get(start..end.min(start + MAX_SHOWN)).map_or_else(String::new, hex);
     Change { offset: start, len: end - start, old: shown(old), new: shown(new) }
 }
 
@@ -76,7 +77,10 @@ mod tests {
         }
         let found = difference(&[0; 512], &new);
         assert_eq!(found.bytes, 3);
-        assert_eq!(found.runs.iter().map(|r| (r.offset, r.len)).collect::<Vec<_>>(), [(10, 4), (100, 1)]);
+        assert_eq!(
+            found.runs.iter().map(|r| (r.offset, r.len)).collect::<Vec<_>>(),
+            [(10, 4), (100, 1)]
+        );
         assert_eq!(found.runs[0].new, "01000001");
     }
 

@@ -86,7 +86,12 @@ impl Evidence<'_> {
 
     fn request(&self) -> RequestInfo {
         let write = &self.held.write;
-        RequestInfo { id: self.held.id, op: "write".to_owned(), lba: write.lba, blocks: write.blocks }
+        RequestInfo {
+            id: self.held.id,
+            op: "write".to_owned(),
+            lba: write.lba,
+            blocks: write.blocks,
+        }
     }
 }
 

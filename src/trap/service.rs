@@ -163,7 +163,10 @@ impl Trap {
 
     /// Records a ring or connection that cannot be followed any further.
     pub fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
-        log::error!("{}: {reason}", queue.map_or("connection".to_owned(), |q| format!("queue {q}")));
+        log::error!(
+            "{}: {reason}",
+            queue.map_or("connection".to_owned(), |q| format!("queue {q}"))
+        );
         self.sink.emit(Record::Broken(Broken { t_us: self.now().micros(), queue, reason }));
     }
 
@@ -203,9 +206,9 @@ impl Trap {
         self.sink.emit(Record::Start(start));
     }
 
-    /// Flushes the disk and writes the last record.
+    /// Flushes and closes the disk and writes the last record.
     pub fn stop(&self) -> Result<(), TrapError> {
-        let flushed = self.disk.flush();
+        let flushed = self.disk.flush().and_then(|()| self.disk.close());
         let (t_us, counters) = (self.now().micros(), self.counters());
         self.sink.emit(Record::Stop(Stop { t_us, counters }));
         self.sink.close();

@@ -83,7 +83,8 @@ impl Cells {
 
     /// Races that stored or failed a block; the audit's are not among those that can heal.
     fn standing(&self) -> u64 {
-        let races = self.get(Count::Race(Phase::BeforeDoorbell)) + self.get(Count::Race(Phase::InWindow));
+        let races =
+            self.get(Count::Race(Phase::BeforeDoorbell)) + self.get(Count::Race(Phase::InWindow));
         races.saturating_sub(self.get(Count::Healed))
     }
 

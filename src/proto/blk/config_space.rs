@@ -71,8 +71,12 @@ mod tests {
     use crate::units::{BlockCount, BlockSize};
 
     fn space(block_size: BlockSize) -> ConfigSpace {
-        let geometry =
-            Geometry { block_size, blocks: BlockCount(100), pi_type: PiType::Type1, read_only: false };
+        let geometry = Geometry {
+            block_size,
+            blocks: BlockCount(100),
+            pi_type: PiType::Type1,
+            read_only: false,
+        };
         ConfigSpace { geometry, queues: 3, writeback: true }
     }
 

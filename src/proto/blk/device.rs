@@ -125,8 +125,10 @@ impl BlkDevice {
         let mut bytes = vec![0; usize::try_from(payload.len()).unwrap_or(0)];
         payload.copy_out(&mut bytes)?;
         let (ranges, _) = bytes.as_chunks::<RANGE_BYTES>();
-        let ranges: Vec<Range> =
-            ranges.iter().map(|bytes| Range::parse(bytes, zeroing, size)).collect::<Result<_, _>>()?;
+        let ranges: Vec<Range> = ranges
+            .iter()
+            .map(|bytes| Range::parse(bytes, zeroing, size))
+            .collect::<Result<_, _>>()?;
         for range in &ranges {
             self.trap.check_range(range.lba, range.blocks)?;
         }
@@ -147,7 +149,11 @@ impl BlkDevice {
     }
 
     /// Writes the status byte.
-    fn answer(&self, status: &Segments, outcome: Result<u32, Failure>) -> Result<Answered, Unanswerable> {
+    fn answer(
+        &self,
+        status: &Segments,
+        outcome: Result<u32, Failure>,
+    ) -> Result<Answered, Unanswerable> {
         if let Err(failure) = &outcome {
             log::debug!("request failed: {failure}");
             if !failure.is_race() {

@@ -142,7 +142,9 @@ fn ranges_fit(layout: Layout) -> Result<(), RequestError> {
     let range = RANGE_BYTES as u64;
     let whole = layout.data_out > 0 && layout.data_out.is_multiple_of(range);
     if !whole || layout.data_out / range > u64::from(MAX_RANGES) {
-        return Err(RequestError::Malformed("a discard or write-zeroes without 1 to 16 whole ranges"));
+        return Err(RequestError::Malformed(
+            "a discard or write-zeroes without 1 to 16 whole ranges",
+        ));
     }
     Ok(())
 }

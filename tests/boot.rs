@@ -58,13 +58,18 @@ fn a_guest_runs_commands_and_uses_its_disk() {
     assert_eq!(guest.missing_wishes(), ["no_such_driver"]);
     assert!(guest.drivers().iter().any(|name| name == "virtio_blk"), "{:?}", guest.drivers());
 
-    let (result, text) = shell(&mut guest, "uname -r; cat /proc/partitions; echo $NAME >&2").unwrap();
+    let (result, text) =
+        shell(&mut guest, "uname -r; cat /proc/partitions; echo $NAME >&2").unwrap();
     assert!(result.status.success());
     assert!(text.starts_with(&kernel.release) && text.contains(" vda\n"), "{text}");
     assert!(text.contains("! value\n"), "{text}");
     let (result, text) = shell(&mut guest, "exec /dixtrap/hello.sh").unwrap();
-    assert_eq!((result.status, text.as_str()), (ExitStatus::Code(0), "hello from /dixtrap/hello.sh\n"));
-    let script = "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && echo x >/mnt/x && umount /mnt";
+    assert_eq!(
+        (result.status, text.as_str()),
+        (ExitStatus::Code(0), "hello from /dixtrap/hello.sh\n")
+    );
+    let script =
+        "mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && echo x >/mnt/x && umount /mnt";
     let (result, text) = shell(&mut guest, script).unwrap();
     assert!(result.status.success(), "{text}");
     assert!(guest.read_file("/proc/filesystems").unwrap().contains("ext4"));

@@ -47,7 +47,7 @@ pub fn trouble(line: &str) -> Option<Trouble> {
     } else if has("soft lockup")
         || has("hard LOCKUP")
         || has("workqueue lockup")
-        || has(" detected stall")
+        || has("detected stall")
     {
         Some(Trouble::Lockup)
     } else if has("INFO: task ") && has(" blocked for more than ") {

@@ -140,18 +140,16 @@ fn parts_in(listing: &str) -> Vec<String> {
 
 /// The mirror that the machine's own apt takes Debian from.
 fn mirror() -> Result<String, KernelError> {
-    let format = "$(REPO_URI) $(LABEL) $(CODENAME)";
-    let tool = Tool::find("apt-get", "apt")?.args(["indextargets", "--format", format]);
+    let tool =
+        Tool::find("apt-get", "apt")?.args(["indextargets", "--format", "$(REPO_URI)|$(LABEL)"]);
     mirror_in(&tool.arg("Created-By: Packages").text()?).ok_or(KernelError::NoMirror)
 }
 
 /// Backports, security updates and other people's repositories have other labels.
 fn mirror_in(targets: &str) -> Option<String> {
     targets.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let uri = words.next()?;
+        let (uri, label) = line.split_once('|')?;
         // Before the first update nothing is known of a source but its address.
-        let (label, _codename) = (words.next()?, words.next()?);
         let unknown = label == "$(LABEL)" && uri.contains("/debian") && !uri.contains("security");
         (label == "Debian" || unknown).then(|| uri.to_owned())
     })
@@ -178,13 +176,12 @@ mod tests {
 
     #[test]
     fn the_mirror_is_debians_own() {
-        let targets = "http://a/debian-security/ Debian-Security bookworm-security\n\
-                       http://a/debian/ Debian Backports bookworm-backports\n\
-                       http://b/debian/ Debian bookworm\n";
+        let targets = "http://a/debian-security/|Debian-Security\n\
+                       http://a/debian/|Debian Backports\nhttp://b/debian/|Debian\n";
         assert_eq!(mirror_in(targets).as_deref(), Some("http://b/debian/"));
-        let fresh = "http://a/debian-security/ $(LABEL) $(CODENAME)\nhttp://b/debian/ $(LABEL) $(CODENAME)\n";
+        let fresh = "http://a/debian-security/|$(LABEL)\nhttp://b/debian/|$(LABEL)\n";
         assert_eq!(mirror_in(fresh).as_deref(), Some("http://b/debian/"));
-        assert_eq!(mirror_in("http://a/ubuntu/ Ubuntu noble\n"), None);
+        assert_eq!(mirror_in("http://a/ubuntu/|Ubuntu\n"), None);
     }
 
     #[test]

@@ -98,8 +98,7 @@ impl Daemon {
             .stderr(log)
             // Ctrl-C on the terminal is for us to pass on.
             .process_group(0);
-        let mut child =
-            spawn_tied(command).map_err(|error| DaemonError::Start(program, error))?;
+        let mut child = spawn_tied(command).map_err(|error| DaemonError::Start(program, error))?;
         let client = wait_until_it_listens(&mut child, sockets.path(), directory)?;
         Ok(Daemon { child, client, sockets, directory: directory.to_owned() })
     }

@@ -165,7 +165,8 @@ impl Surroundings {
     /// Why a cell cannot run, where it cannot.
     fn obstacle(&self, square: &Square) -> Option<String> {
         if let Some(program) = square.programs().find(|p| self.missing_programs.contains(*p)) {
-            let package = square.fs.package.as_ref().filter(|_| square.fs.mkfs.as_deref() == Some(program));
+            let package =
+                square.fs.package.as_ref().filter(|_| square.fs.mkfs.as_deref() == Some(program));
             let way_out = package.map_or_else(
                 || format!("install the package that brings {program}"),
                 |package| format!("install the package {package}"),

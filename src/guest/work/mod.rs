@@ -68,6 +68,13 @@ pub struct Args {
     keep_going: bool,
 }
 
+impl Args {
+    /// Errors are counted, and the writer goes on.
+    pub fn keep_going(&self) -> bool {
+        self.keep_going
+    }
+}
+
 /// Why a writer did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {

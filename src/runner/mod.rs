@@ -4,6 +4,7 @@
 pub mod accel;
 pub mod blame;
 pub mod catalogue;
+pub mod cell;
 pub mod child;
 pub mod console;
 pub mod daemon;
@@ -15,6 +16,8 @@ pub mod modules;
 pub mod plan;
 pub mod progress;
 pub mod qemu;
+pub mod run;
 pub mod scenario;
+pub mod settle;
 pub mod table;
 pub mod tools;

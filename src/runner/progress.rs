@@ -17,7 +17,7 @@ pub struct Standing {
 }
 
 /// Listens to a run. Everything goes to standard error; standard output is the report's.
-pub trait Progress {
+pub trait Progress: std::fmt::Debug {
     /// Something worth a line of its own.
     fn note(&self, line: &str);
     /// A cell begins: its number, how many there are, its name.

@@ -1,11 +1,15 @@
 //! The bytes of a race, before and after, for people.
 
+use std::collections::BTreeMap;
+
 use console::Style;
 
 use crate::record::Change;
 
 /// Bytes a row.
 const ROW: usize = 16;
+/// Rows a block; many small runs say no more than a few.
+const MOST_ROWS: usize = 8;
 
 /// Whether to colour what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,42 +36,64 @@ impl Colour {
     }
 }
 
-/// One run of changed bytes as lines: offset, bytes before and after, and both as text.
-pub fn hexdiff(change: &Change, colour: Colour) -> Vec<String> {
-    let (old, new) = (decode(&change.old), decode(&change.new));
-    let rows = old.chunks(ROW).zip(new.chunks(ROW)).enumerate();
-    let mut lines: Vec<String> = rows
-        .flat_map(|(at, (old, new))| {
-            let offset = change.offset.saturating_add(at.saturating_mul(ROW));
-            [
-                format!("{offset:#06x}  - {}", row(old, new, Style::new().red(), colour)),
-                format!("        + {}", row(new, old, Style::new().green(), colour)),
-            ]
-        })
-        .collect();
-    if change.len > old.len() {
-        lines.push(format!("        … {} bytes changed in this run", change.len));
+/// The bytes of one block before and after, in lines of sixteen: offset, hex, and text. Bytes that
+/// did not change are not on record and stand as `..`; of many lines the first are shown.
+pub fn hexdiff(changes: &[Change], colour: Colour) -> Vec<String> {
+    let rows = rows(changes);
+    let shown = rows.iter().take(MOST_ROWS).flat_map(|(offset, row)| {
+        let (red, green) = (Style::new().red(), Style::new().green());
+        [
+            format!("{offset:#06x}  - {}", half(row, |pair| pair.0, red, colour)),
+            format!("        + {}", half(row, |pair| pair.1, green, colour)),
+        ]
+    });
+    let mut lines: Vec<String> = shown.collect();
+    if rows.len() > MOST_ROWS {
+        lines.push(format!("        … and {} lines more", rows.len() - MOST_ROWS));
     }
     lines
 }
 
-/// The bytes of `this` in hex and as text, those that differ from `other` in `style`.
-fn row(this: &[u8], other: &[u8], style: Style, colour: Colour) -> String {
-    let differs = |at: usize, byte: &u8| other.get(at) != Some(byte);
+/// A byte before and after.
+type Pair = (u8, u8);
+
+/// The known bytes of every line that has any, by the line's offset.
+fn rows(changes: &[Change]) -> BTreeMap<usize, Vec<Option<Pair>>> {
+    let mut rows: BTreeMap<usize, Vec<Option<Pair>>> = BTreeMap::new();
+    for change in changes {
+        let pairs = decode(&change.old).into_iter().zip(decode(&change.new));
+        for (at, pair) in pairs.enumerate() {
+            let offset = change.offset.saturating_add(at);
+            let row = rows.entry(offset - offset % ROW).or_insert_with(|| vec![None; ROW]);
+            if let Some(slot) = row.get_mut(offset % ROW) {
+                *slot = Some(pair);
+            }
+        }
+    }
+    rows
+}
+
+/// One side of a line in hex and as text; what differs from the other side in `style`.
+fn half(row: &[Option<Pair>], side: fn(Pair) -> u8, style: Style, colour: Colour) -> String {
     let mut hex = String::new();
     let mut text = String::new();
-    for (at, byte) in this.iter().enumerate() {
-        let printable = if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '.' };
-        let (two, one) = (format!("{byte:02x}"), printable.to_string());
-        let paint = |part: &str| {
-            if differs(at, byte) { colour.paint(style.clone(), part) } else { part.to_owned() }
+    for slot in row {
+        let Some(pair) = *slot else {
+            hex.push_str(".. ");
+            text.push(' ');
+            continue;
         };
-        hex.push_str(&paint(&two));
+        let byte = side(pair);
+        let printable = if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
+        let paint = |part: String| match pair {
+            (old, new) if old == new => part,
+            _ => colour.paint(style.clone(), &part),
+        };
+        hex.push_str(&paint(format!("{byte:02x}")));
         hex.push(' ');
-        text.push_str(&paint(&one));
+        text.push_str(&paint(printable.to_string()));
     }
-    let padding = "   ".repeat(ROW.saturating_sub(this.len()));
-    format!("{hex}{padding} |{text}|")
+    format!("{hex} |{text}|")
 }
 
 /// Reads hex as far as it is hex: a report shows what there is.
@@ -84,35 +110,47 @@ fn decode(hex: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn change(old: &str, new: &str, len: usize) -> Change {
-        Change { offset: 0x1f0, len, old: old.into(), new: new.into() }
+    fn change(offset: usize, old: &str, new: &str) -> Change {
+        Change { offset, len: old.len() / 2, old: old.into(), new: new.into() }
     }
 
     #[test]
-    fn a_run_shows_both_sides_and_its_true_length() {
-        let old = "41".repeat(18);
-        let new = "42".repeat(18);
-        let lines = hexdiff(&change(&old, &new, 100), Colour::Never);
-        assert_eq!(lines.len(), 5, "{lines:#?}");
-        assert!(
-            lines[0].starts_with("0x01f0  - 41 41") && lines[0].ends_with("|AAAAAAAAAAAAAAAA|")
+    fn runs_near_each_other_share_their_lines() {
+        let changes = [change(0x1f1, "41", "42"), change(0x1ff, "4344", "4546")];
+        let lines = hexdiff(&changes, Colour::Never);
+        let dots = |count| ".. ".repeat(count);
+        assert_eq!(
+            lines,
+            [
+                format!("0x01f0  - .. 41 {}43  | A             C|", dots(13)),
+                format!("        + .. 42 {}45  | B             E|", dots(13)),
+                format!("0x0200  - 44 {} |D               |", dots(15)),
+                format!("        + 46 {} |F               |", dots(15)),
+            ]
         );
-        assert!(lines[1].starts_with("        + 42 42"));
-        assert!(lines[2].starts_with("0x0200  - 41 41  ") && lines[2].ends_with("|AA|"));
-        assert!(lines[4].contains("100 bytes"));
+    }
+
+    #[test]
+    fn long_runs_are_cut_and_said_to_be() {
+        let (old, new) = ("41".repeat(200), "42".repeat(200));
+        let lines = hexdiff(&[change(0, &old, &new)], Colour::Never);
+        assert_eq!(lines.len(), 2 * MOST_ROWS + 1);
+        assert_eq!(lines.last().unwrap().trim(), "… and 5 lines more");
     }
 
     #[test]
     fn colour_marks_only_what_differs() {
-        let lines = hexdiff(&change("0041", "0042", 2), Colour::Always);
+        let changes = [change(0, "0041", "0042")];
+        let lines = hexdiff(&changes, Colour::Always);
         assert!(lines[0].contains("- 00 \u{1b}["), "{lines:?}");
-        assert!(!hexdiff(&change("0041", "0042", 2), Colour::Never)[0].contains('\u{1b}'));
+        assert!(!hexdiff(&changes, Colour::Never)[0].contains('\u{1b}'));
     }
 
     #[test]
-    fn broken_hex_shows_what_can_be_read() {
+    fn broken_hex_and_absurd_offsets_show_what_can_be_read() {
         assert_eq!(decode("41f"), [0x41]);
-        assert_eq!(decode("4x41"), [] as [u8; 0]);
-        assert!(hexdiff(&change("", "", 0), Colour::Never).is_empty());
+        assert!(decode("4x41").is_empty());
+        assert!(hexdiff(&[change(0, "", "")], Colour::Never).is_empty());
+        assert_eq!(hexdiff(&[change(usize::MAX, "4142", "4243")], Colour::Never).len(), 2);
     }
 }

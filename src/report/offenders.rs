@@ -53,13 +53,26 @@ impl Offenders {
         self.beyond
     }
 
-    /// The `count` worst: those with the most races first, then those with the most bytes changed.
-    pub fn worst(&self, count: usize) -> Vec<Offender> {
-        let mut all: Vec<&Offender> = self.blocks.values().collect();
+    /// The `count` worst of the labels that `wanted` takes: blocks with the most races first, then
+    /// those with the most bytes changed. Each label has its turn before one has its second.
+    pub fn worst(&self, count: usize, wanted: impl Fn(Option<&str>) -> bool) -> Vec<Offender> {
+        let mut all: Vec<&Offender> =
+            self.blocks.values().filter(|block| wanted(block.worst.label.as_deref())).collect();
         all.sort_by_key(|block| std::cmp::Reverse((block.races, block.worst.changed_bytes)));
-        all.into_iter()
-            .take(count)
+        let mut turns: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        let mut ranked: Vec<(u64, &Offender)> = all
+            .into_iter()
             .map(|block| {
+                let turn = turns.entry(block.worst.label.as_deref()).or_default();
+                *turn += 1;
+                (*turn, block)
+            })
+            .collect();
+        ranked.sort_by_key(|(turn, _)| *turn);
+        ranked
+            .into_iter()
+            .take(count)
+            .map(|(_, block)| {
                 let healed_after_us = self.healed.get(&block.worst.id).copied();
                 Offender { healed_after_us, ..block.clone() }
             })
@@ -106,10 +119,12 @@ pub(crate) mod tests {
         offenders.add(Race { changed_bytes: 9, ..race(3, 20) });
         offenders.add(Race { label: Some("other".into()), ..race(4, 20) });
         offenders.healed(RaceId(3), 777);
-        let worst = offenders.worst(2);
+        let worst = offenders.worst(9, |_| true);
         assert_eq!((worst[0].races, worst[0].worst.id), (2, RaceId(3)));
         assert_eq!(worst[0].healed_after_us, Some(777));
-        assert_eq!((worst[1].races, worst[1].worst.lba), (1, Lba(10)));
-        assert_eq!(offenders.worst(9).len(), 3);
+        assert_eq!(worst[1].worst.id, RaceId(4), "another label has its turn first");
+        assert_eq!((worst[2].races, worst[2].worst.lba), (1, Lba(10)));
+        assert_eq!(offenders.worst(2, |_| true).len(), 2);
+        assert_eq!(offenders.worst(9, |label| label == Some("other")).len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use crate::verdict::{Cell, CellOutcome, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
 use super::offenders::Offender;
-use super::session::Session;
+use super::session::{Session, UNLABELLED};
 use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
 
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
@@ -17,7 +17,10 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
     for kernel in verdict.kernels() {
         let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == kernel).collect();
         let device = cells.first().map_or("", |cell| cell.device.as_str());
-        out.push_str(&format!("Linux {kernel}, device {device}\n{}\n", cells_table(&cells)));
+        out.push_str(&format!(
+            "Linux {kernel}, device {device}\n{}\n",
+            cells_table(&cells).trim_end()
+        ));
         for cell in cells {
             if let Some(reason) = &cell.reason {
                 out.push_str(&format!(
@@ -75,7 +78,7 @@ fn cells_table(cells: &[&Cell]) -> String {
     for cell in cells {
         table.add_row(cell_row(cell));
     }
-    table.trim_fmt() + "\n"
+    table.trim_fmt()
 }
 
 fn cell_row(cell: &Cell) -> Row {
@@ -129,8 +132,8 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     } else if session.stop.is_none() {
         out.push_str("the records have no end: the daemon still runs, or was killed\n");
     }
-    out.push_str(&labels_table(session));
-    out.push_str(&offenders_text(&session.offenders.worst(top), colour));
+    out.push_str(&format!("{}\n", labels_table(session).trim_end()));
+    out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(
             "{} races of further blocks are not ranked\n",
@@ -175,53 +178,46 @@ fn labels_table(session: &Session) -> String {
             format!("{}/{}", all.healed, all.standing),
         ]);
     }
-    table.trim_fmt() + "\n"
+    table.trim_fmt()
 }
 
-/// The worst blocks, each with a line of facts and its bytes before and after.
+/// The worst blocks, each with its facts and its bytes before and after.
 pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
     let mut out = String::new();
     for offender in worst {
-        out.push_str(&format!("\n{}\n", offender_line(offender)));
-        let race = &offender.worst;
-        for change in &race.changed {
-            for line in hexdiff(change, colour) {
-                out.push_str(&format!("    {line}\n"));
-            }
-        }
-        let shown: usize = race.changed.iter().map(|change| change.len).sum();
-        if shown < race.changed_bytes {
-            let rest = race.changed_bytes - shown;
-            out.push_str(&format!("            … {rest} bytes changed in further runs\n"));
+        out.push_str(&format!("\n{}", offender_facts(offender)));
+        for line in hexdiff(&offender.worst.changed, colour) {
+            out.push_str(&format!("    {line}\n"));
         }
     }
     out
 }
 
-fn offender_line(offender: &Offender) -> String {
+fn offender_facts(offender: &Offender) -> String {
     let race = &offender.worst;
-    let label = race.label.as_ref().map_or_else(String::new, |label| format!("{label}: "));
+    let label = race.label.as_deref().unwrap_or(UNLABELLED);
+    let races =
+        if offender.races == 1 { "1 race".into() } else { format!("{} races", offender.races) };
     let phase = match race.phase {
         Phase::BeforeDoorbell => "before the doorbell",
-        Phase::InWindow => "in the window",
+        Phase::InWindow => "between doorbell and fetch",
         Phase::AfterFetch => "after the fetch",
     };
     let guards = if race.guard_blind {
-        format!("guard {:#06x} unchanged", race.doorbell_guard)
+        format!("guard {:04x} at both: a guard alone sees nothing", race.doorbell_guard)
     } else {
         format!(
-            "guard {:#06x} at the doorbell, {:#06x} at the fetch",
+            "guard {:04x} at the doorbell, {:04x} at the fetch",
             race.doorbell_guard, race.fetch_guard
         )
     };
-    let healed = offender
-        .healed_after_us
-        .map_or_else(String::new, |us| format!(", covered {} later", whole_micros_words(us)));
+    let healed = offender.healed_after_us.map_or_else(String::new, |us| {
+        format!("; covered by a later write {} on", whole_micros_words(us))
+    });
+    let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
     format!(
-        "{label}lba {}, {} {}; race {}: {} bytes changed {phase} of {}, {guards}{healed}",
+        "{label}: block {}, {races}\n  race {}: {} bytes changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
         race.lba.0,
-        offender.races,
-        if offender.races == 1 { "race" } else { "races" },
         race.id.0,
         race.changed_bytes,
         micros_words(Some(race.window_us)),

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use dixtrap::report::{
-    Colour, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap, verdict_text,
-    write_whole,
+    Colour, Offender, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap,
+    verdict_text, write_whole,
 };
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::catalogue::Catalogue;
@@ -19,7 +19,7 @@ use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::run::{Device, KernelRun, RunOptions, Runner};
 use dixtrap::units::WindowSpec;
-use dixtrap::verdict::Verdict;
+use dixtrap::verdict::{CellOutcome, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::print;
@@ -154,12 +154,25 @@ fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The worst blocks of the cells that failed; where none did, those that a control caught.
+fn worst(session: &Session, verdict: &Verdict) -> Vec<Offender> {
+    let failed: Vec<String> = verdict
+        .cells
+        .iter()
+        .filter(|cell| cell.outcome == CellOutcome::Fail)
+        .map(|cell| format!("{}#", cell.name()))
+        .collect();
+    session.offenders.worst(WORST, |label| {
+        failed.is_empty() || failed.iter().any(|name| label.is_some_and(|l| l.starts_with(name)))
+    })
+}
+
 /// The worst blocks, the verdict, and what went wrong.
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
     let mut text = String::new();
     if let Some(Ok(session)) = run.records.as_deref().map(Session::read) {
-        text.push_str(&offenders_text(&session.offenders.worst(WORST), colour));
+        text.push_str(&offenders_text(&worst(&session, verdict), colour));
         text.push('\n');
     }
     text.push_str(&verdict_text(verdict, colour));

@@ -248,7 +248,10 @@ impl Runner<'_> {
             }
             progress.begin(number + 1, boot.planned.len(), &cell.square.name());
             let ran = self.run_cell(&mut site, guest, cell)?;
-            let fate = fate(cell, &ran);
+            let mut fate = fate(cell, &ran);
+            if interrupted.load(Ordering::Relaxed) {
+                fate.cut_short("interrupted while it ran");
+            }
             progress.end(&fate_words(cell, &fate));
             boot.fates.push(fate);
             let lost = ran.iter().find_map(|ran| match &ran.end {

@@ -114,7 +114,7 @@ pub enum OpenError {
     NoPlaceForPi(PathBuf),
     /// The file is not a PI file, or is damaged.
     #[error(
-        "{pi} {why}: check the name given with --pi-file, or make a new one with 'dixtrap image adopt --replace'"
+        "{pi} {why}: check the name given with --pi-file, or remove it and make a new one with 'dixtrap image adopt'"
     )]
     NotAPiFile {
         /// The file.

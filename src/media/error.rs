@@ -45,7 +45,7 @@ pub enum OpenError {
     /// A part of a block at the end.
     #[error(
         "{path} is {bytes} bytes long, which is not a multiple of the block size {block_size}: \
-         extend it with 'truncate -s %{block_size}', or use another --block-size"
+         extend it with 'truncate -s %{block_size} {path}', or use another --block-size"
     )]
     PartialBlock {
         /// The data file.

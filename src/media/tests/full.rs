@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::{NONE, file, fill, mismatches, read, tuples_for};
 use crate::media::{Disk, DiskSpec, MediaError};
+use crate::pi::Tuple;
 use crate::units::{BlockCount, BlockSize, ByteSize, Lba};
 
 const INSIDE: &str = "DIXTRAP_TEST_SMALL_FILE_SYSTEM";
@@ -84,6 +85,24 @@ fn a_full_file_system_fails_the_write_and_nothing_else() {
         check_full(&DiskSpec { block_size, ..file(&path) });
         std::fs::remove_file(path).unwrap();
     }
+}
+
+#[test]
+fn a_write_that_fails_half_way_leaves_no_new_data_under_old_tuples() {
+    let name = "media::tests::full::\
+                a_write_that_fails_half_way_leaves_no_new_data_under_old_tuples";
+    let Some(folder) = small_file_system(name) else { return };
+    let disk = Disk::open(&file(&Path::new(&folder).join("disk.img"))).unwrap();
+    let last = disk.geometry().blocks.0 - 64;
+    // Room for the first page of the last request, and for none after it.
+    fill(&disk, last, 8, 0x11);
+    fill_up(&disk);
+    let data = vec![0x22; 64 * 512];
+    let error = disk.write(Lba(last), &data, &tuples_for(&disk, last, &data)).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOSPC as i32));
+    let (data, tuples) = read(&disk, last, 64);
+    assert_eq!(data[..8 * 512], [0x22; 8 * 512], "the request went half way");
+    assert_eq!(tuples, [Tuple::ESCAPE; 64]);
 }
 
 #[test]

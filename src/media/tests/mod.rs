@@ -4,6 +4,7 @@
 
 mod full;
 mod images;
+mod killed;
 mod opening;
 mod pairs;
 mod racing;

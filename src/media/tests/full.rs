@@ -31,14 +31,17 @@ fn small_file_system(test: &str) -> Option<String> {
         eprintln!("skipped: this machine does not allow a mount namespace");
         return None;
     }
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .arg(namespace)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, folder.path())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    // A name that matches no test would end in success too.
+    let passed = output.status.success() && said.contains("1 passed");
+    assert!(passed, "{said}{}", String::from_utf8_lossy(&output.stderr));
     None
 }
 

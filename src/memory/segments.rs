@@ -237,8 +237,11 @@ mod tests {
     #[test]
     fn a_list_spans_regions_that_touch() {
         let map: MemoryMap = Arc::new(
-            GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000), (GuestAddress(0x1000), 0x1000)])
-                .unwrap(),
+            GuestMemoryMmap::from_ranges(&[
+                (GuestAddress(0), 0x1000),
+                (GuestAddress(0x1000), 0x1000),
+            ])
+            .unwrap(),
         );
         let segments = list(&map, &[(0xF00, 0x200)]);
         segments.copy_in(0, &[7; 0x200]).unwrap();

@@ -32,7 +32,11 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        debug_assert!(self.settled || std::thread::panicking(), "request {} was dropped", self.head);
+        debug_assert!(
+            self.settled || std::thread::panicking(),
+            "request {} was dropped",
+            self.head
+        );
     }
 }
 

@@ -1,5 +1,12 @@
 //! The files in qemu/ mean what they say: checked by the tools they are for, where those are
 //! installed, and against the daemon itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may state what they know"
+)]
 
 use std::fs;
 use std::os::fd::OwnedFd;

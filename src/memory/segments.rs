@@ -63,6 +63,11 @@ impl Segments {
         Segments { map, list: Vec::new(), len: 0 }
     }
 
+    /// An empty list over the same memory.
+    pub fn empty_like(&self) -> Self {
+        Segments::new(Arc::clone(&self.map))
+    }
+
     /// Adds a piece at the end, if all of it is guest memory. An empty piece adds nothing.
     pub fn push(&mut self, segment: Segment) -> Result<(), MemoryError> {
         if segment.len == 0 {

@@ -91,6 +91,11 @@ impl Ring {
         usize::from(self.vring.get_ref().get_queue().size())
     }
 
+    /// Whether the ring is started. A stopped ring's memory belongs to the guest again.
+    pub fn is_ready(&self) -> bool {
+        self.vring.get_ref().get_queue().ready()
+    }
+
     /// Asks the driver not to ring the doorbell while the ring is being emptied.
     pub fn hush(&self) -> Result<(), RingError> {
         self.vring.disable_notification().map_err(RingError::Used)

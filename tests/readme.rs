@@ -4,7 +4,9 @@
 //! block without one fails the test:
 //! `<!-- test: make -->`   each line is a target of the Makefile;
 //! `<!-- test: flags -->`  every flag exists where it is used, for what takes long or needs the reader's own files;
-//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of.
+//! `<!-- test: install -->` installs into a folder, and looks there for what the lines speak of;
+//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of: `vmlinuz` and
+//! `initrd.img` of a guest that writes to its disk, and what the blocks above it left.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +14,8 @@
     clippy::indexing_slicing,
     reason = "tests may state what they know"
 )]
+
+mod plain_guest;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,6 +130,9 @@ fn check_flags(block: &Block) {
     assert!(wrong.is_empty(), "README.md:{}: {}", block.line, wrong.join("; "));
 }
 
+const WRITE_TO_THE_DISK: &str =
+    "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written";
+
 fn check_make(block: &Block) {
     for command in commands_of(&block.script) {
         let [make, target] = &command[..] else { panic!("README.md:{}: {command:?}", block.line) };
@@ -155,6 +162,35 @@ fn run(script: &str, dir: &Path) -> Output {
         .unwrap()
 }
 
+/// Installs into a folder; a unit that is started and a file that is given have to be there then.
+fn check_install(block: &Block) {
+    let dir = TempDir::new().unwrap();
+    let programs = Path::new(OURS[0].1).parent().unwrap().display().to_string();
+    for command in commands_of(&block.script) {
+        let words: Vec<_> = command.iter().map(String::as_str).filter(|w| *w != "sudo").collect();
+        match words[..] {
+            ["make", "build"] => {}
+            ["make", "install"] => {
+                let output = Command::new("make")
+                    .args(["install", &format!("BIN={programs}")])
+                    .arg(format!("DESTDIR={}", dir.path().display()))
+                    .current_dir(root())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{}", said(&output));
+            }
+            ["systemctl", "start", unit] => {
+                let (name, rest) = unit.split_once('@').unwrap();
+                let kind = rest.split('.').next_back().unwrap();
+                let path = format!("etc/systemd/system/{name}@.{kind}");
+                assert!(dir.path().join(&path).exists(), "{path} was not installed");
+            }
+            ["virsh", "define", file] => assert!(root().join(file).exists(), "{file}"),
+            _ => panic!("README.md:{}: how is {command:?} tested?", block.line),
+        }
+    }
+}
+
 fn check_run(block: &Block, dir: &Path) {
     let output = run(&block.script, dir);
     assert!(output.status.success(), "README.md:{}: {}", block.line, said(&output));
@@ -165,17 +201,19 @@ fn every_block_of_the_readme_does_what_it_says() {
     let page = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks_of(&page);
     let dir = TempDir::new().unwrap();
+    plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
     let mut tried = BTreeMap::new();
     for block in &blocks {
         match block.way.as_deref() {
             Some("make") => check_make(block),
             Some("flags") => check_flags(block),
+            Some("install") => check_install(block),
             Some("run") => check_run(block, dir.path()),
             way => panic!("README.md:{}: how is this block tested? {way:?}", block.line),
         }
         *tried.entry(block.way.clone()).or_insert(0) += 1;
     }
-    assert_eq!(tried.len(), 3, "each way is in use: {tried:?}");
+    assert_eq!(tried.len(), 4, "each way is in use: {tried:?}");
 }
 
 /// Links inside the project lead somewhere.

@@ -5,8 +5,10 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`cli`] | what both programs do with arguments they cannot use |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
+//! | [`sandbox`] | what the daemon gives up once everything is open |
 //! | [`config`] | the daemon's arguments, checked once |
 //! | [`control`] | the control socket: counters, marks, window, release |
 //! | [`transport`] | vhost-user: listener, connections, rings and the worker of each queue |
@@ -21,6 +23,9 @@
 //! | [`clock`] | time, passed in |
 //! | [`units`] | numbers that must not mix |
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss))]
+
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -33,6 +38,7 @@ pub mod queue;
 pub mod record;
 pub mod report;
 pub mod runner;
+pub mod sandbox;
 pub mod transport;
 pub mod trap;
 pub mod units;

@@ -2,6 +2,8 @@
 
 mod client;
 mod protocol;
+mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{Reply, Request, Stats};
+pub use server::{ControlServer, Governor, governor};

@@ -1,1 +1,27 @@
-//! To come.
+//! The medium: where blocks and their protection information are kept.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `disk` | blocks and tuples as one consistent pair |
+//! | `open` | which files make a disk, and every way in which they may not fit |
+//! | `backing` | bytes of a raw file, a block device or a memory file |
+//! | `pi_file` | tuples of a PI file, and its header's life |
+//! | `header` | the header page of a PI file |
+//! | `locks` | who may touch which blocks at the same time |
+//! | `image` | `dixtrap image`: create, check, adopt, dump |
+
+mod backing;
+mod disk;
+mod error;
+mod header;
+pub mod image;
+mod locks;
+mod open;
+mod pi_file;
+
+pub use disk::{Disk, Geometry};
+pub use error::{MediaError, OpenError};
+pub use open::{DEFAULT_SIZE, DiskSpec};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,12 @@
-//! To come.
+//! Guest memory: scatter lists that are checked once and copied, never borrowed.
+//!
+//! What holds everywhere above this module:
+//! - guest memory is never a `&[u8]`: the guest may change it at any moment, so bytes are copied out
+//!   and only the copy is looked at;
+//! - a segment that exists was inside guest memory when it was made, and the mapping it was checked
+//!   against stays alive as long as the segment list does, whatever the front end unmaps meanwhile;
+//! - one call copies each guest byte once.
+
+mod segments;
+
+pub use segments::{MemoryError, MemoryMap, Segment, Segments};

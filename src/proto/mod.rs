@@ -1,1 +1,79 @@
-//! To come.
+//! Devices: request bytes → command, outcome → status bytes.
+//!
+//! A device knows the trap below it and nothing of rings or sockets above it.
+
+pub mod blk;
+
+use crate::clock::Moment;
+use crate::memory::Segments;
+use crate::units::QueueIndex;
+
+/// A request as a device sees it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The ring it came by.
+    pub queue: QueueIndex,
+    /// What the device may read.
+    pub readable: Segments,
+    /// What the device may write.
+    pub writable: Segments,
+    /// The chain asks for something impossible; the request must fail.
+    pub flawed: bool,
+}
+
+/// The answer is in guest memory: this many bytes of the writable part were filled
+/// (VIRTIO 1.2 §2.7.8.2, the used element's `len`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Bytes written.
+    pub written: u32,
+}
+
+/// There is no place to put an answer; the ring is broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a request leaves no place for its status: {0}")]
+pub struct Unanswerable(pub String);
+
+/// How far a request got.
+#[derive(Debug)]
+pub enum Step<H> {
+    /// Answered.
+    Done(Answered),
+    /// Inside its window; [`Device::finish`] answers it.
+    Held(H),
+}
+
+/// A held request, as the schedule sees it.
+pub trait InWindow: Send + std::fmt::Debug {
+    /// When its doorbell sample was taken.
+    fn rung(&self) -> Moment;
+    /// How many bytes will be fetched.
+    fn bytes(&self) -> u64;
+}
+
+/// A virtio device: features, configuration space and requests.
+pub trait Device: Send + Sync + std::fmt::Debug + 'static {
+    /// A request inside its window.
+    type Held: InWindow;
+
+    /// The number of rings.
+    fn queues(&self) -> u16;
+    /// The virtio features offered.
+    fn features(&self) -> u64;
+    /// The driver took these features; a new driver begins.
+    fn acknowledge(&self, features: u64);
+    /// Exactly `size` bytes of the configuration space; what it does not have reads as zero.
+    fn config(&self, offset: u32, size: u32) -> Vec<u8>;
+    /// The driver writes to the configuration space; `false` where that is not allowed.
+    fn set_config(&self, offset: u32, bytes: &[u8]) -> bool;
+    /// Takes a request up to its answer or into its window.
+    fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held>, Unanswerable>;
+    /// Ends a request's window: fetch, check, store, answer.
+    fn finish(&self, held: Self::Held) -> Result<Answered, Unanswerable>;
+    /// Notes a request that has to wait in its ring.
+    fn note_deferred(&self);
+    /// Notes a ring (or, without one, a connection) that cannot be followed any further.
+    fn note_broken(&self, queue: Option<QueueIndex>, reason: String);
+    /// The time on the clock that [`InWindow::rung`] is in.
+    fn now(&self) -> Moment;
+}

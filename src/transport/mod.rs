@@ -1,1 +1,18 @@
-//! To come.
+//! vhost-user: listener, connections, and the lane of each queue.
+//!
+//! One thread a queue does everything for it: doorbell, samples, timer, completion. A lane's lock is
+//! taken by that thread, and by whoever has to empty the lane from outside (a ring that stops, a
+//! release, a disconnect).
+
+mod backend;
+mod budget;
+mod lane;
+mod listener;
+mod pace;
+mod schedule;
+mod server;
+mod timer;
+
+pub use listener::{Endpoint, ListenError};
+pub use pace::Pace;
+pub use server::{Server, ServerError};

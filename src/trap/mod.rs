@@ -1,1 +1,20 @@
-//! To come.
+//! The trap: samples of guest memory, the window between them, their comparison, and the races.
+//!
+//! A write is sampled at the doorbell and again when its window is over. The second sample is the one
+//! copy that goes to the medium, so what was checked is what is stored: a race detector must not have
+//! a race of its own.
+
+mod compare;
+mod error;
+mod evidence;
+mod histogram;
+mod service;
+mod standing;
+mod tally;
+mod window;
+mod write;
+
+pub use error::TrapError;
+pub use service::{Trap, TrapOptions};
+pub use window::{Link, WindowPolicy};
+pub use write::{Held, Write};

@@ -1,0 +1,207 @@
+//! The flags, as QEMU's and libvirt's conventions want them: flat.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use super::{ConfigError, SocketSpec};
+use crate::media::DiskSpec;
+use crate::pi::PiType;
+use crate::record::OnRace;
+use crate::units::{BlockSize, ByteSize, WindowSpec};
+
+/// A vhost-user disk that reads guest memory later than the doorbell, as a host adapter does, and
+/// reports pages that changed after their protection information was generated.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dixtrapd", version)]
+pub struct Args {
+    /// Where QEMU connects: a Unix socket to create
+    #[arg(long, value_name = "PATH")]
+    pub socket_path: Option<PathBuf>,
+
+    /// Where QEMU connects: a listening Unix socket that was passed in
+    #[arg(long, value_name = "N")]
+    pub fd: Option<RawFd>,
+
+    /// Print what this back end can do, as QEMU's vhost-user conventions want it, and exit
+    #[arg(long)]
+    pub print_capabilities: bool,
+
+    /// What kind of device to be
+    #[arg(long, value_enum, default_value_t = DeviceKind::Blk)]
+    pub device: DeviceKind,
+
+    /// The disk: a raw file or a block device; a memory disk when left out
+    #[arg(long, value_name = "PATH")]
+    pub blk_file: Vec<PathBuf>,
+
+    /// The disk's size; creates a file that is missing [memory disk: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<ByteSize>,
+
+    /// Refuse writes
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Bytes in a logical block: 512 or 4096
+    #[arg(long, value_name = "BYTES", default_value = "512")]
+    pub block_size: BlockSize,
+
+    /// The number of queues, each with a thread of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub num_queues: u16,
+
+    /// The protection type: 0 (none), 1, 2 or 3
+    #[arg(long, value_name = "TYPE", default_value = "1")]
+    pub pi_type: PiType,
+
+    /// Where the protection information is kept [default: the disk's name with .pi]
+    #[arg(long, value_name = "PATH")]
+    pub pi_file: Option<PathBuf>,
+
+    /// How long after the doorbell a write's data is fetched: 0, 250us, uniform:0..5ms, exp:200us,
+    /// bandwidth:200us+500MB/s, or hold (until released over the control socket)
+    #[arg(long, value_name = "SPEC", default_value = "1ms")]
+    pub window: WindowSpec,
+
+    /// The seed of every random draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// What happens to a write whose data changed in its window
+    #[arg(long, value_enum, default_value_t = OnRaceArg::Fail)]
+    pub on_race: OnRaceArg,
+
+    /// Look once more before each completion and record what changed after the fetch; never a failure
+    #[arg(long)]
+    pub audit: bool,
+
+    /// Write records as JSON lines to this file, or to standard output for -
+    #[arg(long, value_name = "PATH")]
+    pub races: Option<PathBuf>,
+
+    /// Inject a fault
+    #[arg(long, value_name = "SPEC")]
+    pub inject: Vec<String>,
+
+    /// Answer `dixtrap ctl` on this Unix socket
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+
+    /// End when the first front end disconnects
+    #[arg(long)]
+    pub exit_on_disconnect: bool,
+
+    /// Give up all access that is not needed once the files are open
+    #[arg(long)]
+    pub sandbox: bool,
+}
+
+/// Kinds of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// virtio-blk: the daemon generates the protection information
+    Blk,
+    /// virtio-scsi with T10 PI: the guest does
+    Scsi,
+}
+
+/// What happens to a write that raced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnRaceArg {
+    /// The write fails and the medium keeps its old bytes, as on hardware
+    Fail,
+    /// The fetched bytes are stored and the write succeeds
+    Report,
+}
+
+impl From<OnRaceArg> for OnRace {
+    fn from(arg: OnRaceArg) -> OnRace {
+        match arg {
+            OnRaceArg::Fail => OnRace::Fail,
+            OnRaceArg::Report => OnRace::Report,
+        }
+    }
+}
+
+impl Args {
+    /// Where to listen.
+    pub(super) fn socket(&self) -> Result<SocketSpec, ConfigError> {
+        match (&self.socket_path, self.fd) {
+            (Some(path), None) => Ok(SocketSpec::Path(path.clone())),
+            (None, Some(fd)) => Ok(SocketSpec::Fd(fd)),
+            _ => Err(ConfigError::Socket),
+        }
+    }
+
+    /// The disk.
+    pub(super) fn disk_spec(&self) -> Result<DiskSpec, ConfigError> {
+        if self.device == DeviceKind::Scsi {
+            return Err(ConfigError::NoScsi);
+        }
+        if !self.inject.is_empty() {
+            return Err(ConfigError::NoInjection);
+        }
+        let file = match self.blk_file.as_slice() {
+            [] => None,
+            [file] => Some(file.clone()),
+            _ => return Err(ConfigError::OneDisk),
+        };
+        if file.is_none() && self.read_only {
+            return Err(ConfigError::ReadOnlyMemory);
+        }
+        if self.pi_file.is_some() && (file.is_none() || !self.pi_type.is_protected()) {
+            return Err(ConfigError::StrayPiFile);
+        }
+        Ok(DiskSpec {
+            file,
+            size: self.size,
+            block_size: self.block_size,
+            pi_type: self.pi_type,
+            pi_file: self.pi_file.clone(),
+            read_only: self.read_only,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn config(flags: &[&str]) -> Result<Config, String> {
+        let args = Args::try_parse_from(std::iter::once(&"dixtrapd").chain(flags))
+            .map_err(|error| error.to_string())?;
+        Config::try_from(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = config(&["--socket-path", "/s"]).unwrap();
+        assert_eq!(config.socket, SocketSpec::Path("/s".into()));
+        assert_eq!((config.queues, config.seed, config.on_race), (1, 0, OnRace::Fail));
+        assert_eq!(config.window.to_string(), "1ms");
+        assert_eq!((config.disk.block_size, config.disk.pi_type), (BlockSize::B512, PiType::Type1));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for flags in [
+            &[] as &[&str],
+            &["--socket-path", "/s", "--fd", "3"],
+            &["--socket-path", "/s", "--read-only"],
+            &["--socket-path", "/s", "--blk-file", "a", "--blk-file", "b"],
+            &["--socket-path", "/s", "--pi-file", "p"],
+            &["--socket-path", "/s", "--blk-file", "a", "--pi-file", "p", "--pi-type", "0"],
+            &["--socket-path", "/s", "--num-queues", "0"],
+            &["--socket-path", "/s", "--num-queues", "33"],
+            &["--socket-path", "/s", "--window", "soon"],
+            &["--socket-path", "/s", "--pi-type", "4"],
+            &["--socket-path", "/s", "--block-size", "1024"],
+            &["--socket-path", "/s", "--on-race", "ignore"],
+        ] {
+            assert!(config(flags).is_err(), "{flags:?}");
+        }
+    }
+}

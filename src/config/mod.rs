@@ -1,0 +1,94 @@
+//! The daemon's arguments → one checked [`Config`].
+
+mod args;
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+pub use args::Args;
+
+use crate::media::DiskSpec;
+use crate::record::OnRace;
+use crate::units::WindowSpec;
+
+/// Why the arguments do not make sense together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nowhere to listen, or two places.
+    #[error("give either --socket-path PATH or --fd N, so that QEMU has one place to connect to")]
+    Socket,
+    /// A block device is one disk.
+    #[error("--device blk serves one disk: give --blk-file once")]
+    OneDisk,
+    /// Not built yet.
+    #[error("--device scsi is not in this build: use --device blk")]
+    NoScsi,
+    /// Not built yet.
+    #[error("--inject is not in this build: start without it")]
+    NoInjection,
+    /// A memory disk begins empty.
+    #[error("a memory disk cannot be read-only: give --blk-file PATH")]
+    ReadOnlyMemory,
+    /// A PI file belongs to a data file.
+    #[error(
+        "--pi-file belongs to a disk that is a file and has protection: give --blk-file and --pi-type 1, 2 or 3"
+    )]
+    StrayPiFile,
+}
+
+/// Where front ends connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketSpec {
+    /// A path of our own.
+    Path(PathBuf),
+    /// A listening descriptor that the process was started with.
+    Fd(RawFd),
+}
+
+/// What the daemon was told to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where front ends connect.
+    pub socket: SocketSpec,
+    /// The disk.
+    pub disk: DiskSpec,
+    /// The number of queues.
+    pub queues: u16,
+    /// The window of writes.
+    pub window: WindowSpec,
+    /// The seed of every random draw.
+    pub seed: u64,
+    /// What happens to a write that raced.
+    pub on_race: OnRace,
+    /// Look once more before the completion.
+    pub audit: bool,
+    /// Where records go; none are kept without it.
+    pub races: Option<PathBuf>,
+    /// The control socket.
+    pub control: Option<PathBuf>,
+    /// End with the first front end.
+    pub exit_on_disconnect: bool,
+    /// Give up what is not needed once everything is open.
+    pub sandbox: bool,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        let disk = args.disk_spec()?;
+        Ok(Config {
+            socket: args.socket()?,
+            disk,
+            queues: args.num_queues,
+            window: args.window,
+            seed: args.seed,
+            on_race: args.on_race.into(),
+            audit: args.audit,
+            races: args.races,
+            control: args.control,
+            exit_on_disconnect: args.exit_on_disconnect,
+            sandbox: args.sandbox,
+        })
+    }
+}

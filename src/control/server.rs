@@ -1,0 +1,166 @@
+//! The side that answers.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::protocol::{Reply, Request, Stats};
+use crate::proto::Device;
+use crate::transport::{Endpoint, ListenError, Server};
+use crate::trap::Trap;
+
+/// The longest request line.
+const MAX_LINE: u64 = 64 << 10;
+/// The most clients at once.
+const MAX_CLIENTS: usize = 64;
+/// The longest label.
+const MAX_LABEL: usize = 256;
+
+/// Something that carries requests out.
+pub trait Governor: Send + Sync {
+    /// Carries one out.
+    fn carry_out(&self, request: Request) -> Reply;
+}
+
+/// A governor for a trap and the server in front of it.
+pub fn governor<D: Device>(trap: Arc<Trap>, server: Arc<Server<D>>) -> Arc<dyn Governor> {
+    Arc::new(Daemon { trap, server })
+}
+
+struct Daemon<D: Device> {
+    trap: Arc<Trap>,
+    server: Arc<Server<D>>,
+}
+
+impl<D: Device> Daemon<D> {
+    fn stats(&self) -> Stats {
+        Stats {
+            t_us: self.trap.now().micros(),
+            label: self.trap.label(),
+            window: self.server.pace().window(),
+            held: self.server.held(),
+            connected: self.server.is_connected(),
+            counters: self.trap.counters(),
+        }
+    }
+
+    fn mark(&self, label: &str, state: crate::record::MarkState) -> Reply {
+        if label.is_empty() || label.len() > MAX_LABEL {
+            return Reply::refused(format!("a label has 1 to {MAX_LABEL} bytes"));
+        }
+        let counters = self.trap.mark(label, state);
+        if state == crate::record::MarkState::End && counters.is_none() {
+            return Reply::refused(format!("label '{label}' is not open: begin it first"));
+        }
+        Reply { counters: counters.map(Box::new), ..Reply::done() }
+    }
+}
+
+impl<D: Device> Governor for Daemon<D> {
+    fn carry_out(&self, request: Request) -> Reply {
+        match request {
+            Request::Stats => Reply { stats: Some(Box::new(self.stats())), ..Reply::done() },
+            Request::Mark { label, state } => self.mark(&label, state),
+            Request::Window { spec } => {
+                self.server.pace().set_window(spec);
+                Reply::done()
+            }
+            Request::Inject { .. } => Reply::refused("this build cannot inject faults yet"),
+            Request::Release => Reply { released: Some(self.server.release()), ..Reply::done() },
+            Request::Quit => {
+                self.server.stop();
+                Reply::done()
+            }
+        }
+    }
+}
+
+/// Listens on the control socket; ends with the process, and removes its path when dropped.
+#[derive(Debug)]
+pub struct ControlServer {
+    _endpoint: Arc<Endpoint>,
+}
+
+impl ControlServer {
+    /// Binds `path` and answers clients from a thread of its own.
+    pub fn start(path: &Path, governor: Arc<dyn Governor>) -> Result<Self, ListenError> {
+        let endpoint = Arc::new(Endpoint::bind(path)?);
+        let accepting = endpoint
+            .listener()
+            .try_clone()
+            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+        std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || accept_all(&accepting, &governor))
+            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+        Ok(ControlServer { _endpoint: endpoint })
+    }
+}
+
+fn accept_all(listener: &std::os::unix::net::UnixListener, governor: &Arc<dyn Governor>) {
+    let clients = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => spawn_client(stream, governor, &clients),
+            Err(error) => {
+                log::error!("the control socket failed: {error}");
+                // Out of descriptors, most likely: clients that go will free some.
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn spawn_client(mut stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<AtomicUsize>) {
+    if clients.fetch_add(1, Ordering::AcqRel) >= MAX_CLIENTS {
+        clients.fetch_sub(1, Ordering::AcqRel);
+        // The client may be gone already.
+        let _ = answer(&mut stream, &Reply::refused("too many clients: close some"));
+        return;
+    }
+    let (governor, counted) = (Arc::clone(governor), Arc::clone(clients));
+    let spawned = std::thread::Builder::new().name("control client".to_owned()).spawn(move || {
+        if let Err(error) = serve_client(stream, governor.as_ref()) {
+            log::debug!("a control client went away: {error}");
+        }
+        counted.fetch_sub(1, Ordering::AcqRel);
+    });
+    if let Err(error) = spawned {
+        log::error!("no thread for a control client: {error}");
+        clients.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One request a line until the client goes.
+fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    // Bytes, not text: a line that is not UTF-8 is one more malformed request, not the end.
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if !line.ends_with(b"\n") && line.len() as u64 >= MAX_LINE {
+            return answer(&mut writer, &Reply::refused("the request is too long"));
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let reply = match serde_json::from_slice(&line) {
+            Ok(request) => governor.carry_out(request),
+            Err(error) => Reply::refused(format!("not a request: {error}")),
+        };
+        answer(&mut writer, &reply)?;
+    }
+}
+
+fn answer(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}

@@ -1,0 +1,218 @@
+//! Bytes of a raw file, a block device or a memory file: one code path for all three.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{Whence, lseek};
+
+use super::error::OpenError;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Others may read at the same time.
+    Read,
+    /// Nobody else may have it.
+    Write,
+    /// Reading alone, while its companion is being made.
+    ReadAlone,
+}
+
+/// An open file, locked (flock) for as long as this lives.
+///
+/// Never mapped: a write that finds the file system full has to be an error number, not SIGBUS.
+#[derive(Debug)]
+pub(super) struct Backing {
+    file: Flock<File>,
+    bytes: u64,
+}
+
+/// A write that stopped.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// How many bytes had been written.
+    pub(super) written: u64,
+    /// Why it stopped.
+    pub(super) source: io::Error,
+}
+
+impl Backing {
+    /// Opens what exists.
+    pub(super) fn open(path: &Path, access: Access) -> Result<Backing, OpenError> {
+        let kind = std::fs::metadata(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => OpenError::Missing(path.to_owned()),
+            _ => io_error("look at", path, source),
+        })?;
+        if !kind.is_file() && !is_block_device(&kind) {
+            return Err(OpenError::NotADisk(path.to_owned()));
+        }
+        let file = open_existing(path, &kind, access)?;
+        Self::lock(file, path, access)
+    }
+
+    /// Makes a sparse file that was not there before.
+    pub(super) fn create(path: &Path, bytes: u64) -> Result<Backing, OpenError> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(
+            |source| match source.kind() {
+                io::ErrorKind::AlreadyExists => OpenError::Exists(path.to_owned()),
+                _ => io_error("create", path, source),
+            },
+        )?;
+        let sized = file.set_len(bytes).map_err(|source| io_error("size", path, source));
+        sized.and_then(|()| Self::lock(file, path, Access::Write)).inspect_err(|_| remove(path))
+    }
+
+    /// Makes a sparse memory file.
+    pub(super) fn memory(name: &str, bytes: u64) -> Result<Backing, OpenError> {
+        let path = PathBuf::from(format!("memory disk ({name})"));
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC)
+            .map(File::from)
+            .map_err(|errno| io_error("create", &path, errno.into()))?;
+        file.set_len(bytes).map_err(|source| io_error("size", &path, source))?;
+        Self::lock(file, &path, Access::Write)
+    }
+
+    /// Locks a file that is open, so that two daemons never share one image.
+    pub(super) fn lock(file: File, path: &Path, access: Access) -> Result<Backing, OpenError> {
+        let arg = match access {
+            Access::Read => FlockArg::LockSharedNonblock,
+            Access::Write | Access::ReadAlone => FlockArg::LockExclusiveNonblock,
+        };
+        let mut file = Flock::lock(file, arg).map_err(|(_, errno)| match errno {
+            Errno::EWOULDBLOCK => OpenError::InUse(path.to_owned()),
+            _ => io_error("lock", path, errno.into()),
+        })?;
+        // The end of a block device is where its size is; a file's too.
+        let bytes = file.seek(SeekFrom::End(0)).map_err(|e| io_error("measure", path, e))?;
+        Ok(Backing { file, bytes })
+    }
+
+    /// The size when it was opened.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `buffer` from `offset` on. A file that became shorter is `UnexpectedEof`.
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    /// Writes all of `bytes`, or says how far it came.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
+        let mut written: u64 = 0;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.file.write_at(rest, offset.saturating_add(written)) {
+                Ok(0) => return Err(Stopped { written, source: io::ErrorKind::WriteZero.into() }),
+                Ok(n) => {
+                    rest = rest.get(n..).unwrap_or_default();
+                    written = written.saturating_add(u64::try_from(n).unwrap_or(0));
+                }
+                Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Stopped { written, source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a range read as zeros and gives its space back where the file system can.
+    pub(super) fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.clear(FallocateFlags::FALLOC_FL_PUNCH_HOLE, offset, len)
+    }
+
+    /// Makes a range read as zeros and keeps its space.
+    pub(super) fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.clear(FallocateFlags::FALLOC_FL_ZERO_RANGE, offset, len)
+    }
+
+    fn clear(&self, how: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let flags = how | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match fallocate(&*self.file, flags, signed(offset)?, signed(len)?) {
+            Ok(()) => Ok(()),
+            // Not every file system and device can, and a device only in units of its own sectors.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::EINTR) => {
+                self.write_zeros(offset, len)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            let piece = ZEROS.get(..step).unwrap_or(&ZEROS);
+            self.write(at, piece).map_err(|stopped| stopped.source)?;
+            at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Waits until everything written so far is on stable storage (fdatasync).
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// The next range at or after `offset` that is not a hole, or `None` where only holes follow.
+    pub(super) fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let start = match lseek(&*self.file, signed(offset)?, Whence::SeekData) {
+            Ok(start) => u64::try_from(start).unwrap_or(offset),
+            Err(Errno::ENXIO) => return Ok(None),
+            // Block devices have no holes to tell.
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some((offset, self.bytes))),
+            Err(errno) => return Err(errno.into()),
+        };
+        let end = lseek(&*self.file, signed(start)?, Whence::SeekHole)?;
+        Ok(Some((start, u64::try_from(end).unwrap_or(self.bytes))))
+    }
+}
+
+/// A system call on `path` that failed.
+pub(super) fn io_error(what: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { what, path: path.to_owned(), source }
+}
+
+/// Whether this is a block device.
+pub(super) fn is_block_device(kind: &Metadata) -> bool {
+    kind.file_type().is_block_device()
+}
+
+/// Removes a file that was made a moment ago and is of no use; what is left of it is only noise.
+pub(super) fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        log::warn!("cannot remove {}: {error}", path.display());
+    }
+}
+
+fn open_existing(path: &Path, kind: &Metadata, access: Access) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access == Access::Write);
+    if access == Access::Write && is_block_device(kind) {
+        // Without O_CREAT, O_EXCL asks the kernel for a device that nobody has mounted (open(2)).
+        options.custom_flags(libc::O_EXCL);
+    }
+    options.open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::ResourceBusy => OpenError::DeviceBusy(path.to_owned()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            if access == Access::Write =>
+        {
+            OpenError::NotWritable { path: path.to_owned(), source }
+        }
+        _ => io_error("open", path, source),
+    })
+}
+
+/// Offsets below 2^63, as the system takes them.
+fn signed(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}

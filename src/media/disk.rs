@@ -1,0 +1,264 @@
+//! Blocks and tuples, read and written as one consistent pair.
+//!
+//! A write puts the data down first and its tuples second, both under the range's lock. A process
+//! killed between the two (kill -9) leaves new data under old tuples: such a block was never
+//! acknowledged, its next read fails its guard check, and `dixtrap image check` finds it. The other
+//! order would be no better, and no order can lose an acknowledged write, because the page cache
+//! outlives the process. After a power failure, what was not flushed may be new in either file.
+//! A discard escapes the tuples first: killed in between it leaves old data that nothing checks.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::backing::{Backing, Stopped};
+use super::error::{MediaError, OpenError};
+use super::header::State;
+use super::locks::RangeLocks;
+use super::open::{DiskSpec, Parts, open};
+use super::pi_file::PiFile;
+use crate::pi::{GuardTag, PiType, Tuple, generate_over, guard};
+use crate::units::{BlockCount, BlockSize, Lba};
+
+/// The shape of a disk; fixed while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// The size of a logical block.
+    pub block_size: BlockSize,
+    /// How many there are.
+    pub blocks: BlockCount,
+    /// The protection type.
+    pub pi_type: PiType,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// An open disk. Any number of threads may use it at once.
+#[derive(Debug)]
+pub struct Disk {
+    geometry: Geometry,
+    data: Backing,
+    pi: Option<PiFile>,
+    locks: RangeLocks,
+    /// Set once, under all locks: no change comes after the mark that says clean.
+    closed: AtomicBool,
+    /// Data and tuples may disagree somewhere: the PI file stays marked as in use.
+    suspect: AtomicBool,
+}
+
+/// Blocks that exist, as byte offsets of the data.
+struct Extent {
+    lba: Lba,
+    count: BlockCount,
+    offset: u64,
+    len: u64,
+}
+
+impl Disk {
+    /// Opens, or with a size creates, the disk that `spec` describes. Nothing is overwritten.
+    pub fn open(spec: &DiskSpec) -> Result<Disk, OpenError> {
+        let disk = Self::from_parts(open(spec)?);
+        if !spec.read_only {
+            disk.mark(State::InUse).map_err(|source| OpenError::Io {
+                what: "mark as in use the PI file of",
+                path: spec.file.clone().unwrap_or_default(),
+                source,
+            })?;
+        }
+        if disk.suspect.load(Ordering::Relaxed) {
+            let name = spec.file.as_deref().unwrap_or_else(|| "the disk".as_ref()).display();
+            log::warn!(
+                "{name} was not closed cleanly: a block that was being written then may fail its \
+                 checks; 'dixtrap image check' finds it"
+            );
+        }
+        Ok(disk)
+    }
+
+    /// A disk of files that belong together.
+    pub(super) fn from_parts(parts: Parts) -> Disk {
+        let left_open = |pi: &PiFile| pi.header().state == State::InUse;
+        Disk {
+            geometry: parts.geometry,
+            suspect: AtomicBool::new(parts.pi.as_ref().is_some_and(left_open)),
+            data: parts.data,
+            pi: parts.pi,
+            locks: RangeLocks::new(parts.geometry.block_size),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The disk's shape.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Reads the blocks from `lba` on and their tuples, one for each block that `data` has room for.
+    ///
+    /// Data and tuples are one pair, whatever is being written at the same time. Nothing is
+    /// verified. Without protection every tuple is [`Tuple::ESCAPE`].
+    pub fn read(&self, lba: Lba, data: &mut [u8], tuples: &mut [Tuple]) -> Result<(), MediaError> {
+        let extent = self.extent_of_data(lba, data.len(), tuples.len())?;
+        let _held = self.locks.shared(lba, extent.count);
+        self.data.read(extent.offset, data).map_err(|e| io("read data", e))?;
+        self.read_tuples(lba, tuples)
+    }
+
+    /// Reads tuples alone; the caller holds the range or is alone with the disk.
+    pub(super) fn read_tuples(&self, lba: Lba, tuples: &mut [Tuple]) -> Result<(), MediaError> {
+        match &self.pi {
+            Some(pi) => pi.read(lba, tuples).map_err(|e| io("read protection information", e)),
+            None => {
+                tuples.fill(Tuple::ESCAPE);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes whole blocks and their tuples, or fails.
+    ///
+    /// Where it fails, blocks that were not reached keep their data and tuples; those that were have
+    /// undefined data and escape tags, so that a full file system is not mistaken for corruption.
+    pub fn write(&self, lba: Lba, data: &[u8], tuples: &[Tuple]) -> Result<(), MediaError> {
+        let extent = self.extent_of_data(lba, data.len(), tuples.len())?;
+        let _held = self.locks.exclusive(lba, extent.count);
+        self.require_writable()?;
+        self.data.write(extent.offset, data).map_err(|Stopped { written, source }| {
+            let reached = written.div_ceil(self.geometry.block_size.bytes_u64());
+            self.distrust(lba, BlockCount(reached));
+            io("write data", source)
+        })?;
+        let Some(pi) = &self.pi else { return Ok(()) };
+        pi.write(lba, tuples).map_err(|source| {
+            self.distrust(lba, extent.count);
+            io("write protection information", source)
+        })
+    }
+
+    /// Forgets blocks: their space is given back, they read as zeros with escape tags.
+    pub fn discard(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
+        let extent = self.extent(lba, count)?;
+        let _held = self.locks.exclusive(lba, count);
+        self.require_writable()?;
+        if let Some(pi) = &self.pi {
+            pi.escape(lba, count).map_err(|e| io("discard protection information", e))?;
+        }
+        self.data.punch(extent.offset, extent.len).map_err(|e| io("discard data", e))
+    }
+
+    /// Writes zeros with tuples that verify; `unmap` gives the data's space back as well.
+    pub fn write_zeroes(&self, lba: Lba, count: BlockCount, unmap: bool) -> Result<(), MediaError> {
+        let extent = self.extent(lba, count)?;
+        let _held = self.locks.exclusive(lba, count);
+        self.require_writable()?;
+        self.zero(&extent, unmap).inspect_err(|_| self.distrust(lba, count))
+    }
+
+    fn zero(&self, extent: &Extent, unmap: bool) -> Result<(), MediaError> {
+        let Extent { lba, count, offset, len } = *extent;
+        let cleared =
+            if unmap { self.data.punch(offset, len) } else { self.data.zero(offset, len) };
+        cleared.map_err(|e| io("write zeros", e))?;
+        let Some(pi) = &self.pi else { return Ok(()) };
+        let tuples = zero_tuples(self.geometry, lba, count);
+        pi.write_each(lba, tuples).map_err(|e| io("write protection information", e))
+    }
+
+    /// Waits until everything written so far is on stable storage (fdatasync of both files).
+    pub fn flush(&self) -> Result<(), MediaError> {
+        self.sync().map_err(|e| io("flush", e)).inspect_err(|_| self.suspect())
+    }
+
+    /// Flushes, marks the PI file as clean, and refuses every later change. Dropping does the same.
+    pub fn close(&self) -> Result<(), MediaError> {
+        let _held = self.locks.everything();
+        if self.geometry.read_only || self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.flush()?;
+        if self.suspect.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.mark(State::Clean).map_err(|e| io("mark the PI file as clean", e))
+    }
+
+    /// Says in the PI file's header whether data and tuples are known to belong together.
+    fn mark(&self, state: State) -> io::Result<()> {
+        self.pi.as_ref().map_or(Ok(()), |pi| pi.mark(state))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.data.sync()?;
+        self.pi.as_ref().map_or(Ok(()), PiFile::sync)
+    }
+
+    /// Escapes the tuples of blocks that a failed request reached. Needs no space: where the PI file
+    /// has none, the tuples are escaped already.
+    fn distrust(&self, lba: Lba, count: BlockCount) {
+        let escaped = self.pi.as_ref().map_or(Ok(()), |pi| pi.escape(lba, count));
+        if let Err(error) = escaped {
+            self.suspect();
+            log::error!(
+                "protection information of {count} blocks at LBA {lba} is out of date: {error}; \
+                 'dixtrap image check' will name them"
+            );
+        }
+    }
+
+    fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    fn require_writable(&self) -> Result<(), MediaError> {
+        if self.geometry.read_only {
+            return Err(MediaError::ReadOnly);
+        }
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(MediaError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Refuses blocks that do not exist.
+    pub(super) fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
+        self.extent(lba, count).map(drop)
+    }
+
+    /// The extent of a buffer of whole blocks with a tuple each.
+    fn extent_of_data(&self, lba: Lba, bytes: usize, tuples: usize) -> Result<Extent, MediaError> {
+        let block_size = self.geometry.block_size;
+        if tuples.checked_mul(block_size.bytes()) != Some(bytes) {
+            return Err(MediaError::Lengths { bytes, tuples, block_size });
+        }
+        self.extent(lba, BlockCount(u64::try_from(tuples).unwrap_or(u64::MAX)))
+    }
+
+    /// The extent of blocks that exist.
+    fn extent(&self, lba: Lba, count: BlockCount) -> Result<Extent, MediaError> {
+        let Geometry { blocks, block_size, .. } = self.geometry;
+        if lba.checked_add(count).is_none_or(|end| end.0 > blocks.0) {
+            return Err(MediaError::OutOfRange { lba, count, blocks });
+        }
+        // No overflow: the disk's length in bytes fits 63 bits.
+        let bytes = |number: u64| number.saturating_mul(block_size.bytes_u64());
+        Ok(Extent { lba, count, offset: bytes(lba.0), len: bytes(count.0) })
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            log::error!("the disk was not closed cleanly: {error}: {:?}", error.errno());
+        }
+    }
+}
+
+/// The tuples of blocks that are all zeros.
+fn zero_tuples(geometry: Geometry, lba: Lba, count: BlockCount) -> impl Iterator<Item = Tuple> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let guard: GuardTag = guard(ZEROS.get(..geometry.block_size.bytes()).unwrap_or_default());
+    (0..count.0).map(move |index| generate_over(geometry.pi_type, guard, lba.offset(index)))
+}
+
+fn io(what: &'static str, source: io::Error) -> MediaError {
+    MediaError::Io { what, source }
+}

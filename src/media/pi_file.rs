@@ -1,0 +1,138 @@
+//! A PI file: one header page, then eight bytes a block.
+//!
+//! A tuple is stored XOR FFh, so that a hole of a sparse file reads as escape tags, and giving
+//! tuples' space back is the same as escaping them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::backing::{Access, Backing, Stopped, io_error};
+use super::error::{HeaderError, OpenError};
+use super::header::{HEADER_BYTES, Header, State};
+use crate::pi::{TUPLE_BYTES, Tuple};
+use crate::units::{BlockCount, Lba};
+
+/// Tuples that are read or written with one call: a page of them.
+const BATCH: usize = 512;
+
+/// One tuple's bytes as a 64-bit number, for offsets.
+const TUPLE_BYTES_U64: u64 = 8;
+
+/// The header's length as a 64-bit number, for offsets.
+const HEADER_BYTES_U64: u64 = 4096;
+
+/// An open PI file.
+#[derive(Debug)]
+pub(super) struct PiFile {
+    backing: Backing,
+    header: Header,
+}
+
+impl PiFile {
+    /// How long the PI file of a disk of `blocks` blocks is.
+    pub(super) fn bytes_for(blocks: BlockCount) -> u64 {
+        blocks.0.saturating_mul(TUPLE_BYTES_U64).saturating_add(HEADER_BYTES_U64)
+    }
+
+    /// Writes `header` into a new, sparse file: every block has escape tags.
+    pub(super) fn format(backing: Backing, header: Header) -> io::Result<PiFile> {
+        let file = PiFile { backing, header };
+        file.write_header(header.state)?;
+        Ok(file)
+    }
+
+    /// Opens a PI file and believes its header if it fits its length.
+    pub(super) fn open(path: &Path, access: Access) -> Result<PiFile, OpenError> {
+        let backing = Backing::open(path, access)?;
+        let not_ours = |why| OpenError::NotAPiFile { pi: path.to_owned(), why };
+        let mut page = [0; HEADER_BYTES];
+        backing.read(0, &mut page).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => not_ours(HeaderError::Foreign),
+            _ => io_error("read", path, source),
+        })?;
+        let header = Header::parse(&page).map_err(not_ours)?;
+        let expected = Self::bytes_for(header.blocks);
+        if backing.bytes() != expected {
+            let pi = PathBuf::from(path);
+            return Err(OpenError::PiLength { pi, bytes: backing.bytes(), expected });
+        }
+        Ok(PiFile { backing, header })
+    }
+
+    /// The header as it was when the file was opened.
+    pub(super) fn header(&self) -> Header {
+        self.header
+    }
+
+    /// Writes the state and waits for it to be on stable storage.
+    pub(super) fn mark(&self, state: State) -> io::Result<()> {
+        self.write_header(state)?;
+        self.backing.sync()
+    }
+
+    fn write_header(&self, state: State) -> io::Result<()> {
+        let bytes = Header { state, ..self.header }.to_bytes();
+        self.backing.write(0, &bytes).map_err(|stopped| stopped.source)
+    }
+
+    /// Reads the tuples of the blocks from `lba` on.
+    pub(super) fn read(&self, lba: Lba, tuples: &mut [Tuple]) -> io::Result<()> {
+        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut at = lba;
+        for batch in tuples.chunks_mut(BATCH) {
+            let count = batch.len();
+            let bytes = bytes.get_mut(..count * TUPLE_BYTES).unwrap_or_default();
+            self.backing.read(offset_of(at), bytes)?;
+            for (tuple, stored) in batch.iter_mut().zip(bytes.as_chunks::<TUPLE_BYTES>().0) {
+                *tuple = Tuple::from_bytes(stored.map(|byte| !byte));
+            }
+            at = at.offset(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Writes the tuples of the blocks from `lba` on.
+    pub(super) fn write(&self, lba: Lba, tuples: &[Tuple]) -> io::Result<()> {
+        self.write_each(lba, tuples.iter().copied())
+    }
+
+    /// Writes tuples as they come.
+    pub(super) fn write_each(
+        &self,
+        lba: Lba,
+        mut tuples: impl Iterator<Item = Tuple>,
+    ) -> io::Result<()> {
+        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut at = lba;
+        loop {
+            let mut count = 0;
+            for (stored, tuple) in
+                bytes.as_chunks_mut::<TUPLE_BYTES>().0.iter_mut().zip(&mut tuples)
+            {
+                *stored = tuple.to_bytes().map(|byte| !byte);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            let bytes = bytes.get(..count * TUPLE_BYTES).unwrap_or_default();
+            self.backing.write(offset_of(at), bytes).map_err(|Stopped { source, .. }| source)?;
+            at = at.offset(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Gives `count` blocks from `lba` on escape tags.
+    pub(super) fn escape(&self, lba: Lba, count: BlockCount) -> io::Result<()> {
+        self.backing.punch(offset_of(lba), count.0.saturating_mul(TUPLE_BYTES_U64))
+    }
+
+    /// Waits until every tuple written so far is on stable storage.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.backing.sync()
+    }
+}
+
+/// Where a block's tuple stands.
+fn offset_of(lba: Lba) -> u64 {
+    lba.0.saturating_mul(TUPLE_BYTES_U64).saturating_add(HEADER_BYTES_U64)
+}

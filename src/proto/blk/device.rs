@@ -1,0 +1,235 @@
+//! The block device: commands carried out on the trap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
+
+use super::config_space::{ConfigSpace, writeback_of};
+use super::features::{feature_bits, has};
+use super::request::{Command, HEADER_BYTES, ID_BYTES, Layout, RANGE_BYTES, Range, RequestError};
+use super::status::{Failure, status_byte};
+use crate::clock::Moment;
+use crate::memory::Segments;
+use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
+use crate::trap::{Held, Trap, TrapError, Write};
+use crate::units::{BlockCount, Lba, QueueIndex};
+
+/// What `GET_ID` answers, padded with zeros.
+const SERIAL: &[u8] = b"dixtrap";
+
+/// A virtio-blk device over a trap.
+#[derive(Debug)]
+pub struct BlkDevice {
+    trap: Arc<Trap>,
+    queues: u16,
+    writeback: AtomicBool,
+}
+
+/// A write inside its window, and where its status byte goes.
+#[derive(Debug)]
+#[must_use = "a held write has to be finished"]
+pub struct HeldWrite {
+    held: Held,
+    status: Segments,
+}
+
+impl InWindow for HeldWrite {
+    fn rung(&self) -> Moment {
+        self.held.rung()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.held.bytes()
+    }
+}
+
+/// A request cut into its parts.
+struct Parts {
+    queue: QueueIndex,
+    command: Command,
+    data_out: Segments,
+    data_in: Segments,
+}
+
+/// What a command came to before its status is written.
+enum Progress {
+    /// Carried out; so many bytes of `data_in` were filled.
+    Done(u32),
+    /// In its window.
+    Held(Held),
+}
+
+impl BlkDevice {
+    /// A device with `queues` rings.
+    pub fn new(trap: Arc<Trap>, queues: u16) -> Self {
+        BlkDevice { trap, queues, writeback: AtomicBool::new(true) }
+    }
+
+    fn config_space(&self) -> ConfigSpace {
+        let writeback = self.writeback.load(Ordering::Relaxed);
+        ConfigSpace { geometry: self.trap.geometry(), queues: self.queues, writeback }
+    }
+
+    /// Cuts header and payload apart and reads the header.
+    fn dissect(&self, exchange: Exchange, data_in: Segments) -> Result<Parts, Failure> {
+        if exchange.flawed {
+            return Err(Failure::Flawed);
+        }
+        let (head, data_out) = exchange.readable.split_at(HEADER_BYTES as u64);
+        let mut header = [0; HEADER_BYTES];
+        if head.len() != HEADER_BYTES as u64 {
+            return Err(RequestError::Malformed("a header shorter than 16 bytes").into());
+        }
+        head.copy_out(&mut header)?;
+        let layout = Layout { data_out: data_out.len(), data_in: data_in.len() };
+        let command = Command::parse(&header, layout, self.trap.geometry().block_size)?;
+        Ok(Parts { queue: exchange.queue, command, data_out, data_in })
+    }
+
+    fn execute(&self, parts: Parts) -> Result<Progress, Failure> {
+        match parts.command {
+            Command::Read { lba, .. } => self.read(lba, &parts.data_in),
+            Command::Write { lba, blocks } => {
+                self.write(Write { queue: parts.queue, lba, blocks, data: parts.data_out })
+            }
+            Command::Flush => {
+                self.trap.flush()?;
+                Ok(Progress::Done(0))
+            }
+            Command::GetId => identify(&parts.data_in),
+            Command::Discard => self.change_ranges(&parts.data_out, false),
+            Command::WriteZeroes => self.change_ranges(&parts.data_out, true),
+        }
+    }
+
+    fn read(&self, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
+        // `Command::parse` has bounded the length to 64 MiB.
+        let mut data = vec![0; usize::try_from(into.len()).unwrap_or(0)];
+        self.trap.read(lba, &mut data)?;
+        into.copy_in(0, &data)?;
+        Ok(Progress::Done(u32::try_from(data.len()).unwrap_or(u32::MAX)))
+    }
+
+    fn write(&self, write: Write) -> Result<Progress, Failure> {
+        if write.blocks == BlockCount(0) {
+            return Ok(Progress::Done(0));
+        }
+        Ok(Progress::Held(self.trap.doorbell(write)?))
+    }
+
+    /// Checks all ranges before it touches the first.
+    fn change_ranges(&self, payload: &Segments, zeroing: bool) -> Result<Progress, Failure> {
+        let size = self.trap.geometry().block_size;
+        // `Command::parse` has bounded the payload to 16 ranges.
+        let mut bytes = vec![0; usize::try_from(payload.len()).unwrap_or(0)];
+        payload.copy_out(&mut bytes)?;
+        let (ranges, _) = bytes.as_chunks::<RANGE_BYTES>();
+        let ranges: Vec<Range> = ranges
+            .iter()
+            .map(|bytes| Range::parse(bytes, zeroing, size))
+            .collect::<Result<_, _>>()?;
+        for range in &ranges {
+            self.trap.check_range(range.lba, range.blocks)?;
+        }
+        for Range { lba, blocks, unmap } in ranges {
+            if zeroing {
+                self.trap.write_zeroes(lba, blocks, unmap)?;
+            } else {
+                self.trap.discard(lba, blocks)?;
+            }
+        }
+        self.persist()?;
+        Ok(Progress::Done(0))
+    }
+
+    /// With the write cache off a change is durable before it completes (VIRTIO 1.2 §5.2.6.2).
+    fn persist(&self) -> Result<(), TrapError> {
+        if self.writeback.load(Ordering::Relaxed) { Ok(()) } else { self.trap.persist() }
+    }
+
+    /// Writes the status byte.
+    fn answer(
+        &self,
+        status: &Segments,
+        outcome: Result<u32, Failure>,
+    ) -> Result<Answered, Unanswerable> {
+        if let Err(failure) = &outcome {
+            log::debug!("request failed: {failure}");
+            if !failure.is_race() {
+                self.trap.note_error();
+            }
+        }
+        status
+            .copy_in(0, &[status_byte(&outcome)])
+            .map_err(|error| Unanswerable(error.to_string()))?;
+        Ok(Answered { written: outcome.unwrap_or(0).saturating_add(1) })
+    }
+}
+
+fn identify(into: &Segments) -> Result<Progress, Failure> {
+    let id: Vec<u8> = SERIAL.iter().copied().chain(std::iter::repeat(0)).take(ID_BYTES).collect();
+    let room = usize::try_from(into.len()).unwrap_or(usize::MAX);
+    let id = id.get(..room.min(ID_BYTES)).unwrap_or(&id);
+    into.copy_in(0, id)?;
+    Ok(Progress::Done(u32::try_from(id.len()).unwrap_or(0)))
+}
+
+impl Device for BlkDevice {
+    type Held = HeldWrite;
+
+    fn queues(&self) -> u16 {
+        self.queues
+    }
+
+    fn features(&self) -> u64 {
+        feature_bits(self.trap.geometry().read_only)
+    }
+
+    fn acknowledge(&self, features: u64) {
+        // VIRTIO 1.2 §5.2.5.2: without FLUSH the driver assumes that writes are durable.
+        let cached = has(features, VIRTIO_BLK_F_CONFIG_WCE) || has(features, VIRTIO_BLK_F_FLUSH);
+        self.writeback.store(cached, Ordering::Relaxed);
+    }
+
+    fn config(&self, offset: u32, size: u32) -> Vec<u8> {
+        self.config_space().read(offset, size)
+    }
+
+    fn set_config(&self, offset: u32, bytes: &[u8]) -> bool {
+        let Some(writeback) = writeback_of(offset, bytes) else { return false };
+        self.writeback.store(writeback, Ordering::Relaxed);
+        true
+    }
+
+    fn begin(&self, mut exchange: Exchange) -> Result<Step<HeldWrite>, Unanswerable> {
+        let Some(last) = exchange.writable.len().checked_sub(1) else {
+            return Err(Unanswerable("the chain has no writable byte".to_owned()));
+        };
+        let empty = exchange.readable.empty_like();
+        let writable = std::mem::replace(&mut exchange.writable, empty);
+        let (data_in, status) = writable.split_at(last);
+        match self.dissect(exchange, data_in).and_then(|parts| self.execute(parts)) {
+            Ok(Progress::Held(held)) => Ok(Step::Held(HeldWrite { held, status })),
+            Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(Step::Done),
+            Err(failure) => self.answer(&status, Err(failure)).map(Step::Done),
+        }
+    }
+
+    fn finish(&self, held: HeldWrite) -> Result<Answered, Unanswerable> {
+        let stored = self.trap.fetch(held.held).and_then(|()| self.persist());
+        self.answer(&held.status, stored.map(|()| 0).map_err(Failure::from))
+    }
+
+    fn note_deferred(&self) {
+        self.trap.note_deferred();
+    }
+
+    fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
+        self.trap.note_broken(queue, reason);
+    }
+
+    fn now(&self) -> Moment {
+        self.trap.now()
+    }
+}

@@ -1,0 +1,45 @@
+//! Outcomes → the status byte (VIRTIO 1.2 §5.2.6). The one place that maps them.
+
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP};
+
+use super::request::RequestError;
+use crate::memory::MemoryError;
+use crate::trap::TrapError;
+
+/// Why a request failed, before it becomes a byte.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The request itself.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The trap or the medium below it.
+    #[error(transparent)]
+    Trap(#[from] TrapError),
+    /// The chain, which was found flawed when it was walked.
+    #[error("its descriptor chain is flawed")]
+    Flawed,
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Self {
+        Failure::Trap(error.into())
+    }
+}
+
+impl Failure {
+    /// A race is what the trap is for; it is counted elsewhere and is no error of the device.
+    pub fn is_race(&self) -> bool {
+        matches!(self, Failure::Trap(TrapError::Raced { .. }))
+    }
+}
+
+/// The status byte of an outcome.
+pub fn status_byte<T>(outcome: &Result<T, Failure>) -> u8 {
+    let code = match outcome {
+        Ok(_) => VIRTIO_BLK_S_OK,
+        Err(Failure::Request(RequestError::Unsupported)) => VIRTIO_BLK_S_UNSUPP,
+        Err(_) => VIRTIO_BLK_S_IOERR,
+    };
+    // The three codes are 0, 1 and 2.
+    u8::try_from(code).unwrap_or(1)
+}

@@ -1,0 +1,136 @@
+//! A vring: heads out of the available ring, answers into the used ring.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use vhost_user_backend::{VringMutex, VringT};
+use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::{QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryAtomic, GuestMemoryMmap};
+
+use super::chain::{ChainError, Request, collect};
+use super::token::Token;
+use crate::memory::MemoryMap;
+
+/// VIRTIO 1.2 §2.7.6: flags and index come before the entries, two bytes each.
+const AVAIL_HEADER: u64 = 4;
+const AVAIL_ENTRY: u64 = 2;
+
+/// The vring type of the vhost-user crate, over plain guest memory.
+type Vring = VringMutex<GuestMemoryAtomic<GuestMemoryMmap<()>>>;
+
+/// A ring that cannot be followed any further.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The available ring makes no sense, or is not guest memory.
+    #[error("its available ring cannot be followed: {0}")]
+    Available(virtio_queue::Error),
+    /// The used ring is not guest memory.
+    #[error("its used ring cannot be written: {0}")]
+    Used(virtio_queue::Error),
+    /// A chain that cannot be followed.
+    #[error("{0}")]
+    Chain(#[from] ChainError),
+}
+
+/// A ring of one queue. Cheap to clone; all clones are one ring.
+#[derive(Clone)]
+pub struct Ring {
+    vring: Vring,
+}
+
+impl Ring {
+    /// Wraps the crate's vring.
+    pub fn new(vring: Vring) -> Self {
+        Ring { vring }
+    }
+
+    /// The next request, or `None` when the ring is empty or stopped.
+    ///
+    /// `map` is the guest's memory; the request keeps it alive.
+    pub fn pop(&self, map: &MemoryMap) -> Result<Option<Request>, RingError> {
+        let mut state = self.vring.get_mut();
+        let queue = state.get_queue_mut();
+        if !queue.ready() {
+            return Ok(None);
+        }
+        let (table, size, before) = (queue.desc_table(), queue.size(), queue.next_avail());
+        let head = {
+            let mut heads = queue.iter(Arc::clone(map)).map_err(RingError::Available)?;
+            heads.next().map(|chain| chain.head_index())
+        };
+        match head {
+            Some(head) => Ok(Some(collect(map, table, size, head)?)),
+            // The crate ends its iterator quietly when the ring's memory cannot be read.
+            None => self.confirm_empty(queue, map, before).map(|()| None),
+        }
+    }
+
+    /// Tells an empty ring from one whose next entry could not be read.
+    fn confirm_empty(
+        &self,
+        queue: &virtio_queue::Queue,
+        map: &MemoryMap,
+        next: u16,
+    ) -> Result<(), RingError> {
+        let slot = u64::from(next % queue.size().max(1));
+        let entry = queue.avail_ring().checked_add(AVAIL_HEADER + slot * AVAIL_ENTRY);
+        match entry.map(|addr| map.read_obj::<u16>(GuestAddress(addr))) {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(RingError::Available(virtio_queue::Error::AddressOverflow)),
+        }
+    }
+
+    /// Answers a request: `written` bytes of its writable part were filled.
+    pub fn complete(&self, token: Token, written: u32) -> Result<(), RingError> {
+        self.vring.add_used(token.settle(), written).map_err(RingError::Used)
+    }
+
+    /// The number of descriptors: no more requests than this can be in flight.
+    pub fn size(&self) -> usize {
+        usize::from(self.vring.get_ref().get_queue().size())
+    }
+
+    /// Whether the ring is started. A stopped ring's memory belongs to the guest again.
+    pub fn is_ready(&self) -> bool {
+        self.vring.get_ref().get_queue().ready()
+    }
+
+    /// Asks the driver not to ring the doorbell while the ring is being emptied.
+    pub fn hush(&self) -> Result<(), RingError> {
+        self.vring.disable_notification().map_err(RingError::Used)
+    }
+
+    /// Asks for doorbells again; `true` when requests came in meanwhile.
+    pub fn listen(&self) -> Result<bool, RingError> {
+        self.vring.enable_notification().map_err(RingError::Available)
+    }
+
+    /// Interrupts the driver if it wants to be told of the answers so far.
+    pub fn notify(&self, map: &MemoryMap) -> Result<(), RingError> {
+        let mut state = self.vring.get_mut();
+        let wanted = if state.get_queue().event_idx_enabled() {
+            state.needs_notification().map_err(RingError::Used)?
+        } else {
+            wants_interrupts(state.get_queue(), map)
+        };
+        if wanted && let Err(error) = state.signal_used_queue() {
+            log::warn!("cannot interrupt the driver: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// VIRTIO 1.2 §2.7.7: without EVENT_IDX the driver may switch interrupts off by a flag. The crate's
+/// `needs_notification` does not look at it.
+fn wants_interrupts(queue: &virtio_queue::Queue, map: &MemoryMap) -> bool {
+    std::sync::atomic::fence(Ordering::SeqCst);
+    let flags = map.read_obj::<u16>(GuestAddress(queue.avail_ring())).map_or(0, u16::from_le);
+    u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("size", &self.size()).finish()
+    }
+}

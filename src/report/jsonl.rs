@@ -1,0 +1,212 @@
+//! The records file: one whole JSON line after another, written by a thread of its own.
+//!
+//! A request must never wait for the disk that holds the records, so records go through a bounded
+//! channel. What cannot be written (the channel or the disk is full) is counted, never passed over in
+//! silence, and a line that was cut by a full disk is taken back: what the file holds is whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::record::{Line, Record};
+
+/// How many records may wait for the writer.
+const BACKLOG: usize = 1 << 16;
+
+/// Why records cannot be written at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The file cannot be made.
+    #[error("cannot write records to {0}: choose another --races file")]
+    Create(String, #[source] io::Error),
+    /// No thread for the writer.
+    #[error("cannot start the thread that writes the records")]
+    Thread(#[source] io::Error),
+}
+
+/// Where records go. Cheap to clone; all clones feed one file.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: Mutex<Option<SyncSender<Record>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Sink {
+    /// A sink that keeps nothing.
+    pub fn none() -> Sink {
+        Sink::over(None, None, Arc::default())
+    }
+
+    /// Writes to the file at `path`, which begins anew, or to standard output for `-`.
+    pub fn open(path: &Path) -> Result<Sink, SinkError> {
+        if path.as_os_str() == "-" {
+            return Sink::spawn(Output::Stream(Box::new(io::stdout())));
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .map_err(|e| SinkError::Create(path.display().to_string(), e))?;
+        Sink::spawn(Output::of_file(file))
+    }
+
+    fn spawn(output: Output) -> Result<Sink, SinkError> {
+        let (sender, receiver) = sync_channel(BACKLOG);
+        let lost = Arc::new(AtomicU64::new(0));
+        let losses = Arc::clone(&lost);
+        let writer = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || write_all(receiver, output, &losses))
+            .map_err(SinkError::Thread)?;
+        Ok(Sink::over(Some(sender), Some(writer), lost))
+    }
+
+    fn over(
+        channel: Option<SyncSender<Record>>,
+        writer: Option<JoinHandle<()>>,
+        lost: Arc<AtomicU64>,
+    ) -> Sink {
+        let (channel, writer) = (Mutex::new(channel), Mutex::new(writer));
+        Sink { shared: Arc::new(Shared { channel, writer, lost }) }
+    }
+
+    /// Hands a record to the writer; never waits.
+    pub fn emit(&self, record: Record) {
+        let channel = self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = channel.as_ref()
+            && sender.try_send(record).is_err()
+        {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many records could not be written.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes everything handed over so far, and ends the writer. Later records are dropped.
+    pub fn close(&self) {
+        let sender = self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(sender);
+        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            log::error!("the thread that writes the records ended early");
+        }
+    }
+}
+
+/// The writer's loop: as many records as are waiting make one write.
+fn write_all(receiver: Receiver<Record>, mut output: Output, lost: &AtomicU64) {
+    let mut buffer = Vec::new();
+    while let Ok(first) = receiver.recv() {
+        let mut count = 0;
+        buffer.clear();
+        for record in std::iter::once(first).chain(receiver.try_iter().take(256)) {
+            if append_line(&mut buffer, record).is_ok() {
+                count += 1;
+            }
+        }
+        if let Err(error) = output.write_whole(&buffer)
+            && lost.fetch_add(count, Ordering::Relaxed) == 0
+        {
+            log::error!("records cannot be written and are only counted: {error}");
+        }
+    }
+}
+
+/// Appends a record as one line.
+fn append_line(buffer: &mut Vec<u8>, record: Record) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *buffer, &Line::from(record))?;
+    buffer.push(b'\n');
+    Ok(())
+}
+
+/// A file that can be cut back to its last whole line, or a stream that cannot.
+enum Output {
+    File { file: File, whole: u64 },
+    Stream(Box<dyn Write + Send>),
+}
+
+impl Output {
+    /// A regular file can be cut; a pipe or device given by path is a stream.
+    fn of_file(file: File) -> Output {
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() => Output::File { file, whole: 0 },
+            _ => Output::Stream(Box::new(file)),
+        }
+    }
+
+    /// Writes whole lines; what a full disk cut off is taken back.
+    fn write_whole(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Output::Stream(stream) => stream.write_all(lines).and_then(|()| stream.flush()),
+            Output::File { file, whole } => match file.write_all(lines) {
+                Ok(()) => {
+                    *whole += lines.len() as u64;
+                    Ok(())
+                }
+                Err(error) => {
+                    file.set_len(*whole)?;
+                    file.seek(io::SeekFrom::Start(*whole))?;
+                    Err(error)
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Healed, RaceId};
+
+    fn healed(id: u64) -> Record {
+        Record::Healed(Healed { t_us: 0, race: RaceId(id), after_us: 0 })
+    }
+
+    #[test]
+    fn what_is_emitted_is_in_the_file_after_close() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("races.jsonl");
+        let sink = Sink::open(&path).unwrap();
+        for id in 0..1000 {
+            sink.emit(healed(id));
+        }
+        sink.close();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<Line> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 1000);
+        assert_eq!(lines[999].record, healed(999));
+        assert_eq!(sink.lost(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_counted() {
+        let sink = Sink::open(Path::new("/dev/full")).unwrap();
+        for id in 0..10 {
+            sink.emit(healed(id));
+        }
+        sink.close();
+        assert_eq!(sink.lost(), 10);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error() {
+        let error = Sink::open(Path::new("/nonexistent/races.jsonl")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/races.jsonl"));
+    }
+}

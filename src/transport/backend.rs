@@ -1,0 +1,222 @@
+//! What the vhost-user crate asks of a backend, answered by a device and its lanes.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{VhostUserBackend, VringMutex};
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
+};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+use super::lane::{Lane, Track};
+use super::pace::Pace;
+use crate::proto::Device;
+use crate::queue::Ring;
+use crate::units::QueueIndex;
+
+/// The largest ring; QEMU's default is 128.
+const MAX_RING: usize = 1024;
+
+/// The guest's memory as the crate passes it around.
+pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
+
+/// One connection of a front end: the device, a lane a queue, and the guest's memory.
+///
+/// Shared, with interior mutability: `stop_vring` runs on the connection's thread while the queue
+/// threads are at work, and has to drain what is in flight.
+#[derive(Debug)]
+pub struct Backend<D: Device> {
+    device: Arc<D>,
+    lanes: Vec<Lane<D>>,
+    /// The ring of each lane, once its queue has been used.
+    rings: Mutex<Vec<Option<Ring>>>,
+    memory: SharedMemory,
+    /// The readable ends that the crate never closes.
+    exits: Mutex<Vec<RawFd>>,
+}
+
+impl<D: Device> Backend<D> {
+    /// A backend for one connection, with a fresh memory map.
+    pub fn new(device: Arc<D>, pace: &Arc<Pace>, memory: SharedMemory) -> io::Result<Self> {
+        let lanes = (0..device.queues())
+            .map(|queue| Lane::new(QueueIndex(queue), Arc::clone(&device), Arc::clone(pace)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let rings = Mutex::new(lanes.iter().map(|_| None).collect());
+        Ok(Backend { device, lanes, rings, memory, exits: Mutex::default() })
+    }
+
+    /// The number of queues.
+    pub fn queue_count(&self) -> u16 {
+        self.device.queues()
+    }
+
+    /// The timer of each queue's thread, to be watched by that thread.
+    pub fn timers(&self) -> impl Iterator<Item = RawFd> + '_ {
+        self.lanes.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    /// How many writes are inside their windows.
+    pub fn held(&self) -> u64 {
+        self.lanes.iter().map(Lane::held).sum()
+    }
+
+    /// Ends every window now; answers how many writes that let go.
+    pub fn drain(&self) -> u64 {
+        self.tracks().map(|(lane, track)| lane.drain(&track)).sum()
+    }
+
+    /// Closes what the crate leaves open. Only after its threads have ended.
+    pub fn close_exits(&self) {
+        let exits = std::mem::take(&mut *self.exits.lock().unwrap_or_else(PoisonError::into_inner));
+        for fd in exits {
+            // SAFETY: the crate took this descriptor with `into_raw_fd` for its epoll set and never
+            // closes it; its threads have ended, so this is the only owner left.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
+    /// The lanes whose rings have been used.
+    fn tracks(&self) -> impl Iterator<Item = (&Lane<D>, Track)> + '_ {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let map = self.memory.memory().into_inner();
+        self.lanes.iter().zip(rings).filter_map(move |(lane, ring)| {
+            ring.map(|ring| (lane, Track { ring, map: Arc::clone(&map) }))
+        })
+    }
+
+    fn remember(&self, queue: usize, ring: &Ring) {
+        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = rings.get_mut(queue) {
+            slot.get_or_insert_with(|| ring.clone());
+        }
+    }
+
+    fn stop_lane(&self, queue: usize) {
+        let ring = self
+            .rings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(queue)
+            .and_then(Option::clone);
+        if let (Some(lane), Some(ring)) = (self.lanes.get(queue), ring) {
+            lane.stop(&Track { ring, map: self.memory.memory().into_inner() });
+        }
+    }
+}
+
+impl<D: Device> VhostUserBackend for Backend<D> {
+    type Bitmap = ();
+    type Vring = VringMutex<SharedMemory>;
+
+    fn num_queues(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn max_queue_size(&self) -> usize {
+        MAX_RING
+    }
+
+    fn features(&self) -> u64 {
+        self.device.features() | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn acked_features(&self, features: u64) {
+        self.device.acknowledge(features);
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+            | VhostUserProtocolFeatures::RESET_DEVICE
+    }
+
+    fn reset_device(&self) {
+        for queue in 0..self.lanes.len() {
+            self.stop_lane(queue);
+        }
+    }
+
+    /// The ring itself knows whether EVENT_IDX was taken.
+    fn set_event_idx(&self, _enabled: bool) {}
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        self.device.config(offset, size)
+    }
+
+    fn set_config(&self, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        if self.device.set_config(offset, bytes) {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the configuration space cannot be written at {offset}"),
+        ))
+    }
+
+    /// The crate has put the new map into the handle that we share with it. A region past the end
+    /// of its file would be a SIGBUS at the first access, so such a map is taken back.
+    fn update_memory(&self, memory: SharedMemory) -> io::Result<()> {
+        let checked = memory.memory().iter().try_for_each(reaches_its_end);
+        if checked.is_err() {
+            let map = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            map.replace(GuestMemoryMmap::new());
+        }
+        checked
+    }
+
+    /// A thread for every queue.
+    fn queues_per_thread(&self) -> Vec<u64> {
+        (0..self.lanes.len()).map(|queue| 1 << queue).collect()
+    }
+
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        let flags = EventFlag::NONBLOCK | EventFlag::CLOEXEC;
+        let (consumer, notifier) = new_event_consumer_and_notifier(flags).ok()?;
+        self.exits.lock().unwrap_or_else(PoisonError::into_inner).push(consumer.as_raw_fd());
+        Some((consumer, notifier))
+    }
+
+    fn stop_vring(&self, queue: u32) -> io::Result<()> {
+        self.stop_lane(usize::try_from(queue).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    /// Doorbell or timer: either way the lane looks at both. Each thread has one queue, so the
+    /// thread's number is the queue's. An error here would end the thread, so there is none.
+    fn handle_event(
+        &self,
+        _event: u16,
+        _events: EventSet,
+        vrings: &[Self::Vring],
+        thread: usize,
+    ) -> io::Result<()> {
+        if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
+            let ring = Ring::new(vring.clone());
+            self.remember(thread, &ring);
+            lane.turn(&Track { ring, map: self.memory.memory().into_inner() });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a region's file is as long as the region; a device's length cannot be asked for.
+fn reaches_its_end(region: &GuestRegionMmap<()>) -> io::Result<()> {
+    let Some(backing) = region.file_offset() else { return Ok(()) };
+    let file = backing.file().metadata()?;
+    let end = backing.start().checked_add(region.len());
+    if !file.is_file() || end.is_some_and(|end| end <= file.len()) {
+        return Ok(());
+    }
+    let address = region.start_addr().0;
+    let reason = format!("the memory region at {address:#x} is longer than its file");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}

@@ -1,0 +1,143 @@
+//! Where front ends connect: a socket path of our own, or a descriptor that was passed in.
+
+use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// The longest path that fits `sun_path` with its terminating zero (unix(7)).
+const MAX_PATH_BYTES: usize = 107;
+
+/// Why nobody can connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Longer than a socket address can be.
+    #[error(
+        "socket path {0} is longer than {MAX_PATH_BYTES} bytes: choose a shorter one, for instance under /run or /tmp"
+    )]
+    PathTooLong(String),
+    /// Somebody answers there.
+    #[error("socket {0} is in use by a live daemon: stop it or choose another path")]
+    InUse(String),
+    /// Something that is not a socket lies there.
+    #[error("{0} exists and is not a socket: choose another path")]
+    NotASocket(String),
+    /// The socket cannot be made.
+    #[error("cannot listen on {0}")]
+    Bind(String, #[source] io::Error),
+    /// What was passed is no listening socket.
+    #[error(
+        "descriptor {0} is not a listening Unix socket: pass one, as systemd's socket activation does from 3 on"
+    )]
+    BadDescriptor(RawFd),
+}
+
+/// A listening socket. Its path is removed when it is dropped.
+#[derive(Debug)]
+pub struct Endpoint {
+    listener: UnixListener,
+    path: Option<PathBuf>,
+}
+
+impl Endpoint {
+    /// Listens at `path`; the socket of a daemon that is gone is replaced.
+    pub fn bind(path: &Path) -> Result<Endpoint, ListenError> {
+        let name = path.display().to_string();
+        if path.as_os_str().len() > MAX_PATH_BYTES {
+            return Err(ListenError::PathTooLong(name));
+        }
+        remove_stale(path)?;
+        let listener = UnixListener::bind(path).map_err(|e| ListenError::Bind(name, e))?;
+        Ok(Endpoint { listener, path: Some(path.to_owned()) })
+    }
+
+    /// Listens on a descriptor that this process was started with.
+    pub fn from_fd(fd: RawFd) -> Result<Endpoint, ListenError> {
+        let listening = nix::sys::socket::getsockopt(
+            &borrow(fd).ok_or(ListenError::BadDescriptor(fd))?,
+            nix::sys::socket::sockopt::AcceptConn,
+        );
+        if !matches!(listening, Ok(true)) {
+            return Err(ListenError::BadDescriptor(fd));
+        }
+        // SAFETY: the descriptor is open (it just answered), was handed to this process by its
+        // parent for this very use, and nothing else in the process owns it.
+        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+        let listener = UnixListener::from(owned);
+        listener.local_addr().map_err(|_| ListenError::BadDescriptor(fd))?;
+        Ok(Endpoint { listener, path: None })
+    }
+
+    /// The socket itself.
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Somebody may have removed it already.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A descriptor number as something to ask questions of, if it can be one at all.
+fn borrow(fd: RawFd) -> Option<std::os::fd::BorrowedFd<'static>> {
+    let open = nix::fcntl::fcntl(
+        // SAFETY: only asks whether the descriptor is open; -1 is the one value that may not be
+        // borrowed, and is filtered out before.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(if fd < 0 { return None } else { fd }) },
+        nix::fcntl::FcntlArg::F_GETFD,
+    );
+    // SAFETY: the descriptor is open, and stays so: nothing in this process closes it.
+    open.is_ok().then(|| unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+}
+
+/// Removes a socket that nobody answers on.
+fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let name = || path.display().to_string();
+    match fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(ListenError::NotASocket(name())),
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(ListenError::InUse(name())),
+        Ok(_) => fs::remove_file(path).map_err(|e| ListenError::Bind(name(), e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let endpoint = Endpoint::bind(&path).unwrap();
+        assert!(matches!(Endpoint::bind(&path), Err(ListenError::InUse(_))));
+        drop(endpoint);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn files_and_long_paths_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        fs::write(&file, "precious").unwrap();
+        assert!(matches!(Endpoint::bind(&file), Err(ListenError::NotASocket(_))));
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+        let long = dir.path().join("x".repeat(200));
+        assert!(matches!(Endpoint::bind(&long), Err(ListenError::PathTooLong(_))));
+    }
+
+    #[test]
+    fn descriptors_that_do_not_listen_are_refused() {
+        for fd in [-1, 9999] {
+            assert!(matches!(Endpoint::from_fd(fd), Err(ListenError::BadDescriptor(_))));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Serves one front end after another on one socket.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use vhost::vhost_user::Error as VhostUserError;
+use vhost::vhost_user::Listener;
+use vhost_user_backend::{Error as BackendError, ShutdownHandle, VhostUserDaemon};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::epoll::EventSet;
+
+use super::backend::{Backend, SharedMemory};
+use super::listener::Endpoint;
+use super::pace::Pace;
+use crate::proto::Device;
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The socket or a descriptor of ours failed.
+    #[error("the vhost-user socket failed")]
+    Socket(#[from] io::Error),
+    /// The crate could not set a connection up.
+    #[error("a vhost-user connection could not be set up: {0}")]
+    Setup(String),
+}
+
+/// The device, the pace and, while there is one, the connection.
+#[derive(Debug)]
+pub struct Server<D: Device> {
+    device: Arc<D>,
+    pace: Arc<Pace>,
+    stop: EventFd,
+    session: Mutex<Session<D>>,
+}
+
+/// What others may reach of the running connection.
+struct Session<D: Device> {
+    backend: Option<Arc<Backend<D>>>,
+    connection: Option<ShutdownHandle>,
+    stopping: bool,
+}
+
+impl<D: Device> std::fmt::Debug for Session<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("connected", &self.backend.is_some()).finish()
+    }
+}
+
+impl<D: Device> Server<D> {
+    /// A server for `device`.
+    pub fn new(device: Arc<D>, pace: Arc<Pace>) -> Result<Self, ServerError> {
+        let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(io::Error::from)?;
+        let session = Session { backend: None, connection: None, stopping: false };
+        Ok(Server { device, pace, stop, session: Mutex::new(session) })
+    }
+
+    /// The window and what belongs to it.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Whether a front end is connected.
+    pub fn is_connected(&self) -> bool {
+        self.backend().is_some()
+    }
+
+    /// How many writes are inside their windows.
+    pub fn held(&self) -> u64 {
+        self.backend().map_or(0, |backend| backend.held())
+    }
+
+    /// Ends every window now; answers how many writes that let go.
+    pub fn release(&self) -> u64 {
+        self.backend().map_or(0, |backend| backend.drain())
+    }
+
+    /// Ends [`Server::serve`]: what is held is fetched and answered first.
+    pub fn stop(&self) {
+        let connection = {
+            let mut session = self.lock();
+            session.stopping = true;
+            session.connection.take()
+        };
+        self.release();
+        // The counter cannot overflow from a few signals.
+        let _ = self.stop.write(1);
+        if let Some(connection) = connection {
+            connection.shutdown();
+        }
+    }
+
+    /// Serves until told to stop, or until the first front end goes when `once` is set.
+    pub fn serve(&self, endpoint: &Endpoint, once: bool) -> Result<(), ServerError> {
+        while self.wait_for_peer(endpoint)? {
+            self.serve_one(endpoint)?;
+            if once {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a front end; `false` when it is time to stop.
+    fn wait_for_peer(&self, endpoint: &Endpoint) -> Result<bool, ServerError> {
+        let mut fds = [
+            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(endpoint.listener().as_fd(), PollFlags::POLLIN),
+        ];
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+                Ok(_) => return Ok(!self.lock().stopping),
+            }
+        }
+    }
+
+    /// One connection from its beginning to its end, with a fresh memory map.
+    fn serve_one(&self, endpoint: &Endpoint) -> Result<(), ServerError> {
+        let memory = SharedMemory::new(GuestMemoryMmap::new());
+        let backend = Arc::new(Backend::new(Arc::clone(&self.device), &self.pace, memory.clone())?);
+        let mut daemon =
+            VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&backend), memory)
+                .map_err(setup)?;
+        watch_timers(&daemon, &backend)?;
+        let mut listener = Listener::from(endpoint.listener().try_clone()?);
+        daemon.start(&mut listener).map_err(setup)?;
+        log::info!("a front end connected");
+        self.enter(&backend, daemon.shutdown_handle());
+        let ended = daemon.wait();
+        backend.drain();
+        self.leave();
+        // Ends and joins the queue threads.
+        drop(daemon);
+        backend.close_exits();
+        self.note_end(ended);
+        Ok(())
+    }
+
+    fn enter(&self, backend: &Arc<Backend<D>>, connection: Option<ShutdownHandle>) {
+        let mut session = self.lock();
+        session.backend = Some(Arc::clone(backend));
+        if session.stopping {
+            if let Some(connection) = connection {
+                connection.shutdown();
+            }
+        } else {
+            session.connection = connection;
+        }
+    }
+
+    fn leave(&self) {
+        let mut session = self.lock();
+        session.backend = None;
+        session.connection = None;
+    }
+
+    /// A front end that goes away is the normal end of a connection; anything else is worth a record.
+    fn note_end(&self, ended: Result<(), BackendError>) {
+        match ended {
+            Ok(())
+            | Err(BackendError::HandleRequest(
+                VhostUserError::Disconnected | VhostUserError::PartialMessage,
+            )) => log::info!("the front end disconnected"),
+            Err(error) => {
+                self.device.note_broken(None, format!("the front end was cut off: {error}"));
+            }
+        }
+    }
+
+    fn backend(&self) -> Option<Arc<Backend<D>>> {
+        self.lock().backend.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Session<D>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The crate's errors cannot be shared between threads; their words can.
+fn setup(error: BackendError) -> ServerError {
+    ServerError::Setup(error.to_string())
+}
+
+/// Each queue's thread watches its own lane's timer.
+fn watch_timers<D: Device>(
+    daemon: &VhostUserDaemon<Arc<Backend<D>>>,
+    backend: &Backend<D>,
+) -> io::Result<()> {
+    // Numbers up to the number of queues belong to the crate.
+    let event = u64::from(backend.queue_count()) + 1;
+    for (handler, timer) in daemon.get_epoll_handlers().iter().zip(backend.timers()) {
+        handler.register_listener(timer, EventSet::IN, event)?;
+    }
+    Ok(())
+}

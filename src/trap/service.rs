@@ -1,0 +1,225 @@
+//! The trap as the devices above see it: reads, flushes, discards, marks and figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::TrapError;
+use super::standing::Standing;
+use super::tally::{Count, Span, Tally};
+use crate::clock::{Clock, Moment};
+use crate::media::{Disk, Geometry};
+use crate::pi::{Mismatch, Tuple, guard, verify};
+use crate::record::{
+    Broken, Counters, Healed, Mark, MarkState, MediumFault, OnRace, RaceId, Record, Start, Stop,
+};
+use crate::report::Sink;
+use crate::units::{BlockCount, Lba, QueueIndex};
+
+/// How the trap behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct TrapOptions {
+    /// `blk` or `scsi`, for the records.
+    pub device: &'static str,
+    /// What happens to a write that raced.
+    pub on_race: OnRace,
+    /// Look once more before the completion.
+    pub audit: bool,
+}
+
+/// A disk behind a trap. Shared by all queues.
+#[derive(Debug)]
+pub struct Trap {
+    pub(super) disk: Disk,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) sink: Sink,
+    pub(super) options: TrapOptions,
+    pub(super) tally: Tally,
+    pub(super) standing: Standing,
+    next_request: AtomicU64,
+    next_race: AtomicU64,
+}
+
+impl Trap {
+    /// A trap over `disk` that writes its records to `sink`.
+    pub fn new(disk: Disk, clock: Arc<dyn Clock>, sink: Sink, options: TrapOptions) -> Self {
+        Trap {
+            disk,
+            clock,
+            sink,
+            options,
+            tally: Tally::new(),
+            standing: Standing::default(),
+            next_request: AtomicU64::new(1),
+            next_race: AtomicU64::new(1),
+        }
+    }
+
+    /// What the disk is like.
+    pub fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+
+    /// The time on the trap's clock, which `t_us` is in.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Reads blocks and holds them against their stored protection information.
+    ///
+    /// `data` is a whole number of blocks. A block that does not fit is recorded and fails the read.
+    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
+        let span = self.tally.open();
+        self.tally.add(&span, Count::Reads, 1);
+        let geometry = self.geometry();
+        let block_bytes = geometry.block_size.bytes();
+        let mut tuples = vec![Tuple::ESCAPE; data.len() / block_bytes];
+        self.disk.read(lba, data, &mut tuples)?;
+        let blocks = data.chunks_exact(block_bytes).zip(&tuples).zip(0u64..);
+        for ((block, tuple), index) in blocks {
+            let lba = lba.offset(index);
+            if let Err(mismatch) = verify(geometry.pi_type, *tuple, guard(block), lba) {
+                self.note_medium_fault(&span, lba, mismatch);
+                return Err(TrapError::Corrupt { lba, mismatch });
+            }
+        }
+        Ok(())
+    }
+
+    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch) {
+        self.tally.add(span, Count::MediumFaults, 1);
+        self.sink.emit(Record::Medium(MediumFault {
+            t_us: self.now().micros(),
+            label: span.label().map(str::to_owned),
+            lba,
+            check: mismatch.check.name().to_owned(),
+            stored: mismatch.stored,
+            computed: mismatch.computed,
+        }));
+    }
+
+    /// Makes every completed write durable.
+    pub fn flush(&self) -> Result<(), TrapError> {
+        self.tally.add(&self.tally.open(), Count::Flushes, 1);
+        Ok(self.disk.flush()?)
+    }
+
+    /// Makes completed writes durable without a request of the guest's.
+    pub fn persist(&self) -> Result<(), TrapError> {
+        Ok(self.disk.flush()?)
+    }
+
+    /// Forgets blocks: they read as zeros and their tags are escaped.
+    pub fn discard(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
+        self.check_range(lba, blocks)?;
+        self.tally.add(&self.tally.open(), Count::Discards, 1);
+        self.disk.discard(lba, blocks)?;
+        self.heal(lba, blocks);
+        Ok(())
+    }
+
+    /// Writes zeros; with `unmap` the blocks need not stay allocated.
+    pub fn write_zeroes(&self, lba: Lba, blocks: BlockCount, unmap: bool) -> Result<(), TrapError> {
+        self.check_range(lba, blocks)?;
+        self.tally.add(&self.tally.open(), Count::Discards, 1);
+        self.disk.write_zeroes(lba, blocks, unmap)?;
+        self.heal(lba, blocks);
+        Ok(())
+    }
+
+    /// A range that may be changed.
+    pub fn check_range(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
+        let geometry = self.geometry();
+        let inside = lba.checked_add(blocks).is_some_and(|end| end.0 <= geometry.blocks.0);
+        match (geometry.read_only, inside) {
+            (true, _) => Err(TrapError::ReadOnly),
+            (false, false) => Err(TrapError::OutOfRange { lba, blocks }),
+            (false, true) => Ok(()),
+        }
+    }
+
+    /// Notes that clean contents cover these blocks: races that stood there are healed. (A discard
+    /// counts too: what was wrong on the medium is gone.)
+    pub(super) fn heal(&self, lba: Lba, blocks: BlockCount) {
+        for open in self.standing.heal(lba, blocks) {
+            let now = self.now();
+            self.tally.add(&open.span, Count::Healed, 1);
+            self.sink.emit(Record::Healed(Healed {
+                t_us: now.micros(),
+                race: open.race,
+                after_us: now.since(open.at).as_micros().try_into().unwrap_or(u64::MAX),
+            }));
+        }
+    }
+
+    /// Counts a request that failed for another reason than a race.
+    pub fn note_error(&self) {
+        self.tally.add(&self.tally.open(), Count::Errors, 1);
+    }
+
+    /// Counts a request that has to wait because too many bytes are in flight.
+    pub fn note_deferred(&self) {
+        self.tally.add(&self.tally.open(), Count::Deferred, 1);
+    }
+
+    /// Records a ring or connection that cannot be followed any further.
+    pub fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
+        log::error!(
+            "{}: {reason}",
+            queue.map_or("connection".to_owned(), |q| format!("queue {q}"))
+        );
+        self.sink.emit(Record::Broken(Broken { t_us: self.now().micros(), queue, reason }));
+    }
+
+    /// Opens or closes a label; on closing, answers what was counted under it.
+    ///
+    /// Closing a label that is not open answers `None` and changes nothing.
+    pub fn mark(&self, label: &str, state: MarkState) -> Option<Counters> {
+        let counters = match state {
+            MarkState::Begin => {
+                self.tally.relabel(Some(label.to_owned()));
+                None
+            }
+            MarkState::End if self.tally.open().label() != Some(label) => return None,
+            MarkState::End => Some(self.tally.relabel(None).counters()),
+        };
+        self.sink.emit(Record::Mark(Mark {
+            t_us: self.now().micros(),
+            label: label.to_owned(),
+            state,
+            counters: counters.clone(),
+        }));
+        counters
+    }
+
+    /// The label that is open.
+    pub fn label(&self) -> Option<String> {
+        self.tally.open().label().map(str::to_owned)
+    }
+
+    /// The session's figures so far.
+    pub fn counters(&self) -> Counters {
+        Counters { records_lost: self.sink.lost(), ..self.tally.counters() }
+    }
+
+    /// Writes the first record.
+    pub fn start(&self, start: Start) {
+        self.sink.emit(Record::Start(start));
+    }
+
+    /// Flushes and closes the disk and writes the last record.
+    pub fn stop(&self) -> Result<(), TrapError> {
+        let flushed = self.disk.flush().and_then(|()| self.disk.close());
+        let (t_us, counters) = (self.now().micros(), self.counters());
+        self.sink.emit(Record::Stop(Stop { t_us, counters }));
+        self.sink.close();
+        Ok(flushed?)
+    }
+
+    pub(super) fn take_request_id(&self) -> u64 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn take_race_id(&self) -> RaceId {
+        RaceId(self.next_race.fetch_add(1, Ordering::Relaxed))
+    }
+}

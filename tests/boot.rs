@@ -1,11 +1,13 @@
 //! Boots Debian 12's kernel for real. The first run fetches it; later ones need no network.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
-use dixtrap::runner::accel::Accel;
+use dixtrap::runner::accel::{self, Accel, AccelMode};
 use dixtrap::runner::blame::Blame;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
 use dixtrap::runner::initramfs::{GuestFile, find_program};
@@ -132,4 +134,18 @@ fn what_cannot_boot_is_told_apart() {
     let error = Guest::boot(&request).unwrap_err();
     assert!(matches!(&error, BootError::Kernel(GuestError::TimedOut { .. })), "{error}");
     assert_eq!(error.blame(), Blame::Kernel);
+}
+
+/// On a machine whose KVM works it is taken; elsewhere one line says why not.
+#[test]
+fn an_accelerator_is_chosen_by_a_real_boot() {
+    let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
+    let started = Instant::now();
+    let (accel, notice) = accel::choose(AccelMode::Auto, &kernel, dir.path()).unwrap();
+    eprintln!("{accel:?} in {:?}: {notice:?}", started.elapsed());
+    assert_eq!(accel == Accel::Kvm, notice.is_none());
+    assert!(notice.is_none_or(|line| line.lines().count() == 1 && line.contains("using TCG")));
+    assert!(started.elapsed() < Duration::from_secs(40));
+    let (accel, notice) = accel::choose(AccelMode::Tcg, &kernel, dir.path()).unwrap();
+    assert_eq!((accel, notice), (Accel::Tcg, None));
 }

@@ -95,6 +95,7 @@ impl Guest {
             drivers: Vec::new(),
             missing_wishes,
             boot_timeout: request.boot_timeout,
+            looked: Instant::now(),
         };
         guest.first_hello(request.boot_timeout)?;
         Ok(guest)

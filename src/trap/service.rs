@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::error::TrapError;
+use super::error::{Cause, TrapError};
 use super::standing::Standing;
 use super::tally::{Count, Span, Tally};
 use crate::clock::{Clock, Moment};
@@ -79,7 +79,7 @@ impl Trap {
             let lba = lba.offset(index);
             if let Err(mismatch) = verify(geometry.pi_type, *tuple, guard(block), lba) {
                 self.note_medium_fault(&span, lba, mismatch);
-                return Err(TrapError::Corrupt { lba, mismatch });
+                return Err(TrapError::Corrupt { lba, mismatch, cause: Cause::Found });
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ mod compare;
 mod error;
 mod evidence;
 mod histogram;
+mod read;
 mod sample;
 mod service;
 mod standing;

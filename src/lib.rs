@@ -5,6 +5,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`cli`] | what both programs do with arguments they cannot use |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
@@ -25,6 +26,7 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss))]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

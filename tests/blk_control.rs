@@ -147,7 +147,7 @@ fn malformed_lines_are_answered_and_the_connection_lives() {
         br#"{"cmd":"explode"}"#,
         br#"{"cmd":"window","spec":"soon"}"#,
         br#"{"cmd":"window"}"#,
-        br#"{"cmd":"stats","more":1}"#,
+        br#"{"cmd":"mark","label":"x","more":1}"#,
         b"\xff\xfe\x00garbage",
         br#"{"cmd":"mark","label":7}"#,
     ];

@@ -146,7 +146,7 @@ impl Backing {
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let end = offset.saturating_add(len);
         let mut at = offset;
         while at < end {

@@ -218,6 +218,11 @@ impl Disk {
         Ok(())
     }
 
+    /// Refuses blocks that do not exist.
+    pub(super) fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
+        self.extent(lba, count).map(drop)
+    }
+
     /// The extent of a buffer of whole blocks with a tuple each.
     fn extent_of_data(&self, lba: Lba, bytes: usize, tuples: usize) -> Result<Extent, MediaError> {
         let block_size = self.geometry.block_size;

@@ -45,7 +45,7 @@ pub enum OpenError {
     /// A part of a block at the end.
     #[error(
         "{path} is {bytes} bytes long, which is not a multiple of the block size {block_size}: \
-         extend it with 'truncate -s %{block_size}', or use another --block-size"
+         extend it with 'truncate -s %{block_size} {path}', or use another --block-size"
     )]
     PartialBlock {
         /// The data file.
@@ -114,7 +114,7 @@ pub enum OpenError {
     NoPlaceForPi(PathBuf),
     /// The file is not a PI file, or is damaged.
     #[error(
-        "{pi} {why}: check the name given with --pi-file, or make a new one with 'dixtrap image adopt --replace'"
+        "{pi} {why}: check the name given with --pi-file, or remove it and make a new one with 'dixtrap image adopt'"
     )]
     NotAPiFile {
         /// The file.

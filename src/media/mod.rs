@@ -14,6 +14,7 @@ mod backing;
 mod disk;
 mod error;
 mod header;
+pub mod image;
 mod locks;
 mod open;
 mod pi_file;

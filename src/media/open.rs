@@ -72,6 +72,9 @@ pub(super) fn create(
 ) -> Result<Parts, OpenError> {
     let geometry = geometry_of(block_size, pi_type, size)?;
     let pi_path = pi_path_of(path, pi_file);
+    if path.exists() {
+        return Err(OpenError::Exists(path.to_owned()));
+    }
     if pi_path.exists() {
         return Err(OpenError::OrphanPiFile { data: path.to_owned(), pi: pi_path });
     }

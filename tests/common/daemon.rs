@@ -180,6 +180,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if !self.ended {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                eprintln!("--- dixtrapd had ended before: {status}");
+            }
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }

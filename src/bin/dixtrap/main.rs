@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dixtrap::cli::one_line;
 
 mod ctl;
 mod image;
@@ -40,13 +41,7 @@ fn main() -> ExitCode {
     blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let status =
-                if error.use_stderr() { ExitCode::from(EXIT_ERROR) } else { ExitCode::SUCCESS };
-            // Nothing sensible is left to do when even the message cannot be printed.
-            let _ = error.print();
-            return status;
-        }
+        Err(error) => return refuse(&error),
     };
     let result = match cli.command {
         Command::Run(args) => run::run(args),
@@ -59,6 +54,21 @@ fn main() -> ExitCode {
         eprintln!("dixtrap: {error:#}");
         ExitCode::from(EXIT_ERROR)
     })
+}
+
+/// Arguments that cannot be used, or a question about them.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match one_line(error) {
+        Some(line) => {
+            eprintln!("dixtrap: {line}");
+            ExitCode::from(EXIT_ERROR)
+        }
+        None => {
+            // Nothing is left to do when even the answer cannot be printed.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// A panic's own status is 101, which `git bisect run` would take for a bad commit.

@@ -1,6 +1,10 @@
 //! The medium as its users see it.
 
+#![allow(clippy::cast_possible_truncation, reason = "the disks of tests are small")]
+
 mod full;
+mod images;
+mod killed;
 mod opening;
 mod pairs;
 mod racing;

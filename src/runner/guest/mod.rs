@@ -87,6 +87,8 @@ pub struct Guest {
     drivers: Vec<String>,
     missing_wishes: Vec<String>,
     boot_timeout: Duration,
+    /// When the console and QEMU were last looked at.
+    looked: Instant,
 }
 
 impl Guest {
@@ -236,15 +238,19 @@ impl Guest {
 
     /// Waits a short while for a reply to `call`.
     fn poll(&mut self, call: &Call) -> Result<Option<Reply>, GuestError> {
+        // Also while the guest talks: it may flood the link and be in trouble.
+        if self.looked.elapsed() >= TICK {
+            self.check(call)?;
+            self.looked = Instant::now();
+        }
         match self.link.receive(TICK)? {
             Received::Reply(Envelope { id, body }) if id == call.id => match body {
                 Reply::Error { message } => Err(GuestError::Refused { message }),
                 reply => Ok(Some(reply)),
             },
             // A late answer to something that was given up, or that nobody waits for.
-            Received::Reply(_) => Ok(None),
+            Received::Reply(_) | Received::Nothing => Ok(None),
             Received::Garbage(line) => Err(GuestError::Protocol { line }),
-            Received::Nothing => self.check(call).map(|()| None),
             Received::Closed => Err(self.closed()?),
         }
     }

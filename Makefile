@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. Both install what is missing first (Debian 12
+# or 13; sudo or root for that only) and can be run again, offline.
+
+# mkfs and depmod stand in sbin, which an ordinary user's PATH often leaves out.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+DEMO_OUT := target/demo
+DEMO_KERNEL := debian:bookworm
+
+BIN := target/release
+DESTDIR :=
+PREFIX := /usr/local
+
+.PHONY: help setup build demo test install
+
+help:
+	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
+	@echo 'make test     formats, lints and tests the whole project'
+	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
+	@echo 'make setup    installs the packages that are missing, and nothing else'
+	@echo 'make install  puts what make build made, systemd units and the file that describes dixtrapd to QEMU in place'
+
+setup:
+	@sh .ci/setup
+
+build: setup
+	cargo build --release --locked
+
+demo: build
+	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
+	@echo 'Everything the run left is in $(DEMO_OUT)/.'
+
+# clippy comes with rustup's Rust and not with every distribution's.
+test: setup
+	@if cargo fmt --version >/dev/null 2>&1; then echo cargo fmt --check; cargo fmt --check; \
+	 else echo 'no rustfmt here: the format is not checked'; fi
+	@if cargo clippy --version >/dev/null 2>&1; then \
+	   echo cargo clippy --locked --all-targets -- -D warnings; \
+	   cargo clippy --locked --all-targets -- -D warnings; \
+	 else echo 'no clippy here: the lints are not checked'; fi
+	cargo test --locked --no-fail-fast
+
+# The units and the description name /usr/local/bin; another PREFIX goes into them.
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/qemu/vhost-user
+	install -m 755 $(BIN)/dixtrap $(BIN)/dixtrapd $(BIN)/dixtrap-guest $(DESTDIR)$(PREFIX)/bin
+	for unit in dixtrapd@.socket dixtrapd@.service; do \
+	  sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/$$unit >$(DESTDIR)/etc/systemd/system/$$unit; done
+	sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/50-dixtrap.json >$(DESTDIR)/etc/qemu/vhost-user/50-dixtrap.json

@@ -1,0 +1,256 @@
+//! Every command that the README shows is tried here.
+//!
+//! A comment above each fenced `sh` block says how; the comment does not show on the page, and a
+//! block without one fails the test:
+//! `<!-- test: make -->`   each line is a target of the Makefile;
+//! `<!-- test: flags -->`  every flag exists where it is used, for what takes long or needs the reader's own files;
+//! `<!-- test: install -->` installs into a folder, and looks there for what the lines speak of;
+//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of: `vmlinuz` and
+//! `initrd.img` of a guest that writes to its disk, and what the blocks above it left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may state what they know"
+)]
+
+mod plain_guest;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The commands of this project that a block may call.
+const OURS: [(&str, &str); 2] =
+    [("dixtrap", env!("CARGO_BIN_EXE_dixtrap")), ("dixtrapd", env!("CARGO_BIN_EXE_dixtrapd"))];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fenced `sh` block of a page.
+#[derive(Debug, PartialEq)]
+struct Block {
+    line: usize,
+    way: Option<String>,
+    script: String,
+}
+
+/// All `sh` blocks of a page, each with the way it is to be tested.
+fn blocks_of(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut way = None;
+    let mut lines = page.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let comment = line.strip_prefix("<!-- test: ").and_then(|rest| rest.strip_suffix(" -->"));
+        if let Some(word) = comment {
+            way = Some(word.to_owned());
+        } else if let Some(language) = line.strip_prefix("```") {
+            let body: Vec<_> =
+                lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            if language == "sh" {
+                let script = body.join("\n") + "\n";
+                blocks.push(Block { line: index + 1, way: way.take(), script });
+            }
+        } else if !line.trim().is_empty() {
+            // The comment stands directly above its block.
+            way = None;
+        }
+    }
+    blocks
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+/// The commands of a script, one a line, continued lines joined, comments dropped.
+fn commands_of(script: &str) -> Vec<Vec<String>> {
+    script
+        .replace("\\\n", " ")
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
+}
+
+/// What is wrong with the calls of our programs in a command, wherever they stand (behind
+/// `git bisect run`). A program that is asked for help behind its subcommands and operands, which it
+/// checks on the way, names every flag that it has there.
+fn unknown_flags(command: &[String]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (index, word) in command.iter().enumerate() {
+        let Some((name, program)) = OURS.iter().find(|(name, _)| word == name) else { continue };
+        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";");
+        let rest: Vec<_> = command[index + 1..].iter().take_while(ends).collect();
+        let operands = rest.iter().take_while(|word| !word.starts_with("--"));
+        let output = Command::new(program).args(operands).arg("--help").output().unwrap();
+        let help = said(&output);
+        if !output.status.success() {
+            wrong.push(format!("{name} {rest:?}: {help}"));
+            continue;
+        }
+        let has = |flag: &str| {
+            let mut words = help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c));
+            words.any(|word| word == flag)
+        };
+        let flags = rest.iter().filter(|word| word.starts_with("--"));
+        let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+        wrong.extend(names.filter(|flag| !has(flag)).map(|flag| format!("{name} has no {flag}")));
+    }
+    wrong
+}
+
+fn check_flags(block: &Block) {
+    let syntax = Command::new("sh").args(["-n", "-c", &block.script]).output().unwrap();
+    assert!(syntax.status.success(), "README.md:{}: {}", block.line, said(&syntax));
+    let commands = commands_of(&block.script);
+    let ours = |word: &String| OURS.iter().any(|(name, _)| word == name);
+    assert!(commands.iter().flatten().any(ours), "README.md:{}: nothing to check", block.line);
+    let wrong: Vec<_> = commands.iter().flat_map(|command| unknown_flags(command)).collect();
+    assert!(wrong.is_empty(), "README.md:{}: {}", block.line, wrong.join("; "));
+}
+
+const WRITE_TO_THE_DISK: &str =
+    "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written";
+
+fn check_make(block: &Block) {
+    for command in commands_of(&block.script) {
+        let [make, target] = &command[..] else { panic!("README.md:{}: {command:?}", block.line) };
+        assert_eq!(make, "make");
+        let output =
+            Command::new("make").args(["-n", target]).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "make {target}: {}", said(&output));
+    }
+}
+
+/// A folder as the reader has it: the project's own folders, and our programs in PATH.
+fn run(script: &str, dir: &Path) -> Output {
+    for folder in ["qemu", "guest-scripts", "docs"] {
+        let link = dir.join(folder);
+        if root().join(folder).exists() && !link.exists() {
+            std::os::unix::fs::symlink(root().join(folder), link).unwrap();
+        }
+    }
+    let programs = PathBuf::from(OURS[0].1).parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    Command::new("timeout")
+        .args(["--kill-after=5", "300", "sh", "-eu", "-c", script])
+        .current_dir(dir)
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Installs into a folder; a unit that is started and a file that is given have to be there then.
+fn check_install(block: &Block) {
+    let dir = TempDir::new().unwrap();
+    let programs = Path::new(OURS[0].1).parent().unwrap().display().to_string();
+    for command in commands_of(&block.script) {
+        let words: Vec<_> = command.iter().map(String::as_str).filter(|w| *w != "sudo").collect();
+        match words[..] {
+            ["make", "build"] => {}
+            ["make", "install"] => {
+                let output = Command::new("make")
+                    .args(["install", &format!("BIN={programs}")])
+                    .arg(format!("DESTDIR={}", dir.path().display()))
+                    .current_dir(root())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{}", said(&output));
+            }
+            ["systemctl", "start", unit] => {
+                let (name, rest) = unit.split_once('@').unwrap();
+                let kind = rest.split('.').next_back().unwrap();
+                let path = format!("etc/systemd/system/{name}@.{kind}");
+                assert!(dir.path().join(&path).exists(), "{path} was not installed");
+            }
+            ["virsh", "define", file] => assert!(root().join(file).exists(), "{file}"),
+            _ => panic!("README.md:{}: how is {command:?} tested?", block.line),
+        }
+    }
+}
+
+fn check_run(block: &Block, dir: &Path) {
+    let output = run(&block.script, dir);
+    assert!(output.status.success(), "README.md:{}: {}", block.line, said(&output));
+}
+
+#[test]
+fn every_block_of_the_readme_does_what_it_says() {
+    let page = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks_of(&page);
+    let dir = TempDir::new().unwrap();
+    plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
+    let mut tried = BTreeMap::new();
+    for block in &blocks {
+        match block.way.as_deref() {
+            Some("make") => check_make(block),
+            Some("flags") => check_flags(block),
+            Some("install") => check_install(block),
+            Some("run") => check_run(block, dir.path()),
+            way => panic!("README.md:{}: how is this block tested? {way:?}", block.line),
+        }
+        *tried.entry(block.way.clone()).or_insert(0) += 1;
+    }
+    assert_eq!(tried.len(), 4, "each way is in use: {tried:?}");
+}
+
+/// Links inside the project lead somewhere.
+#[test]
+fn every_file_the_readme_names_is_there() {
+    let page = fs::read_to_string(root().join("README.md")).unwrap();
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+        let path = target.split('#').next().unwrap();
+        assert!(root().join(path).exists(), "README.md links to {path}, which is not there");
+    }
+}
+
+mod the_check_itself {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn finds_blocks_and_their_ways() {
+        let page = "a\n<!-- test: run -->\n```sh\nb\nc\n```\n```json\n{}\n```\n\n```sh\nd\n```\n\
+                    <!-- test: make -->\ntext between\n\n```sh\ne\n```\n";
+        let block = |line, way: Option<&str>, script: &str| Block {
+            line,
+            way: way.map(str::to_owned),
+            script: script.to_owned(),
+        };
+        assert_eq!(
+            blocks_of(page),
+            [block(3, Some("run"), "b\nc\n"), block(11, None, "d\n"), block(17, None, "e\n")]
+        );
+    }
+
+    #[test]
+    fn a_flag_that_does_not_exist_is_found() {
+        assert_eq!(unknown_flags(&words("dixtrapd --socket-path a --fd 3")), [""; 0]);
+        assert_eq!(unknown_flags(&words("X=1 dixtrapd --socket a")).len(), 1);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock mark x --end &")), [""; 0]);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock stats --end")).len(), 1);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock window 5parsecs")).len(), 1);
+        assert_eq!(unknown_flags(&words("git bisect run dixtrap ctl --no-such x")).len(), 1);
+        assert_eq!(unknown_flags(&words("dixtrap no-such-subcommand --x")).len(), 1);
+    }
+
+    #[test]
+    fn a_block_that_fails_is_found() {
+        let dir = TempDir::new().unwrap();
+        assert!(run("dixtrap --version\n", dir.path()).status.success());
+        assert!(!run("false\ntrue\n", dir.path()).status.success());
+        assert!(!run("dixtrapd --no-such-flag\ntrue\n", dir.path()).status.success());
+    }
+}

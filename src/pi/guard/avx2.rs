@@ -68,6 +68,12 @@ unsafe impl Lanes for Ymm {
     }
 
     #[inline]
+    #[target_feature(enable = "sse")]
+    unsafe fn prefetch(from: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(from.cast());
+    }
+
+    #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn store(self, to: *mut u8) {
         // SAFETY: the caller vouches for the room.

@@ -9,9 +9,11 @@
 //! as the least. Every 128-bit lane therefore has its bytes reversed when loaded; a lane's upper
 //! word then holds its first eight bytes.
 
+use std::mem::MaybeUninit;
+
 use super::fetch::fetch;
 use super::polynomial::VECTORS;
-use super::sink::Sink;
+use super::sink::{Discard, Sink};
 use crate::pi::tuple::GuardTag;
 
 /// A register of 128-bit lanes, and the instructions that a kernel needs on it.
@@ -31,6 +33,9 @@ pub(super) unsafe trait Lanes: Copy {
 
     /// Vector number `I` from `from`, in memory's order.
     unsafe fn load<const I: usize>(from: *const u8) -> Self;
+
+    /// Tells the CPU that these bytes may be loaded soon; they need not be readable.
+    unsafe fn prefetch(from: *const u8);
 
     /// To anywhere.
     unsafe fn store(self, to: *mut u8);
@@ -67,6 +72,14 @@ pub(super) unsafe trait Lanes: Copy {
     }
 }
 
+/// What a prefetch brings, at least.
+const CACHE_LINE: usize = 64;
+
+/// How far ahead of the loads to prefetch in a run of blocks, for blocks that are in no cache: the
+/// CPU's own prefetching loses its way at each block's end. Measured: 0 is the worst by a fifth
+/// with blocks of 4096 bytes, and from 4096 on it makes no difference.
+const AHEAD: usize = 4096;
+
 /// The longest stride of any kernel: eight vectors of 64 bytes.
 pub(super) const LONGEST_STRIDE: usize = 512;
 
@@ -78,7 +91,7 @@ pub(super) const LONGEST_STRIDE: usize = 512;
 #[inline(always)]
 pub(super) unsafe fn guard_of<V: Lanes, S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     // SAFETY: the caller's promise, passed on.
-    unsafe { if len == 0 { 0 } else { lanes_of::<V, S>(from, len, sink).reduce() } }
+    unsafe { if len == 0 { 0 } else { lanes_of::<V, S>(from, len, None, sink).reduce() } }
 }
 
 /// The guards of `guards.len()` blocks of `block` bytes each, in a row at `from`.
@@ -94,18 +107,20 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
 ) {
     // SAFETY: each block lies within what the caller vouches for.
     unsafe {
+        let end = Some(from.add(block * guards.len()));
         let (fours, rest) = guards.as_chunks_mut::<4>();
         let mut at = 0;
         for four in fours {
-            let a = lanes_of::<V, S>(from.add(at), block, sink.after(at));
-            let b = lanes_of::<V, S>(from.add(at + block), block, sink.after(at + block));
-            let c = lanes_of::<V, S>(from.add(at + 2 * block), block, sink.after(at + 2 * block));
-            let d = lanes_of::<V, S>(from.add(at + 3 * block), block, sink.after(at + 3 * block));
-            *four = V::reduce_four([a, b, c, d]).map(GuardTag);
-            at += 4 * block;
+            let mut lanes = MaybeUninit::<[V; 4]>::uninit();
+            for n in 0..4 {
+                let place = lanes.as_mut_ptr().cast::<V>().add(n);
+                place.write(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)));
+                at += block;
+            }
+            *four = V::reduce_four(lanes.assume_init()).map(GuardTag);
         }
         for guard in rest {
-            *guard = GuardTag(lanes_of::<V, S>(from.add(at), block, sink.after(at)).reduce());
+            *guard = GuardTag(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)).reduce());
             at += block;
         }
     }
@@ -116,22 +131,37 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
 /// # Safety
 /// As for [`guard_of`].
 #[inline(always)]
-unsafe fn lanes_of<V: Lanes, S: Sink>(from: *const u8, len: usize, sink: S) -> V {
+unsafe fn lanes_of<V: Lanes, S: Sink>(
+    from: *const u8,
+    len: usize,
+    end: Option<*const u8>,
+    sink: S,
+) -> V {
     // SAFETY: `at` grows by whole strides from the first, ragged or whole, and ends at `len`.
     unsafe {
         let ragged = len % V::STRIDE;
         let (mut lanes, mut at) = if ragged == 0 {
-            (first_stride::<V, S>(from, sink), V::STRIDE)
+            (first_stride::<V, S>(from, soon(from, end), sink), V::STRIDE)
         } else {
             let filled = fill_up(from, ragged, V::STRIDE, sink);
-            (first_stride::<V, _>(filled.0.as_ptr(), super::sink::Discard), ragged)
+            let filled = filled.0.as_ptr();
+            (first_stride::<V, _>(filled, None, Discard), ragged)
         };
         while at < len {
-            lanes = next_stride::<V, S>(lanes, from.add(at), sink.after(at));
+            let from = from.add(at);
+            lanes = next_stride::<V, S>(lanes, from, soon(from, end), sink.after(at));
             at += V::STRIDE;
         }
         last_stride(lanes)
     }
+}
+
+/// What to prefetch with the stride at `at`: the one [`AHEAD`] of it. Past the end of what will be
+/// read it is this stride again, which costs less than a branch.
+#[inline(always)]
+fn soon(at: *const u8, end: Option<*const u8>) -> Option<*const u8> {
+    let ahead = at.wrapping_add(AHEAD);
+    end.map(|end| if ahead < end { ahead } else { at })
 }
 
 /// Room for a stride, aligned for the widest load.
@@ -157,9 +187,18 @@ unsafe fn fill_up<S: Sink>(from: *const u8, ragged: usize, stride: usize, sink: 
 
 /// Vector `I` of a stride, loaded once: kept by the sink, then reversed for the fold.
 #[inline(always)]
-unsafe fn take<V: Lanes, S: Sink, const I: usize>(from: *const u8, sink: S) -> V {
+unsafe fn take<V: Lanes, S: Sink, const I: usize>(
+    from: *const u8,
+    soon: Option<*const u8>,
+    sink: S,
+) -> V {
     // SAFETY: the caller's promise, passed on.
     unsafe {
+        if let Some(soon) = soon
+            && (I * V::BYTES).is_multiple_of(CACHE_LINE)
+        {
+            V::prefetch(soon.wrapping_add(I * V::BYTES));
+        }
         let vector = V::load::<I>(from);
         sink.put::<V, I>(vector);
         vector.reverse()
@@ -168,18 +207,22 @@ unsafe fn take<V: Lanes, S: Sink, const I: usize>(from: *const u8, sink: S) -> V
 
 /// The stride at `from`.
 #[inline(always)]
-unsafe fn first_stride<V: Lanes, S: Sink>(from: *const u8, sink: S) -> [V; VECTORS] {
+unsafe fn first_stride<V: Lanes, S: Sink>(
+    from: *const u8,
+    soon: Option<*const u8>,
+    sink: S,
+) -> [V; VECTORS] {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         [
-            take::<V, S, 0>(from, sink),
-            take::<V, S, 1>(from, sink),
-            take::<V, S, 2>(from, sink),
-            take::<V, S, 3>(from, sink),
-            take::<V, S, 4>(from, sink),
-            take::<V, S, 5>(from, sink),
-            take::<V, S, 6>(from, sink),
-            take::<V, S, 7>(from, sink),
+            take::<V, S, 0>(from, soon, sink),
+            take::<V, S, 1>(from, soon, sink),
+            take::<V, S, 2>(from, soon, sink),
+            take::<V, S, 3>(from, soon, sink),
+            take::<V, S, 4>(from, soon, sink),
+            take::<V, S, 5>(from, soon, sink),
+            take::<V, S, 6>(from, soon, sink),
+            take::<V, S, 7>(from, soon, sink),
         ]
     }
 }
@@ -189,20 +232,21 @@ unsafe fn first_stride<V: Lanes, S: Sink>(from: *const u8, sink: S) -> [V; VECTO
 unsafe fn next_stride<V: Lanes, S: Sink>(
     [a, b, c, d, e, f, g, h]: [V; VECTORS],
     from: *const u8,
+    soon: Option<*const u8>,
     sink: S,
 ) -> [V; VECTORS] {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         let factors = V::stride_factors();
         [
-            a.fold(factors, take::<V, S, 0>(from, sink)),
-            b.fold(factors, take::<V, S, 1>(from, sink)),
-            c.fold(factors, take::<V, S, 2>(from, sink)),
-            d.fold(factors, take::<V, S, 3>(from, sink)),
-            e.fold(factors, take::<V, S, 4>(from, sink)),
-            f.fold(factors, take::<V, S, 5>(from, sink)),
-            g.fold(factors, take::<V, S, 6>(from, sink)),
-            h.fold(factors, take::<V, S, 7>(from, sink)),
+            a.fold(factors, take::<V, S, 0>(from, soon, sink)),
+            b.fold(factors, take::<V, S, 1>(from, soon, sink)),
+            c.fold(factors, take::<V, S, 2>(from, soon, sink)),
+            d.fold(factors, take::<V, S, 3>(from, soon, sink)),
+            e.fold(factors, take::<V, S, 4>(from, soon, sink)),
+            f.fold(factors, take::<V, S, 5>(from, soon, sink)),
+            g.fold(factors, take::<V, S, 6>(from, soon, sink)),
+            h.fold(factors, take::<V, S, 7>(from, soon, sink)),
         ]
     }
 }

@@ -3,19 +3,24 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
+use super::fetch::fetch;
+use super::fold::LONGEST_STRIDE;
 use super::sink::{Cached, Discard, Sink, Streaming};
 use super::table;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, sse};
 use crate::pi::tuple::GuardTag;
 
-/// How a copy is stored.
+/// How copies are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     /// Ordinary stores: the copy is in the caches, for who reads it next.
     Cached,
-    /// Past the caches, for a copy that nobody reads soon. Takes effect where the destination is
-    /// aligned to 64 bytes and blocks are multiples of 512; elsewhere the same as [`Store::Cached`].
+    /// Past the caches, for copies that nobody reads soon. Pays from some 64 KiB at a time, because
+    /// each run ends with a wait for its stores. Takes effect where the destination is aligned to
+    /// 64 bytes and blocks are multiples of 512; elsewhere the same as [`Store::Cached`].
     Streaming,
 }
 
@@ -32,6 +37,8 @@ enum Instructions {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Sse,
+    #[cfg(target_arch = "aarch64")]
+    Pmull,
     Portable,
 }
 
@@ -44,6 +51,8 @@ impl Instructions {
         Instructions::Avx2,
         #[cfg(target_arch = "x86_64")]
         Instructions::Sse,
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Pmull,
         Instructions::Portable,
     ];
 
@@ -55,6 +64,8 @@ impl Instructions {
             Instructions::Avx2 => avx2::is_available(),
             #[cfg(target_arch = "x86_64")]
             Instructions::Sse => sse::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Pmull => aarch64::is_available(),
             Instructions::Portable => true,
         }
     }
@@ -82,6 +93,8 @@ impl Kernel {
             Instructions::Avx2 => "vpclmulqdq-avx2",
             #[cfg(target_arch = "x86_64")]
             Instructions::Sse => "pclmulqdq",
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Pmull => "pmull",
             Instructions::Portable => "portable",
         }
     }
@@ -115,10 +128,10 @@ impl Kernel {
     /// # Panics
     /// If the lengths differ.
     #[inline]
-    pub fn copy_guard(self, store: Store, dst: &mut [u8], src: &[u8]) -> GuardTag {
+    pub fn copy_guard(self, dst: &mut [u8], src: &[u8]) -> GuardTag {
         assert_eq!(dst.len(), src.len(), "copy and source differ in length");
         // SAFETY: a borrow of the same length, which no exclusive borrow overlaps.
-        unsafe { self.copy_guard_from(store, dst, src.as_ptr()) }
+        unsafe { self.copy_guard_from(dst, src.as_ptr()) }
     }
 
     /// [`Kernel::copy_guard`] from memory that others may be writing.
@@ -126,18 +139,9 @@ impl Kernel {
     /// # Safety
     /// As for [`copy_guard_from`](super::copy_guard_from).
     #[inline]
-    pub unsafe fn copy_guard_from(self, store: Store, dst: &mut [u8], src: *const u8) -> GuardTag {
-        let (len, to) = (dst.len(), dst.as_mut_ptr());
-        // SAFETY: the source is the caller's promise, `dst` has room, and is aligned if streamed to.
-        let guard = unsafe {
-            if store.streams(dst, len) {
-                let guard = self.one(src, len, Streaming(to));
-                fence();
-                guard
-            } else {
-                self.one(src, len, Cached(to))
-            }
-        };
+    pub unsafe fn copy_guard_from(self, dst: &mut [u8], src: *const u8) -> GuardTag {
+        // SAFETY: the source is the caller's promise, and `dst` has room.
+        let guard = unsafe { self.one(src, dst.len(), Cached(dst.as_mut_ptr())) };
         // SAFETY: the caller's promise, passed on. Nothing was read yet.
         GuardTag(guard.unwrap_or_else(|| unsafe { table::copy_guard(dst, src) }))
     }
@@ -172,7 +176,7 @@ impl Kernel {
         };
         if !done {
             // SAFETY: the caller's promise, passed on. Nothing was read yet.
-            unsafe { super::fetch::fetch(dst, src) };
+            unsafe { fetch(dst, src) };
             self.guards(dst, guards);
         }
     }
@@ -192,6 +196,8 @@ impl Kernel {
                 Instructions::Avx2 => Some(avx2::one(from, len, sink)),
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Sse => Some(sse::one(from, len, sink)),
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Pmull => Some(aarch64::one(from, len, sink)),
                 Instructions::Portable => None,
             }
         }
@@ -218,6 +224,8 @@ impl Kernel {
                 Instructions::Avx2 => avx2::many(from, block, guards, sink),
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Sse => sse::many(from, block, guards, sink),
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Pmull => aarch64::many(from, block, guards, sink),
                 Instructions::Portable => return false,
             }
         }
@@ -237,7 +245,7 @@ impl Store {
     fn streams(self, dst: &[u8], block: usize) -> bool {
         self == Store::Streaming
             && dst.as_ptr().addr().is_multiple_of(64)
-            && block.is_multiple_of(super::fold::LONGEST_STRIDE)
+            && block.is_multiple_of(LONGEST_STRIDE)
     }
 }
 

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `kernel` | the kernels by name, chosen once at run time |
 //! | `fold` | the algorithm that all carry-less kernels share |
-//! | `avx512`, `avx2`, `sse` | its instructions, register by register |
+//! | `avx512`, `avx2`, `sse`, `aarch64` | its instructions, register by register |
 //! | `table` | the portable kernel |
 //! | `polynomial` | the constants, derived |
 //! | `sink`, `fetch` | what is stored, and how memory that changes is read |
 //! | `ip` | the other guard: DIX with IP checksums |
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -53,7 +55,7 @@ pub fn guards(data: &[u8], guards: &mut [GuardTag]) {
 /// If the lengths differ.
 #[inline]
 pub fn copy_guard(dst: &mut [u8], src: &[u8]) -> GuardTag {
-    Kernel::best().copy_guard(Store::Cached, dst, src)
+    Kernel::best().copy_guard(dst, src)
 }
 
 /// Copies a block out of memory that others may be writing, such as a guest's, and returns the
@@ -70,7 +72,7 @@ pub fn copy_guard(dst: &mut [u8], src: &[u8]) -> GuardTag {
 #[inline]
 pub unsafe fn copy_guard_from(dst: &mut [u8], src: *const u8) -> GuardTag {
     // SAFETY: the caller's promise, passed on.
-    unsafe { Kernel::best().copy_guard_from(Store::Cached, dst, src) }
+    unsafe { Kernel::best().copy_guard_from(dst, src) }
 }
 
 /// [`copy_guard_from`] with the guard of each of several consecutive blocks: `dst` cut into as

@@ -66,6 +66,12 @@ unsafe impl Lanes for Xmm {
     }
 
     #[inline]
+    #[target_feature(enable = "sse")]
+    unsafe fn prefetch(from: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(from.cast());
+    }
+
+    #[inline]
     #[target_feature(enable = "sse2")]
     unsafe fn store(self, to: *mut u8) {
         // SAFETY: the caller vouches for the room.

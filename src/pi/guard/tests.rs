@@ -61,12 +61,25 @@ fn check_copy(kernel: Kernel, store: Store, data: &[u8], len: usize, from: usize
     let src = &data[from..from + len];
     let mut room = Aligned(vec![[0xA5; 64]; (to + len).div_ceil(64) + 2]);
     let room = room.bytes();
-    let guard = kernel.copy_guard(store, &mut room[64 + to..64 + to + len], src);
+    let dst = &mut room[64 + to..64 + to + len];
+    let guard = match store {
+        Store::Cached => kernel.copy_guard(dst, src),
+        Store::Streaming if len == 0 => GuardTag(0),
+        Store::Streaming => streamed(kernel, dst, src),
+    };
     let place = format!("{kernel:?} {store:?} {len} from {from} to {to}");
     assert_eq!(guard.0, table::guard(src), "{place}");
     assert_eq!(&room[64 + to..64 + to + len], src, "{place}");
     assert!(room[..64 + to].iter().all(|byte| *byte == 0xA5), "{place}");
     assert!(room[64 + to + len..].iter().all(|byte| *byte == 0xA5), "{place}");
+}
+
+/// A copy past the caches, as a run of one block.
+fn streamed(kernel: Kernel, dst: &mut [u8], src: &[u8]) -> GuardTag {
+    let mut guards = [GuardTag(0xFFFF)];
+    // SAFETY: a borrow of the same length.
+    unsafe { kernel.copy_guards_from(Store::Streaming, dst, src.as_ptr(), &mut guards) };
+    guards[0]
 }
 
 /// Memory that begins on a cache line.
@@ -154,9 +167,9 @@ fn a_short_copy_is_refused() {
 /// Another thread writes all the while: whatever was caught, the guard is that of the copy.
 #[test]
 fn the_guard_is_that_of_the_copy_while_the_source_changes() {
-    let source: Vec<AtomicU64> = (0..512 + 1).map(|_| AtomicU64::new(0)).collect();
+    let source: Vec<AtomicU64> = (0..SOURCE_WORDS).map(|_| AtomicU64::new(0)).collect();
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let caught: Vec<[usize; 2]> = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut round = 0_u64;
             while !stop.load(Relaxed) {
@@ -165,28 +178,41 @@ fn the_guard_is_that_of_the_copy_while_the_source_changes() {
             }
         });
         let caught = Kernel::available().map(|kernel| copies_that_changed(kernel, &source));
-        let caught: Vec<usize> = caught.collect();
+        let caught = caught.collect();
         stop.store(true, Relaxed);
-        assert!(caught.iter().all(|copies| *copies > 0), "nothing changed: {caught:?}");
+        caught
     });
+    for [changed, wrong] in &caught {
+        assert!(*changed > 0, "no copy saw a change: {caught:?}");
+        assert_eq!(*wrong, 0, "{caught:?}");
+    }
 }
 
-/// Copies until the source has changed during twenty copies, for ten seconds at most.
-fn copies_that_changed(kernel: Kernel, source: &[AtomicU64]) -> usize {
+/// A copy of eight blocks, and a word more for alignments.
+const SOURCE_WORDS: usize = 8 * 512 / 8 + 1;
+
+/// Copies until the source has changed during twenty copies, for ten seconds at most. Returns how
+/// often it did, and how many guards were not their copy's.
+fn copies_that_changed(kernel: Kernel, source: &[AtomicU64]) -> [usize; 2] {
     let end = Instant::now() + Duration::from_secs(10);
-    let mut caught = 0;
+    let [mut changed, mut wrong] = [0; 2];
     for round in 0.. {
-        if caught == 20 || Instant::now() > end {
+        if changed == 20 || Instant::now() > end {
             break;
         }
         let mut dst = [0; 4096];
+        let mut guards = [GuardTag(0); 8];
         let src = source.as_ptr().cast::<u8>().wrapping_add(round % 8);
         // SAFETY: the source is a word longer than the copy, and written atomically only.
-        let guard = unsafe { kernel.copy_guard_from(STORES[round % 2], &mut dst, src) };
-        assert_eq!(guard.0, table::guard(&dst), "{kernel:?}");
-        caught += usize::from(dst[0..8] != dst[4088..]);
+        unsafe { kernel.copy_guards_from(STORES[round % 2], &mut dst, src, &mut guards) };
+        let blocks = dst.chunks(512).zip(guards);
+        wrong += blocks.filter(|(block, guard)| table::guard(block) != guard.0).count();
+        // SAFETY: the same.
+        let guard = unsafe { kernel.copy_guard_from(&mut dst, src) };
+        wrong += usize::from(table::guard(&dst) != guard.0);
+        changed += usize::from(dst[0..8] != dst[4088..]);
     }
-    caught
+    [changed, wrong]
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
@@ -16,9 +16,12 @@ use dixtrap::runner::qemu::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// Any other kernel can be put to the same tests by the environment.
 fn kernel() -> Kernel {
-    let suite = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
-    KernelSpec::parse(Some(&suite), None).unwrap().locate(&|line| eprintln!("{line}")).unwrap()
+    let named = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
+    let modules = std::env::var_os("DIXTRAP_TEST_MODULES").map(PathBuf::from);
+    let spec = KernelSpec::parse(Some(&named), modules.as_deref()).unwrap();
+    spec.locate(&|line| eprintln!("{line}")).unwrap()
 }
 
 fn boot<'a>(kernel: &'a Kernel, dir: &Path) -> BootRequest<'a> {
@@ -120,6 +123,13 @@ fn what_cannot_boot_is_told_apart() {
     request.require = vec!["no_such_driver".into()];
     let error = Guest::boot(&request).unwrap_err();
     assert_eq!((error.blame(), matches!(error, BootError::Modules(_))), (Blame::Kernel, true));
+
+    // Debian's kernel has hardly anything built in.
+    let mut bare = kernel.clone();
+    bare.modules = None;
+    let error = Guest::boot(&boot(&bare, dir.path())).unwrap_err();
+    assert_eq!(error.blame(), Blame::Kernel);
+    assert!(error.to_string().contains("--modules"), "{error}");
 
     // A backend that is not there: QEMU would not start, and no kernel is to blame.
     let mut request = boot(&kernel, dir.path());

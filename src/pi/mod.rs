@@ -2,14 +2,19 @@
 //!
 //! Pure: no I/O, no clock, no guest memory. Source: SBC-4 §4.21 (protection information model).
 
+mod checks;
 mod generate;
 mod guard;
 mod kind;
 mod tuple;
 mod verify;
 
+pub use checks::{Checks, ExpectedApp};
 pub use generate::{generate, generate_over};
-pub use guard::{Guard, guard};
+pub use guard::{
+    Guard, IpGuard, Kernel, Store, copy_guard, copy_guard_from, copy_guards_from, guard, guards,
+    ip_guard,
+};
 pub use kind::PiType;
 pub use tuple::{AppTag, GuardTag, RefTag, TUPLE_BYTES, Tuple};
 pub use verify::{Check, Mismatch, verify};

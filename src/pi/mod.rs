@@ -6,6 +6,7 @@ mod checks;
 mod generate;
 mod guard;
 mod kind;
+mod protect;
 mod tuple;
 mod verify;
 
@@ -13,5 +14,6 @@ pub use checks::{Checks, ExpectedApp};
 pub use generate::{generate, generate_over};
 pub use guard::{Guard, guard};
 pub use kind::PiType;
+pub use protect::{Compared, Expected, Protect, Refusal, Source, Transfer};
 pub use tuple::{AppTag, GuardTag, RefTag, TUPLE_BYTES, Tuple};
 pub use verify::{Check, Mismatch, verify};

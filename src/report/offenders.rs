@@ -112,7 +112,6 @@ pub(crate) mod tests {
             changed: vec![Change { offset: 16, len: 1, old: "41".into(), new: "42".into() }],
             changed_bytes: 1,
             overlap: false,
-            pi_changed: None,
             outcome: Outcome::Stored,
             owner: None,
         }

@@ -107,11 +107,11 @@ pub(crate) mod tests {
             doorbell_guard: 0x1234,
             fetch_guard: 0xabcd,
             submit_guard: None,
+            pi_changed: None,
             guard_blind: false,
             changed: vec![Change { offset: 16, len: 1, old: "41".into(), new: "42".into() }],
             changed_bytes: 1,
             overlap: false,
-            pi_changed: None,
             outcome: Outcome::Stored,
             owner: None,
         }

@@ -125,7 +125,7 @@ pub struct KernelRun {
     pub cut: Option<Cut>,
     /// What went wrong, for people; the console's end included.
     pub trouble: Option<String>,
-    /// The records of the boot, where it got so far.
+    /// The records of the boot; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
 }
 
@@ -187,10 +187,10 @@ impl Runner<'_> {
         }
         self.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
         let mut daemon = Daemon::start(&directory, &self.daemon_options())?;
-        boot.records = Some(directory.join(RECORDS));
         let programs = Programs::find(self.selection);
         let request = self.boot_request(&kernel, accel, &directory, &daemon, &programs)?;
         let mut guest = Guest::boot(&request)?;
+        boot.records = Some(directory.join(RECORDS));
         guest.release().clone_into(&mut boot.kernel);
         boot.planned = self.selection.plan(&Surroundings {
             release: guest.release().to_owned(),

@@ -173,16 +173,18 @@ fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     if let Some(trouble) = &run.trouble {
         eprintln!("dixtrap: {trouble}");
     }
+    match &args.out {
+        Some(out) if out.is_dir() => {
+            eprintln!("dixtrap: the files of the boot are in {}", out.display());
+        }
+        None if verdict.exit_status != 0 && run.records.is_some() => {
+            eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
+        }
+        _ => {}
+    }
     let Some(records) = &run.records else {
         return print(&verdict_line(verdict, colour));
     };
-    match &args.out {
-        Some(out) => eprintln!("dixtrap: the files of the boot are in {}", out.display()),
-        None if verdict.exit_status != 0 => {
-            eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
-        }
-        None => {}
-    }
     let mut text = String::new();
     if let Ok(session) = Session::read(records) {
         text.push_str(&offenders_text(&worst(&session, verdict), colour));

@@ -2,13 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::protocol::{Reply, Request, Stats};
 use crate::proto::Device;
-use crate::transport::{Endpoint, ListenError, Server};
+use crate::transport::{Endpoint, Server};
 use crate::trap::Trap;
 
 /// The longest request line.
@@ -80,21 +79,16 @@ impl<D: Device> Governor for Daemon<D> {
 /// Listens on the control socket; ends with the process, and removes its path when dropped.
 #[derive(Debug)]
 pub struct ControlServer {
-    _endpoint: Arc<Endpoint>,
+    _endpoint: Endpoint,
 }
 
 impl ControlServer {
-    /// Binds `path` and answers clients from a thread of its own.
-    pub fn start(path: &Path, governor: Arc<dyn Governor>) -> Result<Self, ListenError> {
-        let endpoint = Arc::new(Endpoint::bind(path)?);
-        let accepting = endpoint
-            .listener()
-            .try_clone()
-            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+    /// Answers clients from a thread of its own.
+    pub fn start(endpoint: Endpoint, governor: Arc<dyn Governor>) -> io::Result<Self> {
+        let accepting = endpoint.listener().try_clone()?;
         std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || accept_all(&accepting, &governor))
-            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+            .spawn(move || accept_all(&accepting, &governor))?;
         Ok(ControlServer { _endpoint: endpoint })
     }
 }
@@ -152,6 +146,12 @@ fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
             continue;
         }
         let reply = match serde_json::from_slice(&line) {
+            // Answered first: afterwards the process may be gone.
+            Ok(Request::Quit) => {
+                answer(&mut writer, &Reply::done())?;
+                governor.carry_out(Request::Quit);
+                continue;
+            }
             Ok(request) => governor.carry_out(request),
             Err(error) => Reply::refused(format!("not a request: {error}")),
         };

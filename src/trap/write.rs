@@ -73,6 +73,7 @@ impl Held {
 struct Fetched {
     sample: Sample,
     guards: Vec<GuardTag>,
+    at: Moment,
     window: Duration,
 }
 
@@ -108,10 +109,10 @@ impl Trap {
     }
 
     fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
-        let window = self.now().since(held.rung);
+        let at = self.now();
         let sample = Sample::take(&held.write)?;
         let guards = sample.bytes.chunks_exact(self.block_bytes()).map(guard).collect();
-        Ok(Fetched { sample, guards, window })
+        Ok(Fetched { sample, guards, at, window: at.since(held.rung) })
     }
 
     fn count(&self, held: &Held, window: Duration) {
@@ -148,20 +149,21 @@ impl Trap {
             earlier: &held.doorbell,
             later: &fetched.sample,
             guards: &fetched.guards,
+            at: fetched.at,
             window: fetched.window,
             outcome,
             overlap: held.write.data.has_repeated_page(),
         };
         for clue in clues {
             let race = self.emit_race(&evidence, clue);
-            let open = Open { race, at: self.now(), span: Arc::clone(&held.span) };
+            let open = Open { race, at: fetched.at, span: Arc::clone(&held.span) };
             self.standing.add(clue.lba, open);
         }
     }
 
     fn emit_race(&self, evidence: &Evidence<'_>, clue: &Clue) -> RaceId {
         let id = self.take_race_id();
-        let race = evidence.race(clue, id, self.now(), self.options.device);
+        let race = evidence.race(clue, id, self.options.device);
         self.tally.add(&evidence.held.span, Count::Race(race.phase), 1);
         if race.guard_blind {
             self.tally.add(&evidence.held.span, Count::GuardBlind, 1);
@@ -186,7 +188,7 @@ impl Trap {
         if !self.options.audit {
             return;
         }
-        let window = self.now().since(held.rung);
+        let at = self.now();
         let Ok(last) = Sample::take(&held.write) else { return };
         let (write, size) = (&held.write, self.block_bytes());
         let clues = differing(write, &fetched.sample, &last, size, Phase::AfterFetch);
@@ -195,7 +197,8 @@ impl Trap {
             earlier: &fetched.sample,
             later: &last,
             guards: &fetched.guards,
-            window,
+            at,
+            window: at.since(held.rung),
             outcome: Outcome::Stored,
             overlap: held.write.data.has_repeated_page(),
         };

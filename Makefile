@@ -27,6 +27,7 @@ build: setup
 	cargo build --release --locked
 
 demo: build
+	@rm -rf $(DEMO_OUT)
 	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
 	@echo 'Everything the run left is in $(DEMO_OUT)/.'
 

@@ -17,7 +17,7 @@ pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};
 pub use session::{LabelSummary, Session, SessionError, UNLABELLED};
-pub use text::{offenders_text, session_text, verdict_text};
+pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 
 #[cfg(test)]
 mod agree;

@@ -21,3 +21,6 @@ pub use error::{Cause, TrapError};
 pub use service::{Trap, TrapOptions};
 pub use window::{Link, WindowPolicy};
 pub use write::{Held, Write, WriteProtection};
+
+#[cfg(test)]
+mod tests;

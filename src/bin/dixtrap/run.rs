@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use chrono::Utc;
 use dixtrap::report::{
     Colour, Offender, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap,
-    verdict_text, write_whole,
+    verdict_line, verdict_text, write_whole,
 };
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::catalogue::Catalogue;
@@ -167,19 +167,16 @@ fn worst(session: &Session, verdict: &Verdict) -> Vec<Offender> {
     })
 }
 
-/// The worst blocks, the verdict, and what went wrong.
+/// The worst blocks, the verdict, and what went wrong. A kernel that was never booted has nothing to
+/// show but the verdict's line.
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
-    let mut text = String::new();
-    if let Some(Ok(session)) = run.records.as_deref().map(Session::read) {
-        text.push_str(&offenders_text(&worst(&session, verdict), colour));
-        text.push('\n');
-    }
-    text.push_str(&verdict_text(verdict, colour));
-    print(&text)?;
     if let Some(trouble) = &run.trouble {
         eprintln!("dixtrap: {trouble}");
     }
+    let Some(records) = &run.records else {
+        return print(&verdict_line(verdict, colour));
+    };
     match &args.out {
         Some(out) => eprintln!("dixtrap: the files of the boot are in {}", out.display()),
         None if verdict.exit_status != 0 => {
@@ -187,5 +184,11 @@ fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
         }
         None => {}
     }
-    Ok(())
+    let mut text = String::new();
+    if let Ok(session) = Session::read(records) {
+        text.push_str(&offenders_text(&worst(&session, verdict), colour));
+        text.push('\n');
+    }
+    text.push_str(&verdict_text(verdict, colour));
+    print(&text)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::ops::Op;
 use crate::pi::{AppTag, GuardTag, RefTag, Tuple};
 
 /// A part of a block and its tuple.
@@ -50,6 +51,17 @@ impl fmt::Display for Sense {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}/{:02x}/{:02x}", self.key, self.asc, self.ascq)
     }
+}
+
+/// A fault that is a request's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// CHECK CONDITION with this sense data.
+    Sense(Sense),
+    /// BUSY.
+    Busy,
+    /// None, ever.
+    NoAnswer,
 }
 
 /// A fault.
@@ -101,8 +113,17 @@ impl Fault {
         matches!(self, Fault::Flip { place, .. } if *place == wanted)
     }
 
-    /// Whether the fault is the answer, whatever the request wanted.
-    pub fn is_status(&self) -> bool {
-        matches!(self, Fault::Sense(_) | Fault::MediumError | Fault::Busy | Fault::NoAnswer)
+    /// The answer that a request of class `op` gets, where the fault is one.
+    pub fn status(&self, op: Op) -> Option<Status> {
+        match self {
+            Fault::Sense(sense) => Some(Status::Sense(*sense)),
+            Fault::MediumError if op == Op::Read || op == Op::Verify => {
+                Some(Status::Sense(Sense::READ_ERROR))
+            }
+            Fault::MediumError => Some(Status::Sense(Sense::WRITE_ERROR)),
+            Fault::Busy => Some(Status::Busy),
+            Fault::NoAnswer => Some(Status::NoAnswer),
+            Fault::Flip { .. } | Fault::Misdirect(_) | Fault::Lost | Fault::Torn(_) => None,
+        }
     }
 }

@@ -93,7 +93,10 @@ impl Injector {
         }
         let mut state = self.lock();
         let State { rules, random } = &mut *state;
-        let shots = rules.iter_mut().filter_map(|rule| rule.draw(site, stage, random)).collect();
+        // A request has one answer: what would be a second one waits for the next request.
+        let most = if stage == Stage::Arrival { 1 } else { usize::MAX };
+        let shots = rules.iter_mut().filter_map(|rule| rule.draw(site, stage, random));
+        let shots = shots.take(most).collect();
         rules.retain(|rule| rule.left != Some(0));
         self.armed.store(rules.len(), Ordering::Release);
         shots
@@ -120,7 +123,8 @@ impl Rule {
 impl Spec {
     /// The place in the request of the block that is hit, where the request matches.
     fn matches(&self, site: &Site, stage: Stage) -> Option<u64> {
-        let in_stage = self.fault.is_status() == (stage == Stage::Arrival);
+        let is_answer = self.fault.status(site.op).is_some();
+        let in_stage = is_answer == (stage == Stage::Arrival);
         let here = self.ops.has(site.op) && self.lun.is_none_or(|lun| lun == site.lun);
         if !in_stage || !here || !self.can_happen(site) {
             return None;
@@ -221,6 +225,18 @@ mod tests {
     fn logical_units_are_told_apart() {
         let other = Site { lun: 3, ..site(Op::Read, 0, 1) };
         assert_eq!(hits("busy,lun=3", 0, &[site(Op::Read, 0, 1), other]), [None, Some(0)]);
+    }
+
+    #[test]
+    fn a_request_has_one_answer_and_any_number_of_other_faults() {
+        let injector = Injector::new(0);
+        for spec in ["busy", "no-answer", "lost", "flip=data"] {
+            injector.add(spec.parse().unwrap());
+        }
+        let write = site(Op::Write, 0, 1);
+        assert_eq!(injector.draw(&write, Stage::Arrival).len(), 1);
+        assert_eq!(injector.draw(&write, Stage::Data).len(), 2);
+        assert_eq!(injector.pending(), ["no-answer".parse().unwrap()]);
     }
 
     #[test]

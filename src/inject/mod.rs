@@ -16,7 +16,7 @@ mod ops;
 mod parse;
 mod spec;
 
-pub use fault::{Fault, Part, Place, Sense};
+pub use fault::{Fault, Part, Place, Sense, Status};
 pub use injector::{Injector, Shot, Site, Stage, misdirected};
 pub use ops::{Op, OpSet};
 pub use parse::SpecError;
@@ -34,7 +34,7 @@ FAULT[,CONDITION]... with one fault:
   lost                     the write is acknowledged and stored nowhere
   torn=N                   the write is acknowledged and only its first N blocks are stored
   sense=KEY/ASC/ASCQ       the request fails with this sense data, in hex (blk: I/O error)
-  medium-error             sense 3/11/00 for reads, 3/0c/00 for all else (blk: I/O error)
+  medium-error             sense 3/11/00 for reads, 3/0c/00 for the rest (blk: I/O error)
   busy                     the request is refused as BUSY (blk: I/O error)
   no-answer                the request is never answered
 and conditions:

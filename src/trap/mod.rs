@@ -4,9 +4,11 @@
 //! copy that goes to the medium, so what was checked is what is stored: a race detector must not have
 //! a race of its own.
 
+mod by_block;
 mod compare;
 mod error;
 mod evidence;
+mod faults;
 mod histogram;
 mod read;
 mod sample;
@@ -18,6 +20,7 @@ mod window;
 mod write;
 
 pub use error::{Cause, TrapError};
+pub use faults::InjectError;
 pub use service::{Trap, TrapOptions};
 pub use window::{Link, WindowPolicy};
 pub use write::{Held, Write, WriteProtection};

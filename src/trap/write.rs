@@ -11,6 +11,7 @@ use super::standing::Open;
 use super::tally::{Count, Span};
 use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
+use crate::inject::Op;
 use crate::memory::Segments;
 use crate::pi::{Checks, GuardTag, guard};
 use crate::record::{Outcome, Phase, RaceId, Record};
@@ -80,6 +81,7 @@ impl Trap {
     /// Takes the submit and doorbell samples of a write.
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
+        self.admit(Op::Write, write.lba, write.blocks)?;
         let rung = self.now();
         let doorbell = Sample::take(&write)?;
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
@@ -98,11 +100,11 @@ impl Trap {
         let clues = self.compare(&held, &fetched);
         let on_race = self.options.on_race;
         let result = judge(&held, &fetched.sample, &fetched.guards, &clues, on_race)
-            .and_then(|()| self.store(&held.write, &fetched, &clues));
+            .and_then(|()| self.store(&held, &fetched, &clues));
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
-        result?;
-        self.heal_clean_blocks(&held.write, &clues);
+        let stored = result?;
+        self.heal_clean_blocks(held.write.lba, stored, &clues);
         self.audit(&held, &fetched);
         Ok(())
     }
@@ -131,11 +133,24 @@ impl Trap {
         clues
     }
 
-    /// Stores the fetched bytes with their protection information.
-    fn store(&self, write: &Write, fetched: &Fetched, clues: &[Clue]) -> Result<(), TrapError> {
-        let kind = self.geometry().pi_type;
+    /// Stores the fetched bytes with their protection information; answers how many blocks are where
+    /// they belong, which are all unless a fault was injected.
+    fn store(
+        &self,
+        held: &Held,
+        fetched: &Fetched,
+        clues: &[Clue],
+    ) -> Result<BlockCount, TrapError> {
+        let (write, kind) = (&held.write, self.geometry().pi_type);
+        let bytes = &fetched.sample.bytes;
         let tuples = tuples_to_store(kind, write, &fetched.sample, &fetched.guards, clues);
-        Ok(self.disk.write(write.lba, &fetched.sample.bytes, &tuples)?)
+        let shots = self.shots(Op::Write, write.lba, write.blocks);
+        if !shots.is_empty() {
+            return self.store_with_faults(&held.span, write, bytes, tuples, &shots);
+        }
+        self.disk.write(write.lba, bytes, &tuples)?;
+        self.spoiled.take(write.lba, write.blocks);
+        Ok(write.blocks)
     }
 
     /// Counts, records and watches the races of a write.
@@ -170,13 +185,13 @@ impl Trap {
         id
     }
 
-    fn heal_clean_blocks(&self, write: &Write, raced: &[Clue]) {
-        let mut next = write.lba;
-        for clue in raced {
+    /// Heals the blocks of those `stored` that did not race.
+    fn heal_clean_blocks(&self, lba: Lba, stored: BlockCount, raced: &[Clue]) {
+        let (mut next, end) = (lba, lba.offset(stored.0));
+        for clue in raced.iter().filter(|clue| clue.lba < end) {
             self.heal(next, BlockCount(clue.lba.0.saturating_sub(next.0)));
             next = clue.lba.offset(1);
         }
-        let end = write.lba.offset(write.blocks.0);
         self.heal(next, BlockCount(end.0.saturating_sub(next.0)));
     }
 

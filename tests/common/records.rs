@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use dixtrap::record::{Broken, Counters, Healed, Line, Mark, MediumFault, Race, Record, SCHEMA};
+use dixtrap::record::{
+    Broken, Counters, Healed, Inject, Line, Mark, MediumFault, Race, Record, SCHEMA,
+};
 
 /// The records of one daemon, in order.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ impl Records {
 
     pub fn medium_faults(&self) -> Vec<&MediumFault> {
         self.pick(|record| if let Record::Medium(fault) = record { Some(fault) } else { None })
+    }
+
+    pub fn injections(&self) -> Vec<&Inject> {
+        self.pick(|record| if let Record::Inject(inject) = record { Some(inject) } else { None })
     }
 
     /// The counters of the stop record, which has to be the last line.

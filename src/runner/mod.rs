@@ -1,1 +1,26 @@
-//! To come.
+//! Boots kernels on `dixtrapd` and says what it saw. Knows the daemon by its command line, its
+//! control socket and its records; imports none of the stages inside it.
+
+pub mod accel;
+pub mod blame;
+pub mod catalogue;
+pub mod cell;
+pub mod child;
+pub mod console;
+pub mod daemon;
+pub mod errors;
+pub mod fate;
+pub mod guest;
+pub mod initramfs;
+pub mod kernel;
+pub mod link;
+pub mod luggage;
+pub mod modules;
+pub mod plan;
+pub mod progress;
+pub mod qemu;
+pub mod run;
+pub mod scenario;
+pub mod settle;
+pub mod table;
+pub mod tools;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use dixtrap::record::{
-    Broken, Counters, Healed, Inject, Line, Mark, MediumFault, Race, Record, SCHEMA,
+    Broken, Counters, Healed, Inject, Line, Mark, MediumFault, Race, Record, SCHEMA, Start,
 };
 
 /// The records of one daemon, in order.
@@ -48,6 +48,14 @@ impl Records {
 
     pub fn injections(&self) -> Vec<&Inject> {
         self.pick(|record| if let Record::Inject(inject) = record { Some(inject) } else { None })
+    }
+
+    /// The start record, which has to be the first line.
+    pub fn start(&self) -> &Start {
+        match self.0.first() {
+            Some(Record::Start(start)) => start,
+            other => panic!("the first record is not a start: {other:?}"),
+        }
     }
 
     /// The counters of the stop record, which has to be the last line.

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::error::{Cause, TrapError};
+use super::load::Load;
 use super::service::Trap;
 use super::tally::{Count, Span};
 use super::write::{Write, WriteProtection};
 use crate::inject::{Extent, Fault, Injector, Op, Place, Shot, Site, Spec, Stage, misdirected};
-use crate::pi::{Checks, Tuple, guard};
+use crate::pi::{Checks, PiType, Tuple, guard};
 use crate::record::{Inject, Record};
 use crate::units::{BlockCount, BlockSize, Lba};
 
@@ -108,26 +109,30 @@ impl Trap {
     }
 
     /// Stores a write to which faults happen; answers how many of its blocks are where they belong.
+    ///
+    /// `checks` are those that the drive makes of what arrives.
     pub(super) fn store_with_faults(
         &self,
         span: &Span,
-        write: &Write,
-        bytes: &[u8],
-        mut tuples: Vec<Tuple>,
+        mut load: Load<'_>,
+        checks: &Checks,
         shots: &[Shot],
     ) -> Result<BlockCount, TrapError> {
-        let mut bytes = bytes.to_vec();
-        self.flip_all(span, (Op::Write, write.lba), Place::In, shots, &mut bytes, &mut tuples);
-        self.check_delivery(write, &bytes, &tuples, shots)?;
-        self.flip_all(span, (Op::Write, write.lba), Place::Medium, shots, &mut bytes, &mut tuples);
-        let Destination { lba, stored } = self.destination(span, write, shots);
+        let asked = (Op::Write, load.lba);
+        let bytes = load.bytes.to_mut();
+        self.flip_all(span, asked, Place::In, shots, bytes, &mut load.tuples);
+        self.check_delivery(&load, checks, shots)?;
+        let bytes = load.bytes.to_mut();
+        self.flip_all(span, asked, Place::Medium, shots, bytes, &mut load.tuples);
+        let Destination { lba, stored } = self.destination(span, &load, shots);
         let count = usize::try_from(stored.0).unwrap_or(usize::MAX);
-        let bytes = bytes.get(..count.saturating_mul(self.block_bytes())).unwrap_or(&bytes);
-        let tuples = tuples.get(..count).unwrap_or(&tuples);
-        self.disk.write(lba, bytes, tuples)?;
+        let bytes = load.bytes.get(..count.saturating_mul(self.block_bytes()));
+        let tuples = load.tuples.get(..count).unwrap_or(&load.tuples);
+        self.disk.write(lba, bytes.unwrap_or(&load.bytes), tuples)?;
         self.spoiled.take(lba, stored);
-        self.remember(write, &Destination { lba, stored }, shots);
-        Ok(if lba == write.lba { stored } else { BlockCount(0) })
+        let misplaced = lba != load.lba;
+        self.remember(lba, stored, misplaced, shots);
+        Ok(if misplaced { BlockCount(0) } else { stored })
     }
 
     /// Makes the flips of `shots` that happen at `place`, in blocks that begin with block `lba`.
@@ -153,48 +158,45 @@ impl Trap {
     /// The drive's check of blocks that were hit on their way in.
     fn check_delivery(
         &self,
-        write: &Write,
-        bytes: &[u8],
-        tuples: &[Tuple],
+        load: &Load<'_>,
+        checks: &Checks,
         shots: &[Shot],
     ) -> Result<(), TrapError> {
-        let checks = delivery_checks(self.geometry().pi_type, write);
         for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::In)) {
             let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
-            let block = bytes.chunks_exact(self.block_bytes()).nth(index);
-            let (Some(block), Some(tuple)) = (block, tuples.get(index)) else { continue };
+            let block = load.bytes.chunks_exact(self.block_bytes()).nth(index);
+            let (Some(block), Some(tuple)) = (block, load.tuples.get(index)) else { continue };
             if let Err(mismatch) = checks.verify(*tuple, guard(block), shot.index) {
-                let lba = write.lba.offset(shot.index);
+                let lba = load.lba.offset(shot.index);
                 return Err(TrapError::Protection { lba, mismatch, cause: Cause::Injected });
             }
         }
         Ok(())
     }
 
-    fn destination(&self, span: &Span, write: &Write, shots: &[Shot]) -> Destination {
-        let mut to = Destination { lba: write.lba, stored: write.blocks };
+    fn destination(&self, span: &Span, load: &Load<'_>, shots: &[Shot]) -> Destination {
+        let mut to = Destination { lba: load.lba, stored: load.blocks() };
         for shot in shots {
             match shot.spec.fault {
                 Fault::Lost => to.stored = BlockCount(0),
                 Fault::Torn(stored) => to.stored = to.stored.min(BlockCount(stored)),
-                Fault::Misdirect(by) => to.lba = misdirected(write.lba, by).unwrap_or(write.lba),
+                Fault::Misdirect(by) => to.lba = misdirected(load.lba, by).unwrap_or(load.lba),
                 _ => continue,
             }
-            self.note_injection(span, shot, Op::Write, write.lba.offset(shot.index));
+            self.note_injection(span, shot, Op::Write, load.lba.offset(shot.index));
         }
         to
     }
 
-    /// Remembers what a write spoiled: blocks that were hit, and all blocks of another's place.
-    fn remember(&self, write: &Write, to: &Destination, shots: &[Shot]) {
-        if to.lba != write.lba {
-            (0..to.stored.0).for_each(|index| self.spoiled.add(to.lba.offset(index), ()));
-            return;
+    /// Remembers what a write of `stored` blocks at `lba` spoiled: blocks that were hit, or, in
+    /// another's place, all of them.
+    fn remember(&self, lba: Lba, stored: BlockCount, misplaced: bool, shots: &[Shot]) {
+        if misplaced {
+            return (0..stored.0).for_each(|index| self.spoiled.add(lba.offset(index), ()));
         }
-        for shot in shots.iter().filter(|shot| shot.index < to.stored.0) {
-            if matches!(shot.spec.fault, Fault::Flip { .. }) {
-                self.spoiled.add(to.lba.offset(shot.index), ());
-            }
+        let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
+        for shot in flips.filter(|shot| shot.index < stored.0) {
+            self.spoiled.add(lba.offset(shot.index), ());
         }
     }
 
@@ -220,7 +222,7 @@ impl Trap {
 
 /// What the drive checks of blocks that arrive: what the command asks for, or, of tuples that were
 /// generated on the way, all there is.
-fn delivery_checks(kind: crate::pi::PiType, write: &Write) -> Checks {
+pub fn delivery_checks(kind: PiType, write: &Write) -> Checks {
     match &write.protection {
         Some(WriteProtection { tuples: Some(_), checks }) => *checks,
         _ => Checks { escapes: false, ..Checks::of_address(kind, write.lba) },

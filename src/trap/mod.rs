@@ -10,6 +10,7 @@ mod error;
 mod evidence;
 mod faults;
 mod histogram;
+mod load;
 mod read;
 mod sample;
 mod service;

@@ -1,10 +1,13 @@
 //! A write and its samples.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::TrapError;
 use super::evidence::{Clue, Evidence};
+use super::faults::delivery_checks;
+use super::load::Load;
 use super::sample::Sample;
 use super::service::Trap;
 use super::standing::Open;
@@ -95,12 +98,21 @@ impl Trap {
     /// With `--on-race fail` a write of which any block raced is refused whole, so the medium keeps
     /// its old bytes; so it does where a check fails.
     pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
+        self.fetch_same(held, BlockCount(1))
+    }
+
+    /// As [`Trap::fetch`], and stores the data `copies` times one after the other (WRITE SAME): the
+    /// reference tag counts on, guard and application tag stay (SBC-4, WRITE SAME (10)).
+    ///
+    /// The data is sampled once, so one block that raced is one race, at its first place. The copies
+    /// are made in memory: the device says how many it takes at most.
+    pub fn fetch_same(&self, held: Held, copies: BlockCount) -> Result<(), TrapError> {
         let fetched = self.fetch_sample(&held)?;
         self.count(&held, fetched.window);
         let clues = self.compare(&held, &fetched);
         let on_race = self.options.on_race;
         let result = judge(&held, &fetched.sample, &fetched.guards, &clues, on_race)
-            .and_then(|()| self.store(&held, &fetched, &clues));
+            .and_then(|()| self.store(&held, &fetched, &clues, copies));
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
         let stored = result?;
@@ -140,17 +152,24 @@ impl Trap {
         held: &Held,
         fetched: &Fetched,
         clues: &[Clue],
+        copies: BlockCount,
     ) -> Result<BlockCount, TrapError> {
         let (write, kind) = (&held.write, self.geometry().pi_type);
-        let bytes = &fetched.sample.bytes;
         let tuples = tuples_to_store(kind, write, &fetched.sample, &fetched.guards, clues);
-        let shots = self.shots(Op::Write, write.lba, write.blocks);
-        if !shots.is_empty() {
-            return self.store_with_faults(&held.span, write, bytes, tuples, &shots);
+        let mut load = Load { lba: write.lba, bytes: Cow::from(&fetched.sample.bytes), tuples };
+        if copies > BlockCount(1) {
+            let blocks = load.blocks().0.saturating_mul(copies.0);
+            self.check_range(load.lba, BlockCount(blocks))?;
+            load = load.repeated(kind, copies);
         }
-        self.disk.write(write.lba, bytes, &tuples)?;
-        self.spoiled.take(write.lba, write.blocks);
-        Ok(write.blocks)
+        let shots = self.shots(Op::Write, load.lba, load.blocks());
+        if !shots.is_empty() {
+            let checks = delivery_checks(kind, write);
+            return self.store_with_faults(&held.span, load, &checks, &shots);
+        }
+        self.disk.write(load.lba, &load.bytes, &load.tuples)?;
+        self.spoiled.take(load.lba, load.blocks());
+        Ok(load.blocks())
     }
 
     /// Counts, records and watches the races of a write.

@@ -10,6 +10,7 @@ use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
+use dixtrap::inject::Injector;
 use dixtrap::media::Disk;
 use dixtrap::proto::blk::{BlkDevice, feature_names};
 use dixtrap::record::Start;
@@ -76,7 +77,12 @@ fn run(config: Config) -> anyhow::Result<()> {
     };
     let disk = Disk::open(&config.disk)?;
     let options = TrapOptions { device: "blk", on_race: config.on_race, audit: config.audit };
-    let trap = Arc::new(Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options));
+    let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options)
+        .with_injector(Arc::new(Injector::new(config.seed)), 0);
+    let trap = Arc::new(trap);
+    for spec in &config.inject {
+        trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
+    }
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
     let pace = Arc::new(Pace::new(config.window, config.seed));
     let server = Arc::new(Server::new(device, pace)?);

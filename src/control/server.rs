@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::protocol::{Reply, Request, Stats};
+use crate::inject::SpecError;
 use crate::proto::Device;
 use crate::transport::{Endpoint, Server};
 use crate::trap::Trap;
@@ -45,6 +46,12 @@ impl<D: Device> Daemon<D> {
         }
     }
 
+    fn inject(&self, spec: &str) -> Reply {
+        let parsed = spec.parse().map_err(|error: SpecError| error.to_string());
+        let added = parsed.and_then(|spec| self.trap.inject(spec).map_err(|e| e.to_string()));
+        added.map_or_else(Reply::refused, |()| Reply::done())
+    }
+
     fn mark(&self, label: &str, state: crate::record::MarkState) -> Reply {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Reply::refused(format!("a label has 1 to {MAX_LABEL} bytes"));
@@ -66,7 +73,7 @@ impl<D: Device> Governor for Daemon<D> {
                 self.server.pace().set_window(spec);
                 Reply::done()
             }
-            Request::Inject { .. } => Reply::refused("this build cannot inject faults yet"),
+            Request::Inject { spec } => self.inject(&spec),
             Request::Release => Reply { released: Some(self.server.release()), ..Reply::done() },
             Request::Quit => {
                 self.server.stop();

@@ -202,6 +202,14 @@ impl Runner<'_> {
             log::info!("the guest did not power off: {error}");
         }
         drop(guest);
+        let lost = daemon.stats()?.counters.records_lost;
+        if lost > 0 {
+            let records = directory.join(RECORDS);
+            self.progress.note(&format!(
+                "{lost} records could not be written to {}: is the disk full?",
+                records.display()
+            ));
+        }
         daemon.stop()?;
         Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut boot.fates)?)
     }

@@ -121,9 +121,13 @@ impl Rig {
 
     /// A write with tuples, submitted.
     pub fn submit(&self, wrprotect: u8) -> Held {
+        self.submit_or_fail(wrprotect).unwrap()
+    }
+
+    pub fn submit_or_fail(&self, wrprotect: u8) -> Result<Held, TrapError> {
         let tuples = (wrprotect != 0).then(|| self.segments(TUPLES, 8 * BLOCKS));
         let checks = self.checks(Source::Write, wrprotect);
-        self.doorbell(Some(WriteProtection { tuples, checks })).unwrap()
+        self.doorbell(Some(WriteProtection { tuples, checks }))
     }
 
     pub fn doorbell(&self, protection: Option<WriteProtection>) -> Result<Held, TrapError> {

@@ -1,1 +1,6 @@
-//! To come.
+//! What runs inside the guest: `dixtrap-guest`, as PID 1, as the agent on its virtio-serial port, and
+//! by hand in anybody's guest. Imports nothing of the stages on the host.
+
+pub mod agent;
+pub mod init;
+pub mod protocol;

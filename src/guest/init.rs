@@ -1,0 +1,103 @@
+//! PID 1 of our guests: mounts what the kernel offers, loads the modules, keeps an agent running and
+//! buries its dead.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::wait::wait;
+use nix::unistd::sync;
+
+/// The file that names the modules to load, one a line, in order.
+pub const MODULE_LIST: &str = "/modules.list";
+
+/// PATH for everything in the guest; the host's programs stand before busybox's applets.
+pub const PATH: &str = "/usr/local/bin:/usr/local/sbin:/sbin:/bin:/usr/sbin:/usr/bin";
+
+/// Brings the guest up, runs the agent and powers off when it ends. Does not return as long as it is
+/// PID 1: the kernel would panic.
+pub fn run() {
+    let mounts = [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/tmp"),
+        ("tmpfs", "/run"),
+    ];
+    for (kind, place) in mounts {
+        if let Err(error) = mount_at(kind, place) {
+            complain(&format!("cannot mount {kind} on {place}: {error}"));
+        }
+    }
+    load_modules(Path::new(MODULE_LIST));
+    if let Err(error) = run_agent() {
+        complain(&format!("cannot run the agent: {error}"));
+    }
+    end(RebootMode::RB_POWER_OFF);
+}
+
+/// Writes the disks' data back and ends or restarts the guest.
+pub fn end(mode: RebootMode) {
+    sync();
+    let Err(error) = reboot(mode);
+    complain(&format!("cannot end the guest: {error}"));
+}
+
+/// The kernel gave /init its console as standard error.
+fn complain(message: &str) {
+    eprintln!("dixtrap-guest: {message}");
+}
+
+fn mount_at(kind: &str, place: &str) -> io::Result<()> {
+    fs::create_dir_all(place)?;
+    match mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>) {
+        // The kernel may have mounted /dev itself.
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn load_modules(list: &Path) {
+    let Ok(names) = fs::read_to_string(list) else { return };
+    for name in names.lines().filter(|line| !line.is_empty()) {
+        match load(Path::new(name)) {
+            // Loaded or built in already; or its hardware is not here, which is no one's fault.
+            Ok(()) => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    || error.raw_os_error() == Some(Errno::ENODEV as i32) => {}
+            Err(error) => complain(&format!("cannot load {name}: {error}")),
+        }
+    }
+}
+
+fn load(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    Ok(finit_module(&file, c"", ModuleInitFlags::empty())?)
+}
+
+/// Runs the agent as a child, and waits for it; orphans come by on the way.
+fn run_agent() -> io::Result<()> {
+    let program = "/proc/self/exe";
+    let agent =
+        Command::new(program).arg("agent").env("PATH", PATH).env("HOME", "/root").spawn()?;
+    loop {
+        match wait() {
+            Ok(status) => {
+                let ended =
+                    status.pid().is_some_and(|pid| pid.as_raw().unsigned_abs() == agent.id());
+                if ended {
+                    complain(&format!("the agent ended: {status:?}"));
+                    return Ok(());
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the host and the agent in the guest say to each other over the virtio-serial port
+//! [`PORT_NAME`]: JSON lines both ways. Every request carries an id, every reply repeats it.
+//!
+//! ```text
+//! host  {"id":1,"op":"hello"}
+//! guest {"id":1,"reply":"hello","release":"6.1.0-32-cloud-amd64","drivers":["virtio_blk"]}
+//! host  {"id":2,"op":"exec","argv":["cat","/proc/partitions"],"env":{},"timeout_ms":5000}
+//! guest {"id":2,"reply":"output","stream":"stdout","text":"major minor  #blocks  name"}
+//! guest {"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12}
+//! ```
+//!
+//! `exec` answers with any number of `output` lines and one `exited` or `error`; every other request
+//! with one line. Requests may overlap: each `exec` runs on its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it in the guest.
+pub const PORT_NAME: &str = "dixtrap.0";
+
+/// The longest line either end accepts, in bytes: what lies beyond is a broken peer.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// A request of the host, with its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Chosen by the host; repeated in each reply to the request.
+    pub id: u64,
+    /// The request or the reply.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// What the host asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Which kernel is this.
+    Hello,
+    /// Run a program, in a process group of its own, with nothing on its standard input.
+    Exec {
+        /// The program and its arguments; looked up in PATH.
+        argv: Vec<String>,
+        /// Variables set on top of the agent's own environment.
+        env: BTreeMap<String, String>,
+        /// The process group is killed after this long.
+        timeout_ms: u64,
+    },
+    /// Send a file's contents.
+    ReadFile {
+        /// An absolute path in the guest.
+        path: String,
+    },
+    /// Sync and power the guest off.
+    PowerOff,
+    /// Sync and restart the guest.
+    Reboot,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To `hello`.
+    Hello {
+        /// `uname -r`.
+        release: String,
+        /// The drivers that the kernel has now: those on the virtio and SCSI buses, block majors
+        /// and file systems; the names as sysfs and procfs spell them.
+        drivers: Vec<String>,
+    },
+    /// A line that a program wrote, without its line feed; bytes that are not UTF-8 are replaced.
+    Output {
+        /// Where it was written.
+        stream: Stream,
+        /// The line.
+        text: String,
+    },
+    /// The program has ended; no output follows.
+    Exited {
+        /// How.
+        status: ExitStatus,
+        /// How long it ran.
+        elapsed_ms: u64,
+    },
+    /// To `read-file`.
+    File {
+        /// The contents; bytes that are not UTF-8 are replaced.
+        text: String,
+    },
+    /// To `power-off` and `reboot`: about to happen.
+    Done,
+    /// The request could not be carried out.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Which of a program's two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a program in the guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitStatus {
+    /// It exited with this status.
+    Code(i32),
+    /// A signal that the agent did not send ended it.
+    Signal(i32),
+    /// Its time ran out and its process group was killed.
+    TimedOut {
+        /// It did not even die of SIGKILL: it hangs inside the kernel.
+        stuck: bool,
+    },
+}
+
+impl ExitStatus {
+    /// Exited with status 0.
+    pub fn success(self) -> bool {
+        self == ExitStatus::Code(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_lines_are_as_documented() {
+        let request = Envelope {
+            id: 2,
+            body: Request::Exec {
+                argv: vec!["cat".into(), "/proc/partitions".into()],
+                env: BTreeMap::new(),
+                timeout_ms: 5000,
+            },
+        };
+        assert_eq!(
+            serde_json::to_string(&request).unwrap(),
+            r#"{"id":2,"op":"exec","argv":["cat","/proc/partitions"],"env":{},"timeout_ms":5000}"#
+        );
+        let line = r#"{"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12}"#;
+        let reply: Envelope<Reply> = serde_json::from_str(line).unwrap();
+        assert_eq!(reply.body, Reply::Exited { status: ExitStatus::Code(0), elapsed_ms: 12 });
+        assert_eq!(serde_json::to_string(&reply).unwrap(), line);
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_survives_the_line(text in any::<String>(), id in any::<u64>()) {
+            let reply = Envelope { id, body: Reply::Output { stream: Stream::Stderr, text } };
+            let line = serde_json::to_string(&reply).unwrap();
+            prop_assert!(!line.contains('\n'));
+            prop_assert_eq!(serde_json::from_str::<Envelope<Reply>>(&line).unwrap(), reply);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What executes the guest's instructions: KVM where it is proven to work, else TCG.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::runner::guest::{BootError, BootRequest, Guest};
+use crate::runner::kernel::Kernel;
+
+/// How long the probe may take: a guest under a working KVM is up in two or three seconds.
+const PROBE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// The CPU, by way of KVM.
+    Kvm,
+    /// QEMU's translator, a thread for each virtual CPU.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's words for it.
+    pub fn qemu_arguments(self) -> &'static [&'static str] {
+        match self {
+            Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+}
+
+/// What `--accel` asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccelMode {
+    /// KVM where it works, else TCG.
+    #[default]
+    Auto,
+    /// KVM, or fail.
+    Kvm,
+    /// TCG, without trying KVM.
+    Tcg,
+}
+
+impl FromStr for AccelMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AccelMode, String> {
+        match text {
+            "auto" => Ok(AccelMode::Auto),
+            "kvm" => Ok(AccelMode::Kvm),
+            "tcg" => Ok(AccelMode::Tcg),
+            _ => Err(format!("accelerator '{text}' is not known: use auto, kvm or tcg")),
+        }
+    }
+}
+
+/// Why there is no accelerator.
+#[derive(Debug, thiserror::Error)]
+pub enum AccelError {
+    /// KVM was asked for and does not work.
+    #[error("KVM does not work here ({reason}): use --accel tcg or --accel auto")]
+    NoKvm {
+        /// What was seen.
+        reason: String,
+    },
+    /// The probe's guest would not boot for a reason that has nothing to do with KVM.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+}
+
+/// Chooses an accelerator for `kernel`, and says in one line what was given up, if anything was.
+/// The probe's files go into `dir`, which is made if missing.
+///
+/// # Errors
+/// When KVM was asked for and does not work; when nothing at all can be booted.
+pub fn choose(
+    mode: AccelMode,
+    kernel: &Kernel,
+    dir: &Path,
+) -> Result<(Accel, Option<String>), AccelError> {
+    if mode == AccelMode::Tcg {
+        return Ok((Accel::Tcg, None));
+    }
+    match probe(kernel, dir)? {
+        None => Ok((Accel::Kvm, None)),
+        Some(reason) if mode == AccelMode::Kvm => Err(AccelError::NoKvm { reason }),
+        Some(reason) => {
+            Ok((Accel::Tcg, Some(format!("KVM does not work here ({reason}): using TCG"))))
+        }
+    }
+}
+
+/// Boots the kernel under KVM; a reason where that does not work.
+///
+/// That /dev/kvm opens proves nothing: nested KVM may hang behind the firmware or stop on an MSR.
+fn probe(kernel: &Kernel, dir: &Path) -> Result<Option<String>, BootError> {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        return Ok(Some(format!("/dev/kvm: {error}")));
+    }
+    let mut request = BootRequest::new(kernel, Accel::Kvm, dir);
+    request.boot_timeout = PROBE_LIMIT;
+    match Guest::boot(&request) {
+        Ok(mut guest) => {
+            // It has proven what it should; whether it also powers off in time does not matter.
+            let _ = guest.power_off();
+            Ok(None)
+        }
+        // Whatever QEMU or the guest did, TCG will show whether KVM was to blame.
+        Err(BootError::Kernel(error)) => Ok(Some(first_line(&error.to_string()))),
+        Err(BootError::Qemu(error)) => Ok(Some(first_line(&error.to_string()))),
+        Err(error) => Err(error),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    format!("a test boot failed: {}", line.split(';').next().unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_read() {
+        assert_eq!("kvm".parse(), Ok(AccelMode::Kvm));
+        assert!("hvf".parse::<AccelMode>().unwrap_err().contains("auto, kvm or tcg"));
+    }
+
+    #[test]
+    fn the_reason_is_one_line() {
+        assert_eq!(first_line("no answer; its console:\n x"), "a test boot failed: no answer");
+    }
+}

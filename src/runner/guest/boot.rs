@@ -1,0 +1,163 @@
+//! From a kernel to a guest whose agent answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{BootError, Guest, GuestError};
+use crate::runner::accel::Accel;
+use crate::runner::console::Console;
+use crate::runner::initramfs::{self, Contents, GuestFile};
+use crate::runner::kernel::Kernel;
+use crate::runner::link::Link;
+use crate::runner::modules;
+use crate::runner::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
+
+/// How long QEMU may take to open the agent's socket.
+const SOCKET_LIMIT: Duration = Duration::from_secs(20);
+
+/// What every guest needs: its devices' bus, and the port to its agent.
+const OWN_DRIVERS: [&str; 2] = ["virtio_pci", "virtio_console"];
+
+/// A guest to boot.
+#[derive(Debug, Clone)]
+pub struct BootRequest<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// What executes its instructions.
+    pub accel: Accel,
+    /// Where the boot's files go; made if missing. One boot at a time may use it.
+    pub dir: PathBuf,
+    /// Drivers without which the boot makes no sense, by their modules' names.
+    pub require: Vec<String>,
+    /// Drivers that are loaded where the kernel has them.
+    pub wish: Vec<String>,
+    /// Programs of the host for the guest.
+    pub programs: Vec<PathBuf>,
+    /// Further files for the guest.
+    pub files: Vec<GuestFile>,
+    /// The guest's disks.
+    pub disks: Vec<Disk>,
+    /// The guest's memory.
+    pub memory_mib: u32,
+    /// The guest's CPUs.
+    pub cpus: u32,
+    /// Words added to the kernel's command line.
+    pub append: String,
+    /// How long the kernel may take until the agent answers.
+    pub boot_timeout: Duration,
+    /// A restart inside the guest restarts it; otherwise it ends the guest.
+    pub allow_reboot: bool,
+}
+
+impl<'a> BootRequest<'a> {
+    /// A guest with two CPUs, 768 MiB, no disks and three minutes to boot.
+    pub fn new(kernel: &'a Kernel, accel: Accel, dir: &Path) -> BootRequest<'a> {
+        BootRequest {
+            kernel,
+            accel,
+            dir: dir.to_owned(),
+            require: Vec::new(),
+            wish: Vec::new(),
+            programs: Vec::new(),
+            files: Vec::new(),
+            disks: Vec::new(),
+            memory_mib: 768,
+            cpus: 2,
+            append: String::new(),
+            boot_timeout: Duration::from_secs(180),
+            allow_reboot: false,
+        }
+    }
+}
+
+impl Guest {
+    /// Builds the initramfs, starts QEMU and waits until the agent answers.
+    ///
+    /// # Errors
+    /// Each names whose fault it is: [`BootError::blame`].
+    pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
+        // Say that QEMU is missing before the work, not after.
+        qemu::find()?;
+        fs::create_dir_all(&request.dir)
+            .map_err(|source| BootError::Output { path: request.dir.clone(), source })?;
+        let missing_wishes = write_initramfs(request)?;
+        let mut qemu = Qemu::start(&request.dir, &config(request))?;
+        let mut console = Console::follow(&request.dir.join(qemu::CONSOLE));
+        let link = connect(&mut qemu, &request.dir)?;
+        // The console's file exists before the socket does.
+        console.look().map_err(GuestError::Link).map_err(BootError::Kernel)?;
+        let mut guest = Guest {
+            qemu,
+            console,
+            link,
+            release: String::new(),
+            drivers: Vec::new(),
+            missing_wishes,
+            boot_timeout: request.boot_timeout,
+            looked: Instant::now(),
+        };
+        guest.first_hello(request.boot_timeout)?;
+        Ok(guest)
+    }
+
+    fn first_hello(&mut self, limit: Duration) -> Result<(), BootError> {
+        match self.hello(limit) {
+            // QEMU connects to its vhost-user backends after it has opened the link: when it ends
+            // before the firmware has started a kernel, no kernel is to blame.
+            Err(GuestError::QemuExited { status, .. }) if self.console.is_silent() => {
+                Err(BootError::Qemu(QemuError::WouldNotStart {
+                    status,
+                    message: self.qemu.messages(),
+                }))
+            }
+            result => result.map_err(BootError::Kernel),
+        }
+    }
+}
+
+/// Writes the initramfs, and tells which wished drivers the kernel does not have.
+fn write_initramfs(request: &BootRequest<'_>) -> Result<Vec<String>, BootError> {
+    let own = OWN_DRIVERS.iter().map(|name| (*name).to_owned());
+    let require: Vec<String> = own.chain(request.require.iter().cloned()).collect();
+    let closure = modules::resolve(request.kernel.modules.as_ref(), &require, &request.wish)?;
+    let contents = Contents {
+        modules: closure.files,
+        programs: request.programs.clone(),
+        files: request.files.clone(),
+    };
+    initramfs::write(&request.dir.join(qemu::INITRAMFS), &contents)?;
+    Ok(closure.missing)
+}
+
+fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
+    QemuConfig {
+        dir: &request.dir,
+        kernel: &request.kernel.image,
+        accel: request.accel,
+        memory_mib: request.memory_mib,
+        cpus: request.cpus,
+        disks: &request.disks,
+        append: &request.append,
+        allow_reboot: request.allow_reboot,
+    }
+}
+
+/// Connects to the agent's socket as soon as QEMU has made it.
+fn connect(qemu: &mut Qemu, dir: &Path) -> Result<Link, BootError> {
+    let started = Instant::now();
+    loop {
+        let refused = match Link::connect(dir, qemu::LINK) {
+            Ok(link) => return Ok(link),
+            Err(error) => error,
+        };
+        if let Some(status) = qemu.process().try_wait().map_err(QemuError::Start)? {
+            let message = qemu.messages();
+            return Err(QemuError::WouldNotStart { status, message }.into());
+        }
+        if started.elapsed() > SOCKET_LIMIT {
+            return Err(QemuError::Start(refused).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

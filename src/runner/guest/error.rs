@@ -1,0 +1,141 @@
+//! What can go wrong with a guest, and whose fault it is.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::runner::blame::Blame;
+use crate::runner::console::ConsoleTail;
+use crate::runner::initramfs::InitramfsError;
+use crate::runner::modules::ModulesError;
+use crate::runner::qemu::QemuError;
+
+/// Why a guest did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The directory for the boot's files cannot be written.
+    #[error("cannot write {path}")]
+    Output {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The modules cannot be put together, or a driver is missing.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// The initramfs cannot be put together.
+    #[error(transparent)]
+    Initramfs(#[from] InitramfsError),
+    /// QEMU is missing or would not start.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    /// The kernel was started and did not come up to our agent.
+    #[error("the kernel did not come up")]
+    Kernel(#[source] GuestError),
+}
+
+impl BootError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            BootError::Modules(error) => error.blame(),
+            BootError::Kernel(error) => error.blame(),
+            BootError::Output { .. } | BootError::Initramfs(_) | BootError::Qemu(_) => Blame::Host,
+        }
+    }
+}
+
+/// What ended a guest, or a request to it. Each message ends with the console's last lines.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// The kernel panicked.
+    #[error("the guest kernel panicked: {line}{console}")]
+    Panic {
+        /// The console's line that says so.
+        line: String,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// The kernel reported a fault of its own (Oops, BUG:) and cannot be trusted any more.
+    #[error("the guest kernel reported a fault: {line}{console}")]
+    Oops {
+        /// The console's line that says so.
+        line: String,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// A CPU of the guest makes no progress (soft lock-up, hard lock-up, RCU stall).
+    #[error("a CPU of the guest is locked up: {line}{console}")]
+    Lockup {
+        /// The console's line that says so.
+        line: String,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// A task hangs inside the guest kernel.
+    #[error("a task hangs in the guest kernel: {line}{console}")]
+    HungTask {
+        /// The console's line that says so.
+        line: String,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// QEMU was killed, or failed, while the guest ran.
+    #[error("QEMU ended unasked ({status}){console}")]
+    QemuExited {
+        /// How QEMU ended.
+        status: ExitStatus,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// The guest switched itself off, or restarted, unasked.
+    #[error("the guest ended by itself{console}")]
+    Ended {
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// Nothing was heard in time.
+    #[error("no answer to '{asked}' within {} s{console}", .limit.as_secs())]
+    TimedOut {
+        /// What was asked of the guest.
+        asked: String,
+        /// How long was waited.
+        limit: Duration,
+        /// The console's end.
+        console: ConsoleTail,
+    },
+    /// The agent cannot do what was asked (no such program, no such file).
+    #[error("the guest's agent says: {message}")]
+    Refused {
+        /// The agent's words.
+        message: String,
+    },
+    /// The agent's line is not of the protocol.
+    #[error("the guest's agent sent a line that is not of the protocol: {line}")]
+    Protocol {
+        /// The line's beginning.
+        line: String,
+    },
+    /// The socket to the agent, the console's file or QEMU's process cannot be used.
+    #[error("cannot talk to the guest")]
+    Link(#[from] std::io::Error),
+}
+
+impl GuestError {
+    /// Whose fault it is: QEMU that died and a broken link are the host's, the rest is the kernel's.
+    pub fn blame(&self) -> Blame {
+        match self {
+            GuestError::QemuExited { .. }
+            | GuestError::Refused { .. }
+            | GuestError::Protocol { .. }
+            | GuestError::Link(_) => Blame::Host,
+            _ => Blame::Kernel,
+        }
+    }
+
+    /// The guest is lost: no further request can be answered.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, GuestError::Refused { .. })
+    }
+}

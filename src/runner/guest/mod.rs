@@ -1,0 +1,287 @@
+//! A running guest: boots it, asks its agent, and notices when it is lost.
+
+mod boot;
+mod error;
+
+pub use boot::BootRequest;
+pub use error::{BootError, GuestError};
+
+pub use crate::runner::blame::Blame;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitStatus as ProcessStatus;
+use std::time::{Duration, Instant};
+
+use crate::guest::protocol::{Envelope, ExitStatus, Reply, Request, Stream};
+use crate::runner::console::{Console, ConsoleTail, Trouble};
+use crate::runner::link::{Link, Received};
+use crate::runner::qemu::Qemu;
+
+/// How often the console and QEMU are looked at while a reply is waited for.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a request is given beyond the time that it asked for itself: the agent's replies travel
+/// through a guest that may be busy.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a kernel in trouble is given to say the rest.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A program for the guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables set on top of the agent's environment.
+    pub env: BTreeMap<String, String>,
+    /// Its process group is killed after this long.
+    pub timeout: Duration,
+}
+
+/// A line that a program in the guest wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    /// Where it was written.
+    pub stream: Stream,
+    /// The line, without its line feed.
+    pub text: String,
+}
+
+/// How a program in the guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecResult {
+    /// How.
+    pub status: ExitStatus,
+    /// How long it ran, by the guest's clock.
+    pub elapsed: Duration,
+}
+
+/// A guest that runs. Dropped, it is killed.
+///
+/// QEMU also dies with the thread that booted the guest: keep that thread.
+#[derive(Debug)]
+pub struct Guest {
+    qemu: Qemu,
+    console: Console,
+    link: Link,
+    release: String,
+    drivers: Vec<String>,
+    missing_wishes: Vec<String>,
+    boot_timeout: Duration,
+    /// When the console and QEMU were last looked at.
+    looked: Instant,
+}
+
+impl Guest {
+    /// The running kernel's `uname -r`.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The drivers that the kernel has, as its agent saw them.
+    pub fn drivers(&self) -> &[String] {
+        &self.drivers
+    }
+
+    /// The wished drivers that the kernel's modules do not have.
+    pub fn missing_wishes(&self) -> &[String] {
+        &self.missing_wishes
+    }
+
+    /// QEMU's process id.
+    pub fn qemu_id(&mut self) -> u32 {
+        self.qemu.process().id()
+    }
+
+    /// Runs a program and hands each line to `output` as it comes. That the program fails is a
+    /// result, not an error.
+    ///
+    /// # Errors
+    /// [`GuestError::Refused`] where it cannot be started; the others when the guest is lost.
+    pub fn exec(
+        &mut self,
+        exec: &Exec,
+        output: &mut dyn FnMut(OutputLine),
+    ) -> Result<ExecResult, GuestError> {
+        let timeout_ms = u64::try_from(exec.timeout.as_millis()).unwrap_or(u64::MAX);
+        let request = Request::Exec { argv: exec.argv.clone(), env: exec.env.clone(), timeout_ms };
+        let mut call = Call::new(&exec.argv.join(" "), exec.timeout.saturating_add(GRACE));
+        call.id = self.link.send(request)?;
+        loop {
+            match self.reply(&call)? {
+                Reply::Output { stream, text } => output(OutputLine { stream, text }),
+                Reply::Exited { status, elapsed_ms } => {
+                    return Ok(ExecResult { status, elapsed: Duration::from_millis(elapsed_ms) });
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// A file's contents; bytes that are not UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// [`GuestError::Refused`] where it cannot be read; the others when the guest is lost.
+    pub fn read_file(&mut self, path: &str) -> Result<String, GuestError> {
+        let mut call = Call::new(&format!("read {path}"), GRACE);
+        call.id = self.link.send(Request::ReadFile { path: path.to_owned() })?;
+        match self.reply(&call)? {
+            Reply::File { text } => Ok(text),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Powers the guest off and waits for QEMU's end.
+    ///
+    /// # Errors
+    /// When the guest is lost, or does not end in time.
+    pub fn power_off(&mut self) -> Result<(), GuestError> {
+        self.link.send(Request::PowerOff)?;
+        let status = self.qemu.process().wait_at_most(GRACE)?;
+        self.console.look()?;
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(self.ended(status)?),
+            None => Err(self.timed_out("power off", GRACE)),
+        }
+    }
+
+    /// Restarts the guest inside the same QEMU and waits for its agent. Only for a guest that was
+    /// booted with `allow_reboot`: any other ends.
+    ///
+    /// # Errors
+    /// When the guest is lost, or does not come back in time.
+    pub fn reboot(&mut self) -> Result<(), GuestError> {
+        let mut call = Call::new("reboot", GRACE);
+        call.id = self.link.send(Request::Reboot)?;
+        match self.reply(&call)? {
+            Reply::Done => self.hello(self.boot_timeout),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for the agent to introduce itself.
+    fn hello(&mut self, limit: Duration) -> Result<(), GuestError> {
+        let mut call = Call::new("hello", limit);
+        // The agent of a guest that is about to restart may swallow the question: ask again.
+        let ask_again = Duration::from_secs(5);
+        loop {
+            call.id = self.link.send(Request::Hello)?;
+            let mut turn = Call::new("hello", ask_again.min(call.left()));
+            turn.id = call.id;
+            match self.reply(&turn) {
+                Ok(Reply::Hello { release, drivers }) => {
+                    (self.release, self.drivers) = (release, drivers);
+                    return Ok(());
+                }
+                Ok(other) => return Err(unexpected(other)),
+                Err(GuestError::TimedOut { .. }) if !call.left().is_zero() => {}
+                Err(GuestError::TimedOut { .. }) => return Err(self.timed_out("hello", limit)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the next reply to `call`, with an eye on the console and on QEMU.
+    fn reply(&mut self, call: &Call) -> Result<Reply, GuestError> {
+        loop {
+            // Also while the guest talks: it may flood the link and be in trouble.
+            if self.looked.elapsed() >= TICK {
+                self.check(call)?;
+                self.looked = Instant::now();
+            }
+            match self.link.receive(TICK)? {
+                Received::Reply(Envelope { id, body }) if id == call.id => match body {
+                    Reply::Error { message } => return Err(GuestError::Refused { message }),
+                    reply => return Ok(reply),
+                },
+                // A late answer to something that was given up.
+                Received::Reply(_) | Received::Nothing => {}
+                Received::Garbage(line) => return Err(GuestError::Protocol { line }),
+                Received::Closed => return Err(self.closed()?),
+            }
+        }
+    }
+
+    /// Fails where the guest is in trouble, QEMU has ended or the call's time is up.
+    fn check(&mut self, call: &Call) -> Result<(), GuestError> {
+        if self.console.look()?.is_some() {
+            // Let a panic that follows an Oops, and the call trace, be heard.
+            let end = Instant::now().checked_add(LAST_WORDS);
+            while end.is_some_and(|end| Instant::now() < end)
+                && self.qemu.process().try_wait()?.is_none()
+            {
+                std::thread::sleep(TICK);
+            }
+            self.console.look()?;
+            return Err(self
+                .in_trouble()
+                .unwrap_or_else(|| self.timed_out(&call.asked, call.limit)));
+        }
+        if let Some(status) = self.qemu.process().try_wait()? {
+            self.console.look()?;
+            return Err(self.ended(status)?);
+        }
+        if call.left().is_zero() {
+            return Err(self.timed_out(&call.asked, call.limit));
+        }
+        Ok(())
+    }
+
+    /// What it means that QEMU closed the link: it ends, or is dead already.
+    fn closed(&mut self) -> Result<GuestError, GuestError> {
+        match self.qemu.process().wait_at_most(LAST_WORDS)? {
+            Some(status) => self.ended(status),
+            None => Err(GuestError::Link(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    /// What it means that QEMU has ended.
+    fn ended(&mut self, status: ProcessStatus) -> Result<GuestError, GuestError> {
+        self.console.look()?;
+        let console = self.console.tail();
+        Ok(match self.in_trouble() {
+            Some(error) => error,
+            None if status.success() => GuestError::Ended { console },
+            None => GuestError::QemuExited { status, console },
+        })
+    }
+
+    fn in_trouble(&mut self) -> Option<GuestError> {
+        let console: ConsoleTail = self.console.tail();
+        let (kind, line) = self.console.look().ok()??.clone();
+        Some(match kind {
+            Trouble::Panic => GuestError::Panic { line, console },
+            Trouble::Oops => GuestError::Oops { line, console },
+            Trouble::Lockup => GuestError::Lockup { line, console },
+            Trouble::HungTask => GuestError::HungTask { line, console },
+        })
+    }
+
+    fn timed_out(&self, asked: &str, limit: Duration) -> GuestError {
+        GuestError::TimedOut { asked: asked.to_owned(), limit, console: self.console.tail() }
+    }
+}
+
+/// A request that a reply is waited for.
+struct Call {
+    id: u64,
+    asked: String,
+    started: Instant,
+    limit: Duration,
+}
+
+impl Call {
+    fn new(asked: &str, limit: Duration) -> Call {
+        Call { id: 0, asked: asked.to_owned(), started: Instant::now(), limit }
+    }
+
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.started.elapsed())
+    }
+}
+
+fn unexpected(reply: Reply) -> GuestError {
+    GuestError::Protocol { line: format!("{reply:?}").chars().take(200).collect() }
+}

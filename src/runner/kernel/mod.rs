@@ -1,0 +1,238 @@
+//! Kernels: what `--kernel` names, found, fetched and unpacked.
+
+mod cache;
+mod debian;
+mod image;
+mod installed;
+mod package;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::runner::blame::Blame;
+use crate::runner::modules::{ModuleTree, ModulesError};
+use crate::runner::tools::ToolError;
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelSpec {
+    /// A bzImage, and the directory of its modules where it has any.
+    Image {
+        /// The image.
+        image: PathBuf,
+        /// `lib/modules/RELEASE`, or a directory above it.
+        modules: Option<PathBuf>,
+    },
+    /// A kernel package.
+    Deb(PathBuf),
+    /// The newest kernel of a Debian suite.
+    Debian(String),
+    /// A built kernel tree.
+    Tree(PathBuf),
+    /// The newest kernel in /boot that can be read, else that of the running Debian's suite.
+    Default,
+}
+
+/// A kernel, ready to boot.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// The bzImage; absolute.
+    pub image: PathBuf,
+    /// Its modules; a kernel without any has everything built in.
+    pub modules: Option<ModuleTree>,
+    /// What its image says `uname -r` will be.
+    pub release: String,
+    /// Where it comes from, as the user named it.
+    pub origin: String,
+    /// A directory that must live as long as the kernel is used.
+    _keep: Option<Arc<TempDir>>,
+}
+
+/// Why there is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No such file or directory.
+    #[error("there is no kernel {path}: give a bzImage, a built tree, a .deb or debian:SUITE")]
+    NoSuchKernel {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// Not a suite's name.
+    #[error("'{0}' is not a Debian suite: use debian:bookworm, debian:trixie, debian:sid, …")]
+    BadSuite(String),
+    /// `--modules` without an image that it could belong to.
+    #[error(
+        "--modules goes with --kernel and a bzImage only: everything else brings its own modules"
+    )]
+    ModulesWithoutImage,
+    /// The file is not an x86 kernel.
+    #[error("{path} is not an x86 kernel image (no boot header): give a bzImage or vmlinuz")]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tree that is not built.
+    #[error("{path} is not a built kernel tree (no {missing}): run make there first")]
+    NotBuilt {
+        /// The tree.
+        path: PathBuf,
+        /// The file that a build makes.
+        missing: &'static str,
+    },
+    /// A package without a kernel in it.
+    #[error(
+        "{path} has no kernel in it: give the linux-image package (with linux-modules beside it)"
+    )]
+    NoKernelInPackage {
+        /// The package, or the directory where packages were unpacked.
+        path: PathBuf,
+    },
+    /// Nothing to boot by default.
+    #[error("no kernel in /boot can be read, and this is not Debian: name one with --kernel")]
+    NoDefault,
+    /// apt knows no Debian mirror.
+    #[error("apt has no Debian source on this machine: give --kernel a bzImage or a .deb")]
+    NoMirror,
+    /// The suite has no kernel package that we know.
+    #[error("the suite {suite} has no package {wanted}")]
+    NoPackage {
+        /// The suite.
+        suite: String,
+        /// The packages that were looked for.
+        wanted: String,
+    },
+    /// A suite cannot be fetched.
+    #[error(
+        "cannot fetch the kernel of {suite}: is the network up, and is it a suite of this mirror?"
+    )]
+    Fetch {
+        /// The suite.
+        suite: String,
+        /// What apt said.
+        source: ToolError,
+    },
+    /// There is nowhere to keep fetched kernels.
+    #[error("neither XDG_CACHE_HOME nor HOME is set: there is nowhere to keep kernels")]
+    NoCache,
+    /// The modules cannot be used.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// A program of the host is missing or failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A file cannot be read or made.
+    #[error("cannot use {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl KernelError {
+    /// Whose fault it is: in a bisection a tree that did not build is the commit's own doing.
+    pub fn blame(&self) -> Blame {
+        match self {
+            KernelError::NotBuilt { .. } => Blame::Kernel,
+            KernelError::Modules(error) => error.blame(),
+            _ => Blame::Host,
+        }
+    }
+
+    /// For `map_err`: the system's reason, with the path it is about.
+    fn file(path: &Path) -> impl FnOnce(io::Error) -> KernelError + use<> {
+        let path = path.to_owned();
+        |source| KernelError::File { path, source }
+    }
+}
+
+impl KernelSpec {
+    /// Reads `--kernel` and `--modules`.
+    ///
+    /// # Errors
+    /// When nothing of that name exists, or the two do not go together.
+    pub fn parse(kernel: Option<&str>, modules: Option<&Path>) -> Result<KernelSpec, KernelError> {
+        let spec = match kernel {
+            None => KernelSpec::Default,
+            Some(text) => match text.strip_prefix("debian:") {
+                Some(suite) => debian::check_suite(suite)?,
+                None => by_path(Path::new(text), modules)?,
+            },
+        };
+        match (&spec, modules) {
+            (KernelSpec::Image { .. }, _) | (_, None) => Ok(spec),
+            _ => Err(KernelError::ModulesWithoutImage),
+        }
+    }
+
+    /// Finds the kernel, and fetches and unpacks it where that is needed; `say` is told what takes
+    /// its time.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be fetched or is not a kernel.
+    pub fn locate(&self, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
+        match self {
+            KernelSpec::Image { image, modules } => tree::image(image, modules.as_deref()),
+            KernelSpec::Tree(tree) => tree::built(tree),
+            KernelSpec::Deb(deb) => package::locate(deb, say),
+            KernelSpec::Debian(suite) => debian::locate(suite, say),
+            KernelSpec::Default => match installed::newest(Path::new("/")) {
+                Some(kernel) => Ok(kernel),
+                None => debian::locate(&installed::running_suite()?, say),
+            },
+        }
+    }
+}
+
+fn by_path(path: &Path, modules: Option<&Path>) -> Result<KernelSpec, KernelError> {
+    let owned = path.to_owned();
+    if path.is_dir() {
+        Ok(KernelSpec::Tree(owned))
+    } else if !path.is_file() {
+        Err(KernelError::NoSuchKernel { path: owned })
+    } else if path.extension().is_some_and(|extension| extension == "deb") {
+        Ok(KernelSpec::Deb(owned))
+    } else {
+        Ok(KernelSpec::Image { image: owned, modules: modules.map(Path::to_owned) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kernel_means_is_told_by_its_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, b"x").unwrap();
+            path
+        };
+        let (image, deb) = (file("bzImage"), file("linux-image-1.deb"));
+        let parse = |path: &Path, modules| KernelSpec::parse(path.to_str(), modules);
+        let modules = Some(dir.path());
+        assert_eq!(
+            parse(&image, modules).unwrap(),
+            KernelSpec::Image { image, modules: modules.map(Path::to_owned) }
+        );
+        assert_eq!(parse(&deb, None).unwrap(), KernelSpec::Deb(deb.clone()));
+        assert_eq!(parse(dir.path(), None).unwrap(), KernelSpec::Tree(dir.path().into()));
+        assert_eq!(KernelSpec::parse(None, None).unwrap(), KernelSpec::Default);
+        let suite = KernelSpec::parse(Some("debian:sid"), None).unwrap();
+        assert_eq!(suite, KernelSpec::Debian("sid".into()));
+        for (kernel, modules) in
+            [(deb.to_str(), modules), (None, modules), (Some("debian:sid"), modules)]
+        {
+            let error = KernelSpec::parse(kernel, modules).unwrap_err();
+            assert!(matches!(error, KernelError::ModulesWithoutImage));
+        }
+        let gone = parse(&dir.path().join("gone"), None).unwrap_err();
+        assert!(matches!(gone, KernelError::NoSuchKernel { .. }));
+    }
+}

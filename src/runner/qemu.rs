@@ -1,0 +1,320 @@
+//! QEMU's command line, and QEMU's process.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::guest::protocol::PORT_NAME;
+use crate::runner::accel::Accel;
+use crate::runner::child::{ChildGuard, spawn_tied};
+use crate::runner::tools::{ToolError, find_program};
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// The files of a boot, in its directory. QEMU works in that directory, so that a path of any length
+/// will do (a socket's address holds 107 bytes).
+pub const CONSOLE: &str = "console.log";
+/// The socket of the virtio-serial port.
+pub const LINK: &str = "link.sock";
+/// The initramfs.
+pub const INITRAMFS: &str = "initramfs.cpio";
+/// QEMU's own messages.
+pub const MESSAGES: &str = "qemu.log";
+/// QEMU's command line, as a script to be run by hand.
+pub const SCRIPT: &str = "qemu.sh";
+
+/// A disk of the guest, in the order of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disk {
+    /// A vhost-user-blk backend that listens on `socket`.
+    VhostUserBlk {
+        /// Its socket.
+        socket: PathBuf,
+        /// How many request queues the guest gets; no more than the backend has.
+        queues: u16,
+    },
+    /// A vhost-user-scsi backend that listens on `socket`, with T10_PI on.
+    VhostUserScsi {
+        /// Its socket.
+        socket: PathBuf,
+        /// How many request queues the guest gets; no more than the backend has.
+        queues: u16,
+    },
+    /// QEMU's own virtio-blk over a raw file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The guest may only read.
+        read_only: bool,
+    },
+}
+
+/// What the command line is made of.
+#[derive(Debug, Clone)]
+pub struct QemuConfig<'a> {
+    /// The directory that QEMU works in.
+    pub dir: &'a Path,
+    /// The kernel's image.
+    pub kernel: &'a Path,
+    /// What executes the guest's instructions.
+    pub accel: Accel,
+    /// The guest's memory.
+    pub memory_mib: u32,
+    /// The guest's CPUs.
+    pub cpus: u32,
+    /// The guest's disks.
+    pub disks: &'a [Disk],
+    /// Words added to the kernel's command line.
+    pub append: &'a str,
+    /// A restart in the guest restarts it; otherwise it ends QEMU.
+    pub allow_reboot: bool,
+}
+
+/// Why QEMU does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    /// It is not installed.
+    #[error(transparent)]
+    Missing(#[from] ToolError),
+    /// Its process or its files cannot be made.
+    #[error("cannot start {PROGRAM}")]
+    Start(#[from] io::Error),
+    /// It ended before the guest's kernel said anything.
+    #[error("QEMU would not start ({status}): {message}")]
+    WouldNotStart {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// Finds QEMU.
+///
+/// # Errors
+/// [`QemuError::Missing`], which names the package.
+pub fn find() -> Result<PathBuf, QemuError> {
+    find_program(PROGRAM).ok_or_else(|| {
+        let (program, package) = (PROGRAM.to_owned(), "qemu-system-x86".to_owned());
+        QemuError::Missing(ToolError::Missing { program, package })
+    })
+}
+
+/// QEMU's arguments. Relative paths in them are relative to the boot's directory.
+pub fn arguments(config: &QemuConfig<'_>) -> Vec<String> {
+    let mut args = Args { words: Vec::new(), dir: config.dir };
+    args.add("-machine", "q35,memory-backend=mem");
+    for word in config.accel.qemu_arguments() {
+        args.words.push((*word).to_owned());
+    }
+    args.add("-smp", config.cpus);
+    args.add("-m", format!("{}M", config.memory_mib));
+    // A vhost-user backend sees the guest's memory only where it is shared.
+    args.add(
+        "-object",
+        format!("memory-backend-memfd,id=mem,size={}M,share=on", config.memory_mib),
+    );
+    args.add("-nodefaults", "");
+    args.add("-no-user-config", "");
+    args.add("-display", "none");
+    if !config.allow_reboot {
+        args.add("-no-reboot", "");
+    }
+    args.add("-chardev", format!("file,id=console,path={CONSOLE}"));
+    args.add("-serial", "chardev:console");
+    args.add("-device", "virtio-serial-pci");
+    args.add("-chardev", format!("socket,id=link,path={LINK},server=on,wait=off"));
+    args.add("-device", format!("virtserialport,chardev=link,name={PORT_NAME}"));
+    args.add("-device", "virtio-rng-pci");
+    for (index, disk) in config.disks.iter().enumerate() {
+        args.disk(index, disk);
+    }
+    args.add("-kernel", absolute(config.kernel).display());
+    args.add("-initrd", INITRAMFS);
+    args.add("-append", kernel_command_line(config.append));
+    args.words
+}
+
+/// `panic=-1` restarts at once, which ends QEMU; a module missing its hardware must not wait.
+fn kernel_command_line(more: &str) -> String {
+    format!("console=ttyS0 panic=-1 {more}").trim_end().to_owned()
+}
+
+struct Args<'a> {
+    words: Vec<String>,
+    dir: &'a Path,
+}
+
+impl Args<'_> {
+    fn add(&mut self, option: &str, value: impl ToString) {
+        self.words.push(option.to_owned());
+        let value = value.to_string();
+        if !value.is_empty() {
+            self.words.push(value);
+        }
+    }
+
+    fn disk(&mut self, index: usize, disk: &Disk) {
+        match disk {
+            Disk::VhostUserBlk { socket, queues } => {
+                self.chardev(index, socket);
+                // Left out, QEMU asks for a queue per CPU and refuses a backend with fewer.
+                self.add(
+                    "-device",
+                    format!("vhost-user-blk-pci,chardev=disk{index},num-queues={queues}"),
+                );
+            }
+            Disk::VhostUserScsi { socket, queues } => {
+                self.chardev(index, socket);
+                self.add(
+                    "-device",
+                    format!(
+                        "vhost-user-scsi-pci,chardev=disk{index},num_queues={queues},t10_pi=on"
+                    ),
+                );
+            }
+            Disk::File { path, read_only } => {
+                let (path, read_only) = (self.path(path), if *read_only { "on" } else { "off" });
+                self.add(
+                    "-drive",
+                    format!("if=none,id=disk{index},format=raw,read-only={read_only},file={path}"),
+                );
+                self.add("-device", format!("virtio-blk-pci,drive=disk{index}"));
+            }
+        }
+    }
+
+    /// A path inside an option, where a comma would end the value; as short as it can be.
+    fn path(&self, path: &Path) -> String {
+        let path = absolute(path);
+        let short = path.strip_prefix(absolute(self.dir)).unwrap_or(&path);
+        short.display().to_string().replace(',', ",,")
+    }
+
+    fn chardev(&mut self, index: usize, socket: &Path) {
+        self.add("-chardev", format!("socket,id=disk{index},path={}", self.path(socket)));
+    }
+}
+
+/// QEMU works in a directory of its own, where our relative paths mean nothing.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// QEMU, running; killed when dropped.
+#[derive(Debug)]
+pub struct Qemu {
+    process: ChildGuard,
+    messages: PathBuf,
+}
+
+impl Qemu {
+    /// Writes the command line to [`SCRIPT`] in `dir` and starts QEMU there.
+    ///
+    /// # Errors
+    /// When QEMU is not installed, its files cannot be written or its process not be made.
+    pub fn start(dir: &Path, config: &QemuConfig<'_>) -> Result<Qemu, QemuError> {
+        let program = find()?;
+        let args = arguments(config);
+        write_script(&dir.join(SCRIPT), &program, &args)?;
+        let messages = dir.join(MESSAGES);
+        // Files of an earlier boot would be taken for this one's.
+        for name in [CONSOLE, LINK] {
+            match fs::remove_file(dir.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let log = File::create(&messages)?;
+        let mut command = Command::new(program);
+        command.args(args).current_dir(dir);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Qemu { process: spawn_tied(command)?, messages })
+    }
+
+    /// QEMU's process.
+    pub fn process(&mut self) -> &mut ChildGuard {
+        &mut self.process
+    }
+
+    /// What QEMU said so far.
+    pub fn messages(&self) -> String {
+        let bytes = fs::read(&self.messages).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+fn write_script(path: &Path, program: &Path, args: &[String]) -> io::Result<()> {
+    let mut text = String::from(
+        "#!/bin/sh\n# Starts this guest again.\ncd \"$(dirname \"$0\")\" || exit\nexec ",
+    );
+    text.push_str(&quote(&program.display().to_string()));
+    for arg in args {
+        text.push_str(if arg.starts_with('-') { " \\\n  " } else { " " });
+        text.push_str(&quote(arg));
+    }
+    text.push('\n');
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// A word as a POSIX shell reads it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config<'a>(disks: &'a [Disk], append: &'a str) -> QemuConfig<'a> {
+        QemuConfig {
+            dir: Path::new("/out/1"),
+            kernel: Path::new("/k/bzImage"),
+            accel: Accel::Tcg,
+            memory_mib: 512,
+            cpus: 2,
+            disks,
+            append,
+            allow_reboot: false,
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_and_queues_are_named() {
+        let disks = [
+            Disk::VhostUserBlk { socket: "/run/a,b".into(), queues: 3 },
+            Disk::VhostUserScsi { socket: "/out/1/s".into(), queues: 2 },
+        ];
+        let line = arguments(&config(&disks, "x=1")).join(" ");
+        for part in [
+            "memory-backend-memfd,id=mem,size=512M,share=on",
+            "-accel tcg,thread=multi -cpu max",
+            "-chardev socket,id=disk0,path=/run/a,,b",
+            "vhost-user-blk-pci,chardev=disk0,num-queues=3",
+            "-chardev socket,id=disk1,path=s ",
+            "vhost-user-scsi-pci,chardev=disk1,num_queues=2,t10_pi=on",
+            "-no-reboot",
+            "panic=-1 x=1",
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+
+    #[test]
+    fn the_script_means_the_same_to_a_shell() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join(SCRIPT);
+        let args = ["-append".to_owned(), "a 'b' $c".to_owned(), "-x".to_owned()];
+        write_script(&script, Path::new("/usr/bin/printf"), &args).unwrap();
+        let text = fs::read_to_string(&script).unwrap().replace("printf", "printf '%s|'");
+        let output = Command::new("sh").arg("-c").arg(text).arg(&script).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "-append|a 'b' $c|-x|");
+    }
+}

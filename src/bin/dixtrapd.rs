@@ -7,15 +7,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Parser;
 use dixtrap::clock::{Clock, MonotonicClock};
-use dixtrap::config::{Args, Config, SocketSpec};
+use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
-use dixtrap::media::Disk;
-use dixtrap::proto::blk::{BlkDevice, feature_names};
+use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::proto::blk::{self, BlkDevice};
+use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
+use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
+use dixtrap::proto::Device;
 use dixtrap::record::Start;
 use dixtrap::report::Sink;
 use dixtrap::sandbox;
 use dixtrap::transport::{Endpoint, Pace, Server};
 use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::units::BlockSize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -46,30 +50,78 @@ fn main() -> ExitCode {
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config) -> anyhow::Result<()> {
-    let clock = Arc::new(MonotonicClock::new());
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
-    let disk = Disk::open(&config.disk)?;
+    let mut disks = config.disks.iter().map(Disk::open);
+    let first = disks.next().context("there is no disk")??;
+    let others = disks.collect::<Result<Vec<_>, _>>()?;
     let endpoint = listen(&config)?;
     let sink = match &config.races {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
-    let options = TrapOptions { device: "blk", on_race: config.on_race, audit: config.audit };
-    let trap = Arc::new(Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options));
-    let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let device = config.device.name();
+    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit };
+    let trap = Arc::new(Trap::new(first, clock, sink, options));
+    match config.device {
+        DeviceKind::Blk => {
+            let device = BlkDevice::new(Arc::clone(&trap), config.queues);
+            serve(&config, Daemon { device, traps: vec![trap] }, endpoint, signals)
+        }
+        DeviceKind::Scsi => {
+            let traps = beside(trap, others);
+            let units = config.disks.iter().zip(&traps).map(unit).collect();
+            let device = ScsiDevice::new(units, config.queues)?;
+            serve(&config, Daemon { device, traps }, endpoint, signals)
+        }
+    }
+}
+
+/// A device and the traps behind it; the first speaks for all.
+struct Daemon<D> {
+    device: D,
+    traps: Vec<Arc<Trap>>,
+}
+
+/// A trap for every further disk, with the first one's counters and records.
+fn beside(first: Arc<Trap>, others: Vec<Disk>) -> Vec<Arc<Trap>> {
+    let mut traps = vec![first];
+    for (disk, lun) in others.into_iter().zip(1u16..) {
+        if let Some(first) = traps.first() {
+            traps.push(Arc::new(first.beside(disk, lun)));
+        }
+    }
+    traps
+}
+
+/// The logical unit of a disk.
+fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
+    Unit::new(Arc::clone(trap), UnitIdentity::of(&name_of(spec)))
+}
+
+/// Serves `daemon` until told to stop, and closes in order.
+fn serve<D: Device>(
+    config: &Config,
+    daemon: Daemon<D>,
+    endpoint: Endpoint,
+    signals: Signals,
+) -> anyhow::Result<()> {
+    let Daemon { device, traps } = daemon;
+    let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed));
-    let server = Arc::new(Server::new(device, pace)?);
-    let governor = governor(Arc::clone(&trap), Arc::clone(&server));
+    let server = Arc::new(Server::new(Arc::new(device), pace)?);
+    let governor = governor(Arc::clone(trap), Arc::clone(&server));
     let control = config.control.as_deref().map(|path| ControlServer::start(path, governor));
     let _control = control.transpose()?;
     if config.sandbox {
-        sandbox::enter(&config).context("cannot enter the sandbox: start without --sandbox")?;
+        sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
     }
 
-    trap.start(start_record(&config, &trap));
+    trap.start(start_record(config, &traps));
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
-    let stopped = trap.stop();
+    let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
+    let stopped = trap.stop().and(closed);
     served?;
     stopped.context("the disk could not be flushed: its last writes may be lost")
 }
@@ -81,25 +133,35 @@ fn listen(config: &Config) -> anyhow::Result<Endpoint> {
     })
 }
 
-fn start_record(config: &Config, trap: &Trap) -> Start {
+fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let disk = config.disk.file.as_ref();
+    let names: Vec<String> = config.disks.iter().map(name_of).collect();
+    let geometry = traps.first().map(|trap| trap.geometry());
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        device: "blk".to_owned(),
-        disk: disk.map_or("memory".to_owned(), |path| path.display().to_string()),
-        block_size: config.disk.block_size,
-        pi_type: config.disk.pi_type.number(),
+        device: config.device.name().to_owned(),
+        disk: names.first().cloned().unwrap_or_default(),
+        luns: if config.device == DeviceKind::Scsi { names } else { Vec::new() },
+        block_size: geometry.map_or(BlockSize::B512, |geometry| geometry.block_size),
+        pi_type: geometry.map_or(0, |geometry| geometry.pi_type.number()),
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
-        features: feature_names(trap.geometry().read_only),
+        features: match config.device {
+            DeviceKind::Blk => blk::feature_names(geometry.is_some_and(|g| g.read_only)),
+            DeviceKind::Scsi => scsi::virtio::feature_names(),
+        },
         unix_ms: since_1970.as_millis().try_into().unwrap_or(u64::MAX),
     }
 }
 
+/// What a disk is called in records.
+fn name_of(spec: &DiskSpec) -> String {
+    spec.file.as_ref().map_or("memory".to_owned(), |path| path.display().to_string())
+}
+
 /// A thread that turns SIGTERM and SIGINT into an orderly end.
-fn stop_on_signal(mut signals: Signals, server: Arc<Server<BlkDevice>>) -> anyhow::Result<()> {
+fn stop_on_signal<D: Device>(mut signals: Signals, server: Arc<Server<D>>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

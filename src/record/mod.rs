@@ -71,8 +71,11 @@ pub struct Start {
     pub version: String,
     /// `blk` or `scsi`.
     pub device: String,
-    /// The path of the image, or `memory`.
+    /// The path of the image, or `memory`; of the first one where there are several.
     pub disk: String,
+    /// With `scsi`: the disk of each logical unit, by number.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub luns: Vec<String>,
     /// Bytes a logical block.
     pub block_size: BlockSize,
     /// The protection type, 0 to 3.

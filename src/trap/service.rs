@@ -7,7 +7,7 @@ use super::error::TrapError;
 use super::standing::Standing;
 use super::tally::{Count, Span, Tally};
 use crate::clock::{Clock, Moment};
-use crate::media::{Disk, Geometry};
+use crate::media::{Allocation, Disk, Geometry};
 use crate::pi::{Mismatch, Tuple, guard, verify};
 use crate::record::{
     Broken, Counters, Healed, Mark, MarkState, MediumFault, OnRace, RaceId, Record, Start, Stop,
@@ -124,6 +124,11 @@ impl Trap {
         self.disk.write_zeroes(lba, blocks, unmap)?;
         self.heal(lba, blocks);
         Ok(())
+    }
+
+    /// The run of blocks at `lba` that are alike in having space on the medium or none.
+    pub fn allocation(&self, lba: Lba) -> Result<Allocation, TrapError> {
+        Ok(self.disk.allocation(lba)?)
     }
 
     /// A range that may be changed.

@@ -10,10 +10,10 @@ use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
 use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
 use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
-use dixtrap::proto::Device;
 use dixtrap::record::Start;
 use dixtrap::report::Sink;
 use dixtrap::sandbox;
@@ -61,7 +61,8 @@ fn run(config: Config) -> anyhow::Result<()> {
     };
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let device = config.device.name();
-    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit };
+    let lun = (!others.is_empty()).then_some(0);
+    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
     let trap = Arc::new(Trap::new(first, clock, sink, options));
     match config.device {
         DeviceKind::Blk => {

@@ -202,7 +202,10 @@ mod tests {
         assert_eq!(config.socket, SocketSpec::Path("/s".into()));
         assert_eq!((config.queues, config.seed, config.on_race), (1, 0, OnRace::Fail));
         assert_eq!(config.window.to_string(), "1ms");
-        assert_eq!((config.disks[0].block_size, config.disks[0].pi_type), (BlockSize::B512, PiType::Type1));
+        assert_eq!(
+            (config.disks[0].block_size, config.disks[0].pi_type),
+            (BlockSize::B512, PiType::Type1)
+        );
     }
 
     #[test]

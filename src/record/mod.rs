@@ -9,7 +9,7 @@ mod race;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
-pub use race::{Change, Outcome, Owner, Phase, Race, RaceId, RequestInfo};
+pub use race::{Change, Outcome, Owner, Phase, PiChange, Race, RaceId, RequestInfo};
 
 use crate::units::{BlockSize, Lba, QueueIndex, WindowSpec};
 
@@ -145,6 +145,9 @@ pub struct MediumFault {
     pub t_us: u64,
     /// The label in force.
     pub label: Option<String>,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The block.
     pub lba: Lba,
     /// Which of the three checks failed first: `guard`, `app` or `ref`.

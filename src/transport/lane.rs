@@ -88,7 +88,13 @@ impl<D: Device> Lane<D> {
     /// The lane of queue `index`.
     pub fn new(index: QueueIndex, device: Arc<D>, pace: Arc<Pace>) -> io::Result<Self> {
         let policy = pace.policy(index);
-        let work = Work { in_window: Schedule::new(), waiting: None, parked: VecDeque::new(), policy, broken: false };
+        let work = Work {
+            in_window: Schedule::new(),
+            waiting: None,
+            parked: VecDeque::new(),
+            policy,
+            broken: false,
+        };
         Ok(Lane { index, device, pace, timer: Timer::new()?, work: Mutex::new(work) })
     }
 

@@ -1,16 +1,15 @@
-//! The trap as the devices above see it: reads, flushes, discards, marks and figures.
+//! The trap as the devices above see it: flushes, discards, marks and figures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::TrapError;
 use super::standing::Standing;
-use super::tally::{Count, Span, Tally};
+use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
 use crate::media::{Allocation, Disk, Geometry};
-use crate::pi::{Mismatch, Tuple, guard, verify};
 use crate::record::{
-    Broken, Counters, Healed, Mark, MarkState, MediumFault, OnRace, RaceId, Record, Start, Stop,
+    Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
 };
 use crate::report::Sink;
 use crate::units::{BlockCount, Lba, QueueIndex};
@@ -24,6 +23,8 @@ pub struct TrapOptions {
     pub on_race: OnRace,
     /// Look once more before the completion.
     pub audit: bool,
+    /// The logical unit, for the records, where there are several to tell apart.
+    pub lun: Option<u16>,
 }
 
 /// A disk behind a trap. Shared by all queues.
@@ -33,10 +34,16 @@ pub struct Trap {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sink: Sink,
     pub(super) options: TrapOptions,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
     pub(super) standing: Standing,
-    next_request: AtomicU64,
-    next_race: AtomicU64,
+    numbers: Arc<Numbers>,
+}
+
+/// What requests and races are numbered from.
+#[derive(Debug)]
+struct Numbers {
+    request: AtomicU64,
+    race: AtomicU64,
 }
 
 impl Trap {
@@ -47,10 +54,23 @@ impl Trap {
             clock,
             sink,
             options,
-            tally: Tally::new(),
+            tally: Arc::new(Tally::new()),
             standing: Standing::default(),
-            next_request: AtomicU64::new(1),
-            next_race: AtomicU64::new(1),
+            numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
+        }
+    }
+
+    /// A trap over another disk of the same session: records, figures, labels and numbers are one.
+    /// This trap speaks for both; the other one only has to be closed.
+    pub fn beside(&self, disk: Disk, lun: u16) -> Self {
+        Trap {
+            disk,
+            clock: Arc::clone(&self.clock),
+            sink: self.sink.clone(),
+            options: TrapOptions { lun: Some(lun), ..self.options },
+            tally: Arc::clone(&self.tally),
+            standing: Standing::default(),
+            numbers: Arc::clone(&self.numbers),
         }
     }
 
@@ -62,39 +82,6 @@ impl Trap {
     /// The time on the trap's clock, which `t_us` is in.
     pub fn now(&self) -> Moment {
         self.clock.now()
-    }
-
-    /// Reads blocks and holds them against their stored protection information.
-    ///
-    /// `data` is a whole number of blocks. A block that does not fit is recorded and fails the read.
-    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
-        let geometry = self.geometry();
-        let block_bytes = geometry.block_size.bytes();
-        let mut tuples = vec![Tuple::ESCAPE; data.len() / block_bytes];
-        self.disk.read(lba, data, &mut tuples)?;
-        let blocks = data.chunks_exact(block_bytes).zip(&tuples).zip(0u64..);
-        for ((block, tuple), index) in blocks {
-            let lba = lba.offset(index);
-            if let Err(mismatch) = verify(geometry.pi_type, *tuple, guard(block), lba) {
-                self.note_medium_fault(&span, lba, mismatch);
-                return Err(TrapError::Corrupt { lba, mismatch });
-            }
-        }
-        Ok(())
-    }
-
-    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch) {
-        self.tally.add(span, Count::MediumFaults, 1);
-        self.sink.emit(Record::Medium(MediumFault {
-            t_us: self.now().micros(),
-            label: span.label().map(str::to_owned),
-            lba,
-            check: mismatch.check.name().to_owned(),
-            stored: mismatch.stored,
-            computed: mismatch.computed,
-        }));
     }
 
     /// Makes every completed write durable.
@@ -211,20 +198,25 @@ impl Trap {
         self.sink.emit(Record::Start(start));
     }
 
+    /// Flushes and closes the disk.
+    pub fn close(&self) -> Result<(), TrapError> {
+        Ok(self.disk.flush().and_then(|()| self.disk.close())?)
+    }
+
     /// Flushes and closes the disk and writes the last record.
     pub fn stop(&self) -> Result<(), TrapError> {
-        let flushed = self.disk.flush().and_then(|()| self.disk.close());
+        let closed = self.close();
         let (t_us, counters) = (self.now().micros(), self.counters());
         self.sink.emit(Record::Stop(Stop { t_us, counters }));
         self.sink.close();
-        Ok(flushed?)
+        closed
     }
 
     pub(super) fn take_request_id(&self) -> u64 {
-        self.next_request.fetch_add(1, Ordering::Relaxed)
+        self.numbers.request.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn take_race_id(&self) -> RaceId {
-        RaceId(self.next_race.fetch_add(1, Ordering::Relaxed))
+        RaceId(self.numbers.race.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -56,7 +56,9 @@ impl Blocks {
             count_byte,
         };
         match cdb.length() {
-            Some(6) => Blocks { protect: 0, flags: 0, ..blocks(lba_of_six(cdb), count_of_six(cdb), 4) },
+            Some(6) => {
+                Blocks { protect: 0, flags: 0, ..blocks(lba_of_six(cdb), count_of_six(cdb), 4) }
+            }
             Some(10) => blocks(cdb.be32(2).into(), cdb.be16(7).into(), 7),
             Some(12) => blocks(cdb.be32(2).into(), cdb.be32(6).into(), 6),
             Some(16) => blocks(cdb.be64(2), cdb.be32(10).into(), 10),

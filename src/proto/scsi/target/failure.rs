@@ -35,11 +35,6 @@ impl From<MemoryError> for Failure {
 }
 
 impl Failure {
-    /// A race is what the trap is for; it is counted elsewhere and is no error of the device.
-    pub fn is_race(&self) -> bool {
-        matches!(self, Failure::Trap(TrapError::Raced { .. }))
-    }
-
     /// The sense data; `None` where the transport has its own word for it.
     pub fn sense(&self) -> Option<Sense> {
         match self {
@@ -53,11 +48,15 @@ impl Failure {
 fn sense_of(error: &TrapError) -> Sense {
     match error {
         TrapError::Raced { first, .. } => sense_of_check(Check::Guard).at(first.0),
-        TrapError::Corrupt { lba, mismatch } => sense_of_check(mismatch.check).at(lba.0),
+        TrapError::Corrupt { lba, mismatch, .. } | TrapError::Protection { lba, mismatch, .. } => {
+            sense_of_check(mismatch.check).at(lba.0)
+        }
         TrapError::OutOfRange { .. } => Sense::OUT_OF_RANGE,
         TrapError::ReadOnly => Sense::WRITE_PROTECTED,
         // DATA PHASE ERROR: the initiator's memory could not be reached.
         TrapError::Memory(_) => Sense::new(SenseKey::AbortedCommand, 0x4B, 0x00),
+        // Protection information of the wrong length is cut off before the trap sees it.
+        TrapError::TupleCount { .. } => Sense::new(SenseKey::HardwareError, 0x44, 0x00),
         TrapError::Media(error) => sense_of_medium(error),
     }
 }

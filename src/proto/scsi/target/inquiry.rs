@@ -51,8 +51,7 @@ pub(super) fn absent(cdb: &Cdb) -> (Vec<u8>, u64) {
 fn standard(peripheral: u8, protect: bool) -> Vec<u8> {
     // ADDITIONAL LENGTH counts from byte 5 on.
     let additional = u8::try_from(STANDARD_BYTES - 5).unwrap_or(0);
-    let mut bytes =
-        vec![peripheral, 0, VERSION, FORMAT, additional, u8::from(protect), 0, CMDQUE];
+    let mut bytes = vec![peripheral, 0, VERSION, FORMAT, additional, u8::from(protect), 0, CMDQUE];
     bytes.extend(VENDOR);
     bytes.extend(PRODUCT);
     bytes.extend(REVISION);

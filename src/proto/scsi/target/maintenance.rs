@@ -53,8 +53,7 @@ fn all(timeouts: bool) -> Vec<u8> {
 /// REPORTING OPTIONS 001b (an operation code without service actions), 010b (one with) and 011b
 /// (either).
 fn one(options: u8, opcode: u8, action: u16, timeouts: bool) -> Result<Vec<u8>, Failure> {
-    let has_actions =
-        table::COMMANDS.iter().any(|c| c.opcode == opcode && c.action.is_some());
+    let has_actions = table::COMMANDS.iter().any(|c| c.opcode == opcode && c.action.is_some());
     let known = table::COMMANDS.iter().any(|c| c.opcode == opcode);
     match options {
         1 if has_actions => return Err(Sense::in_cdb(3).into()),

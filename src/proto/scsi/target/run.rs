@@ -11,9 +11,9 @@ use super::table::{self, When};
 use super::unit::Unit;
 use crate::clock::Moment;
 use crate::memory::Segments;
-use crate::pi::Tuple;
+use crate::pi::{Checks, TUPLE_BYTES, Tuple};
 use crate::trap::{Held, TrapError};
-use crate::units::{Lba, QueueIndex};
+use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A command and the buffers that came with it.
 #[derive(Debug)]
@@ -60,13 +60,20 @@ pub enum Progress {
 pub struct HeldTask {
     pub(super) unit: Arc<Unit>,
     pub(super) held: Held,
-    pub(super) lba: Lba,
     /// Bytes that came from the initiator.
     pub(super) moved: u64,
     /// The completed write has to be on stable storage (FUA, or the write cache is off).
     pub(super) durable: bool,
     /// The blocks are read back and verified (WRITE AND VERIFY).
-    pub(super) read_back: bool,
+    pub(super) read_back: Option<ReadBack>,
+}
+
+/// Blocks to read back, and what is checked of them.
+#[derive(Debug)]
+pub(super) struct ReadBack {
+    pub(super) lba: Lba,
+    pub(super) count: BlockCount,
+    pub(super) checks: Checks,
 }
 
 /// What a handler came to.
@@ -163,14 +170,14 @@ impl HeldTask {
 
     /// Ends the window: fetch, check, store, and whatever the command asks for beyond.
     pub fn finish(self) -> Answer {
-        let HeldTask { unit, held, lba, moved, durable, read_back } = self;
-        let length = held.bytes();
+        let HeldTask { unit, held, moved, durable, read_back } = self;
         let stored = {
             let _shared = unit.share();
-            store(&unit, held, durable || read_back)
+            store(&unit, held, durable || read_back.is_some())
         };
-        let verified = stored.and_then(|()| {
-            if read_back { super::verify::read_back(&unit, lba, length) } else { Ok(()) }
+        let verified = stored.and_then(|()| match read_back {
+            Some(ReadBack { lba, count, checks }) => Ok(unit.trap.verify(lba, count, &checks)?),
+            None => Ok(()),
         });
         match verified {
             Ok(()) => good(moved),
@@ -236,6 +243,11 @@ fn deliver_tuples(tuples: &[Tuple], room: &Segments) -> Result<(), Failure> {
     deliver(&bytes, room).map(drop)
 }
 
+/// How many bytes of protection information go with so many blocks.
+pub(super) fn tuple_bytes(blocks: BlockCount) -> u64 {
+    blocks.0.saturating_mul(TUPLE_BYTES as u64)
+}
+
 fn good(moved: u64) -> Answer {
     Answer { status: Status::Good, sense: Vec::new(), moved, overrun: false }
 }
@@ -247,7 +259,7 @@ fn refused(sense: Sense, descriptor: bool) -> Answer {
 
 fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
     log::debug!("command failed: {failure}");
-    if matches!(failure, Failure::Trap(error) if !failure.is_race() && is_fault(error)) {
+    if matches!(failure, Failure::Trap(error) if is_fault(error)) {
         unit.trap.note_error();
     }
     match failure.sense() {
@@ -258,5 +270,6 @@ fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
 
 /// Whether something of ours failed, and not only the request asked for the impossible.
 fn is_fault(error: &TrapError) -> bool {
-    !matches!(error, TrapError::OutOfRange { .. } | TrapError::ReadOnly)
+    !error.is_counted_elsewhere()
+        && !matches!(error, TrapError::OutOfRange { .. } | TrapError::ReadOnly)
 }

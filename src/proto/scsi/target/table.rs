@@ -4,9 +4,7 @@ use super::cdb::Cdb;
 use super::failure::Failure;
 use super::run::{Call, Reply, Task};
 use super::sense::Sense;
-use super::{
-    capacity, inquiry, maintenance, mode, read_write, ready, unmap, verify, write_same,
-};
+use super::{capacity, inquiry, maintenance, mode, read_write, ready, unmap, verify, write_same};
 
 /// Operation codes that are answered even where there is no unit.
 pub const INQUIRY: u8 = 0x12;

@@ -74,9 +74,8 @@ fn check(runs: &[Run], geometry: Geometry) -> Result<(), Failure> {
     if total > most.0 {
         return Err(Sense::in_list(16).into());
     }
-    let outside = |run: &&Run| {
-        run.lba.checked_add(run.count).is_none_or(|end| end.0 > geometry.blocks.0)
-    };
+    let outside =
+        |run: &&Run| run.lba.checked_add(run.count).is_none_or(|end| end.0 > geometry.blocks.0);
     match runs.iter().find(outside) {
         Some(_) => Err(Sense::OUT_OF_RANGE.into()),
         None => Ok(()),

@@ -9,7 +9,8 @@ use super::read_write::require_writable;
 use super::run::{Call, HeldTask, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
-use crate::trap::Write;
+use crate::pi::{Source, Transfer, guard};
+use crate::trap::{Cause, TrapError, Write};
 use crate::units::BlockCount;
 
 /// ANCHOR: there are no anchored blocks.
@@ -22,7 +23,7 @@ const NDOB: u8 = 0x01;
 /// WRITE SAME(10), (16) and (32).
 pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let (unit, blocks) = (call.unit, Blocks::of(&task.cdb));
-    protect::check(&blocks, unit.geometry().pi_type)?;
+    let transfer = protect::transfer(unit, &blocks, Source::Write)?;
     if blocks.has(ANCHOR) {
         return Err(blocks.bad_flag(4));
     }
@@ -42,10 +43,27 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
     let (block, _) = task.data_out.clone().split_at(size);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     block.copy_out(&mut bytes)?;
+    check_tuple(&blocks, &transfer, task.pi_out.as_ref(), &bytes)?;
     if bytes.iter().all(|byte| *byte == 0) {
         return clear(unit, &blocks, size);
     }
     fill(unit, &task, &blocks, &block)
+}
+
+/// Checks the one tuple that was sent; those of the blocks are generated from it on (SBC-4 §5.52:
+/// the reference tag counts on, the guard is the same).
+fn check_tuple(
+    blocks: &Blocks,
+    transfer: &Transfer,
+    sent: Option<&Segments>,
+    block: &[u8],
+) -> Result<(), Failure> {
+    let Some(sent) = sent.filter(|_| transfer.carries_pi) else { return Ok(()) };
+    let tuples = protect::read_tuples(&protect::whole(sent.clone(), BlockCount(1))?)?;
+    let Some(tuple) = tuples.first() else { return Ok(()) };
+    transfer.checks.verify(*tuple, guard(block), 0).map_err(|mismatch| {
+        TrapError::Protection { lba: blocks.lba, mismatch, cause: Cause::Found }.into()
+    })
 }
 
 /// Zeros: unmapped where UNMAP is set (their tuples are escaped), written where it is not.
@@ -71,8 +89,14 @@ fn fill(
 ) -> Result<Reply, Failure> {
     let Blocks { lba, count, .. } = *blocks;
     let data = block.repeated(count.0);
-    let held = unit.trap.doorbell(Write { queue: task.queue, lba, blocks: count, data })?;
+    let held = unit.trap.doorbell(Write {
+        queue: task.queue,
+        lba,
+        blocks: count,
+        data,
+        protection: None,
+    })?;
     let durable = !unit.modes().write_cache();
     let (unit, moved) = (Arc::clone(unit), block.len());
-    Ok(Reply::Held(Box::new(HeldTask { unit, held, lba, moved, durable, read_back: false })))
+    Ok(Reply::Held(Box::new(HeldTask { unit, held, moved, durable, read_back: None })))
 }

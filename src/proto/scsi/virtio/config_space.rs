@@ -67,7 +67,9 @@ impl ConfigSpace {
     pub fn read(&self, offset: u32, size: u32) -> Vec<u8> {
         let bytes = self.bytes();
         let at = |index: u32| usize::try_from(offset.checked_add(index)?).ok();
-        (0..size).map(|index| at(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0)).collect()
+        (0..size)
+            .map(|index| at(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0))
+            .collect()
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -5,5 +5,5 @@ mod select;
 mod sense;
 
 pub use pages::Modes;
-pub(super) use select::{mode_select_10, mode_select_6};
-pub(super) use sense::{mode_sense_10, mode_sense_6};
+pub(super) use select::{mode_select_6, mode_select_10};
+pub(super) use sense::{mode_sense_6, mode_sense_10};

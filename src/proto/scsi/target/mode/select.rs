@@ -65,8 +65,7 @@ fn apply(modes: &mut Modes, list: &[u8], geometry: Geometry, ten: bool) -> Resul
 /// The header's length, the block descriptor's, and whether that is a long one.
 fn header(list: &[u8], ten: bool) -> Result<(usize, usize, bool), Failure> {
     if ten {
-        let [_, _, _, _, long, _, d0, d1] =
-            *list.first_chunk::<8>().ok_or(Sense::LIST_LENGTH)?;
+        let [_, _, _, _, long, _, d0, d1] = *list.first_chunk::<8>().ok_or(Sense::LIST_LENGTH)?;
         return Ok((8, usize::from(u16::from_be_bytes([d0, d1])), long & LONGLBA != 0));
     }
     let [_, _, _, descriptor] = *list.first_chunk::<4>().ok_or(Sense::LIST_LENGTH)?;
@@ -132,8 +131,7 @@ mod tests {
     };
 
     /// A caching page with the write cache off.
-    const CACHE_OFF: [u8; 20] =
-        [0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const CACHE_OFF: [u8; 20] = [0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
     fn applied(list: &[u8], ten: bool) -> Result<Modes, Option<u16>> {
         let mut modes = Modes::new(DISK);

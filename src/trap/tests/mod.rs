@@ -1,0 +1,4 @@
+//! The trap over real memory and a real (memory) disk.
+
+mod dix;
+mod rig;

@@ -46,7 +46,7 @@ use When::{Always, Reachable, Started};
 
 /// The commands, in the order of their codes.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 40] = [
+pub(super) static COMMANDS: [Command; 40] = [
     Command { name: "TEST UNIT READY", opcode: 0x00, action: None, when: Started, run: ready::test_unit_ready,
         usage: &[0, 0, 0, 0, 0, 0] },
     Command { name: "REQUEST SENSE", opcode: 0x03, action: None, when: Always, run: ready::request_sense,

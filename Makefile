@@ -7,19 +7,27 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 DEMO_OUT := target/demo
 DEMO_KERNEL := debian:bookworm
 
-.PHONY: help setup build demo test
+BIN := target/release
+DESTDIR :=
+PREFIX := /usr/local
+
+.PHONY: help setup build demo test install
 
 help:
-	@echo 'make demo   boots a stock kernel on the trap and shows a race caught and a stable run clean'
-	@echo 'make test   formats, lints and tests the whole project'
-	@echo 'make build  builds target/release/dixtrap and target/release/dixtrapd'
-	@echo 'make setup  installs what is missing, and nothing else'
+	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
+	@echo 'make test     formats, lints and tests the whole project'
+	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
+	@echo 'make setup    installs the packages that are missing, and nothing else'
+	@echo 'make install  puts what make build made, systemd units and the file that describes dixtrapd to QEMU in place'
 
 setup:
 	@sh .ci/setup
 
+# The helper runs in guests that have none of this machine's libraries, so it is linked statically.
+# A plain `cargo build` makes it dynamic; `dixtrap run` then takes its libraries along.
 build: setup
 	cargo build --release --locked
+	cargo rustc --release --locked --bin dixtrap-guest -- -C target-feature=+crt-static
 
 demo: build
 	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
@@ -34,3 +42,11 @@ test: setup
 	   cargo clippy --locked --all-targets -- -D warnings; \
 	 else echo 'no clippy here: the lints are not checked'; fi
 	cargo test --locked --no-fail-fast
+
+# The units and the description name /usr/local/bin; another PREFIX goes into them.
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/qemu/vhost-user
+	install -m 755 $(BIN)/dixtrap $(BIN)/dixtrapd $(BIN)/dixtrap-guest $(DESTDIR)$(PREFIX)/bin
+	for unit in dixtrapd@.socket dixtrapd@.service; do \
+	  sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/$$unit >$(DESTDIR)/etc/systemd/system/$$unit; done
+	sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/50-dixtrap.json >$(DESTDIR)/etc/qemu/vhost-user/50-dixtrap.json

@@ -13,6 +13,11 @@ if [ $# -lt 1 ]; then
 fi
 socket=$1
 shift
+# A daemon that was started a moment ago may still be making it.
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -S "$socket" ] && break
+    sleep 0.2
+done
 if [ ! -S "$socket" ]; then
     echo "qemu/boot.sh: $socket is no socket; start dixtrapd --socket-path $socket first" >&2
     exit 2

@@ -5,6 +5,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`cli`] | what both programs do with arguments they cannot use |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
@@ -16,6 +17,7 @@
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
+//! | [`verdict`] | what a run came to: cells, their judgement, the exit status; pure |
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
@@ -24,6 +26,7 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss))]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -40,3 +43,4 @@ pub mod sandbox;
 pub mod transport;
 pub mod trap;
 pub mod units;
+pub mod verdict;

@@ -4,7 +4,9 @@
 //! block without one fails the test:
 //! `<!-- test: make -->`   each line is a target of the Makefile;
 //! `<!-- test: flags -->`  every flag exists where it is used, for what takes long or needs the reader's own files;
-//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of.
+//! `<!-- test: install -->` installs into a folder, and looks there for what the lines speak of;
+//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of: `vmlinuz` and
+//! `initrd.img` of a guest that writes to its disk, and what the blocks above it left.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +14,8 @@
     clippy::indexing_slicing,
     reason = "tests may state what they know"
 )]
+
+mod plain_guest;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,43 +79,29 @@ fn commands_of(script: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What a program of ours, or one of its subcommands, says of itself.
-fn help_of(program: &str, subcommands: &[String]) -> Result<String, String> {
-    let output = Command::new(program).args(subcommands).arg("--help").output();
-    let output = output.map_err(|error| error.to_string())?;
-    output.status.success().then(|| said(&output)).ok_or_else(|| said(&output))
-}
-
-/// The words after a program that name subcommands: those before the first that cannot be one.
-fn subcommands_of(words: &[String]) -> Vec<String> {
-    let names = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-    words.iter().take_while(names).take_while(|word| !word.starts_with('-')).cloned().collect()
-}
-
-/// Every call of one of our programs in a command, wherever it stands (behind `git bisect run`).
+/// What is wrong with the calls of our programs in a command, wherever they stand (behind
+/// `git bisect run`). A program that is asked for help behind its subcommands and operands, which it
+/// checks on the way, names every flag that it has there.
 fn unknown_flags(command: &[String]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (index, word) in command.iter().enumerate() {
         let Some((name, program)) = OURS.iter().find(|(name, _)| word == name) else { continue };
-        let rest = &command[index + 1..];
-        let subcommands = if *name == "dixtrap" { subcommands_of(rest) } else { Vec::new() };
-        let help = match help_of(program, &subcommands[..subcommands.len().min(2)])
-            .or_else(|_| help_of(program, &subcommands[..subcommands.len().min(1)]))
-        {
-            Ok(help) => help,
-            Err(error) => {
-                wrong.push(format!("{name} {}: {error}", subcommands.join(" ")));
-                continue;
-            }
-        };
-        let flags: Vec<_> =
-            help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c)).collect();
-        for flag in rest.iter().filter(|word| word.starts_with("--")) {
-            let flag = flag.split('=').next().unwrap_or(flag);
-            if !flags.contains(&flag) {
-                wrong.push(format!("{name} {} has no {flag}", subcommands.join(" ")));
-            }
+        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";");
+        let rest: Vec<_> = command[index + 1..].iter().take_while(ends).collect();
+        let operands = rest.iter().take_while(|word| !word.starts_with("--"));
+        let output = Command::new(program).args(operands).arg("--help").output().unwrap();
+        let help = said(&output);
+        if !output.status.success() {
+            wrong.push(format!("{name} {rest:?}: {help}"));
+            continue;
         }
+        let has = |flag: &str| {
+            let mut words = help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c));
+            words.any(|word| word == flag)
+        };
+        let flags = rest.iter().filter(|word| word.starts_with("--"));
+        let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+        wrong.extend(names.filter(|flag| !has(flag)).map(|flag| format!("{name} has no {flag}")));
     }
     wrong
 }
@@ -125,6 +115,9 @@ fn check_flags(block: &Block) {
     let wrong: Vec<_> = commands.iter().flat_map(|command| unknown_flags(command)).collect();
     assert!(wrong.is_empty(), "README.md:{}: {}", block.line, wrong.join("; "));
 }
+
+const WRITE_TO_THE_DISK: &str =
+    "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written";
 
 fn check_make(block: &Block) {
     for command in commands_of(&block.script) {
@@ -155,6 +148,35 @@ fn run(script: &str, dir: &Path) -> Output {
         .unwrap()
 }
 
+/// Installs into a folder; a unit that is started and a file that is given have to be there then.
+fn check_install(block: &Block) {
+    let dir = TempDir::new().unwrap();
+    let programs = Path::new(OURS[0].1).parent().unwrap().display().to_string();
+    for command in commands_of(&block.script) {
+        let words: Vec<_> = command.iter().map(String::as_str).filter(|w| *w != "sudo").collect();
+        match words[..] {
+            ["make", "build"] => {}
+            ["make", "install"] => {
+                let output = Command::new("make")
+                    .args(["install", &format!("BIN={programs}")])
+                    .arg(format!("DESTDIR={}", dir.path().display()))
+                    .current_dir(root())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{}", said(&output));
+            }
+            ["systemctl", "start", unit] => {
+                let (name, rest) = unit.split_once('@').unwrap();
+                let kind = rest.split('.').next_back().unwrap();
+                let path = format!("etc/systemd/system/{name}@.{kind}");
+                assert!(dir.path().join(&path).exists(), "{path} was not installed");
+            }
+            ["virsh", "define", file] => assert!(root().join(file).exists(), "{file}"),
+            _ => panic!("README.md:{}: how is {command:?} tested?", block.line),
+        }
+    }
+}
+
 fn check_run(block: &Block, dir: &Path) {
     let output = run(&block.script, dir);
     assert!(output.status.success(), "README.md:{}: {}", block.line, said(&output));
@@ -165,17 +187,19 @@ fn every_block_of_the_readme_does_what_it_says() {
     let page = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks_of(&page);
     let dir = TempDir::new().unwrap();
+    plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
     let mut tried = BTreeMap::new();
     for block in &blocks {
         match block.way.as_deref() {
             Some("make") => check_make(block),
             Some("flags") => check_flags(block),
+            Some("install") => check_install(block),
             Some("run") => check_run(block, dir.path()),
             way => panic!("README.md:{}: how is this block tested? {way:?}", block.line),
         }
         *tried.entry(block.way.clone()).or_insert(0) += 1;
     }
-    assert_eq!(tried.len(), 3, "each way is in use: {tried:?}");
+    assert_eq!(tried.len(), 4, "each way is in use: {tried:?}");
 }
 
 /// Links inside the project lead somewhere.
@@ -215,7 +239,9 @@ mod the_check_itself {
     fn a_flag_that_does_not_exist_is_found() {
         assert_eq!(unknown_flags(&words("dixtrapd --socket-path a --fd 3")), [""; 0]);
         assert_eq!(unknown_flags(&words("X=1 dixtrapd --socket a")).len(), 1);
-        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock stats")), [""; 0]);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock mark x --end &")), [""; 0]);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock stats --end")).len(), 1);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock window 5parsecs")).len(), 1);
         assert_eq!(unknown_flags(&words("git bisect run dixtrap ctl --no-such x")).len(), 1);
         assert_eq!(unknown_flags(&words("dixtrap no-such-subcommand --x")).len(), 1);
     }

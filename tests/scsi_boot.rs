@@ -1,6 +1,8 @@
 //! A stock guest on the SCSI disk, booted for real: with and without protection information, from
 //! the firmware's first session over a reboot.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
+use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
@@ -34,7 +35,10 @@ const CAPABILITIES: &str = r#"{
 
 fn main() -> ExitCode {
     env_logger::init();
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
     if args.print_capabilities {
         println!("{CAPABILITIES}");
         return ExitCode::SUCCESS;
@@ -44,6 +48,21 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("dixtrapd: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Arguments that cannot be used, or a question about them.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match one_line(error) {
+        Some(line) => {
+            eprintln!("dixtrapd: {line}");
+            ExitCode::from(2)
+        }
+        None => {
+            // Nothing is left to do when even the answer cannot be printed.
+            let _ = error.print();
+            ExitCode::SUCCESS
         }
     }
 }

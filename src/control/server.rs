@@ -137,20 +137,21 @@ fn spawn_client(mut stream: UnixStream, governor: &Arc<dyn Governor>, clients: &
 fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
-    let mut line = String::new();
+    // Bytes, not text: a line that is not UTF-8 is one more malformed request, not the end.
+    let mut line = Vec::new();
     loop {
         line.clear();
-        let read = reader.by_ref().take(MAX_LINE).read_line(&mut line)?;
+        let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
         if read == 0 {
             return Ok(());
         }
-        if !line.ends_with('\n') && line.len() as u64 >= MAX_LINE {
+        if !line.ends_with(b"\n") && line.len() as u64 >= MAX_LINE {
             return answer(&mut writer, &Reply::refused("the request is too long"));
         }
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let reply = match serde_json::from_str(&line) {
+        let reply = match serde_json::from_slice(&line) {
             Ok(request) => governor.carry_out(request),
             Err(error) => Reply::refused(format!("not a request: {error}")),
         };

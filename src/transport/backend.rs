@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringMutex};
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
+};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
@@ -165,9 +168,15 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         ))
     }
 
-    /// The crate has put the new map into the handle that we share with it.
-    fn update_memory(&self, _memory: SharedMemory) -> io::Result<()> {
-        Ok(())
+    /// The crate has put the new map into the handle that we share with it. A region past the end
+    /// of its file would be a SIGBUS at the first access, so such a map is taken back.
+    fn update_memory(&self, memory: SharedMemory) -> io::Result<()> {
+        let checked = memory.memory().iter().try_for_each(reaches_its_end);
+        if checked.is_err() {
+            let map = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            map.replace(GuestMemoryMmap::new());
+        }
+        checked
     }
 
     /// A thread for every queue.
@@ -221,4 +230,17 @@ impl<D: Device> Others<D> for AllBut<'_, D> {
             }
         }
     }
+}
+
+/// Whether a region's file is as long as the region; a device's length cannot be asked for.
+fn reaches_its_end(region: &GuestRegionMmap<()>) -> io::Result<()> {
+    let Some(backing) = region.file_offset() else { return Ok(()) };
+    let file = backing.file().metadata()?;
+    let end = backing.start().checked_add(region.len());
+    if !file.is_file() || end.is_some_and(|end| end <= file.len()) {
+        return Ok(());
+    }
+    let address = region.start_addr().0;
+    let reason = format!("the memory region at {address:#x} is longer than its file");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dixtrap::cli::one_line;
 
 mod ctl;
 mod image;
+mod list;
+mod report;
+mod run;
 
 /// Catches pages that change after their protection information was generated.
 #[derive(Debug, Parser)]
@@ -17,6 +21,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
+    Run(run::Args),
+    /// Tells what records and verdicts hold.
+    Report(report::Args),
+    /// Lists what there is to run.
+    List(list::Args),
     /// Creates, checks and adopts disk images with protection information.
     Image(image::Args),
     /// Talks to a running dixtrapd over its control socket.
@@ -28,17 +38,15 @@ const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
     env_logger::init();
+    blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let status =
-                if error.use_stderr() { ExitCode::from(EXIT_ERROR) } else { ExitCode::SUCCESS };
-            // Nothing sensible is left to do when even the message cannot be printed.
-            let _ = error.print();
-            return status;
-        }
+        Err(error) => return refuse(&error),
     };
     let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Report(args) => report::run(args),
+        Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),
         Command::Ctl(args) => ctl::run(args),
     };
@@ -46,4 +54,40 @@ fn main() -> ExitCode {
         eprintln!("dixtrap: {error:#}");
         ExitCode::from(EXIT_ERROR)
     })
+}
+
+/// Arguments that cannot be used, or a question about them.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match one_line(error) {
+        Some(line) => {
+            eprintln!("dixtrap: {line}");
+            ExitCode::from(EXIT_ERROR)
+        }
+        None => {
+            // Nothing is left to do when even the answer cannot be printed.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A panic's own status is 101, which `git bisect run` would take for a bad commit.
+fn blame_no_commit_for_a_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(EXIT_ERROR.into());
+    }));
+}
+
+/// Writes `text` to standard output. A reader that has gone away is no failure of ours.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
 }

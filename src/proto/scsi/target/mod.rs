@@ -33,6 +33,9 @@ mod verify;
 mod vpd;
 mod write_same;
 
+#[cfg(test)]
+mod tests;
+
 pub use cdb::{Cdb, MAX_CDB_BYTES};
 pub use failure::Failure;
 pub use run::{Answer, HeldTask, Progress, Target, Task};

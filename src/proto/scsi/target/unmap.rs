@@ -2,6 +2,7 @@
 
 use super::blocks::MAX_CLEAR_BYTES;
 use super::failure::Failure;
+use super::read_write::require_writable;
 use super::run::{Call, Reply, Task};
 use super::sense::Sense;
 use crate::media::Geometry;
@@ -34,9 +35,7 @@ pub(super) fn unmap(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     list.copy_out(&mut bytes)?;
     let runs = parse(&bytes)?;
     check(&runs, call.unit.geometry())?;
-    for run in &runs {
-        call.unit.trap.check_range(run.lba, run.count)?;
-    }
+    require_writable(call.unit)?;
     let _shared = call.unit.share();
     for run in runs {
         call.unit.trap.discard(run.lba, run.count)?;

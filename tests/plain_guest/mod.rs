@@ -1,0 +1,58 @@
+//! A guest as a reader of the README would boot it: a stock kernel and a small initramfs of its own,
+//! made with none of the runner's machinery inside the guest.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may state what they know")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use dixtrap::runner::kernel::{Kernel, KernelSpec};
+use dixtrap::runner::modules;
+use dixtrap::runner::tools::find_program;
+
+/// The kernel that the demo boots: from the cache, or fetched into it.
+pub fn kernel() -> Kernel {
+    let spec = KernelSpec::parse(Some("debian:bookworm"), None).unwrap();
+    spec.locate(&|step| eprintln!("{step}")).expect("Debian's kernel can be had")
+}
+
+/// Writes `vmlinuz` and `initrd.img` into `dir`. The guest loads its disk's driver, runs `script`
+/// with busybox and powers off.
+pub fn write(dir: &Path, script: &str) {
+    let kernel = kernel();
+    fs::copy(&kernel.image, dir.join("vmlinuz")).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["bin", "dev", "proc", "sys", "modules"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    fs::copy(find_program("busybox").unwrap(), root.path().join("bin/busybox")).unwrap();
+    let drivers = ["virtio_pci", "virtio_blk"].map(str::to_owned);
+    let closure = modules::resolve(kernel.modules.as_ref(), &drivers, &[]).unwrap();
+    for (index, file) in closure.files.iter().enumerate() {
+        let module = modules::unpack(file).unwrap();
+        let place = root.path().join("modules").join(format!("{index:03}-{}", module.name));
+        fs::write(place, module.contents).unwrap();
+    }
+    let init = root.path().join("init");
+    fs::write(&init, format!("{PROLOGUE}{script}\npoweroff -f\n")).unwrap();
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
+    pack(root.path(), &dir.join("initrd.img"));
+}
+
+const PROLOGUE: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+for module in /modules/*; do insmod $module; done
+";
+
+fn pack(root: &Path, archive: &Path) {
+    let status = Command::new("sh")
+        .args(["-c", "find . | busybox cpio -o -H newc >\"$1\" 2>/dev/null", "sh"])
+        .arg(archive)
+        .current_dir(root)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

@@ -1,12 +1,18 @@
 //! The SCSI device by its rings: headers, protection information, task management, events, units.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "test code states what it knows"
+)]
+
 mod common;
 
 use common::daemon::image_is_sound;
 use common::request::{readable, writable};
 use common::scsi::{
-    ABORTED, BAD_TARGET, EVENT, FAILURE, INCORRECT_LUN, Load, OK, OVERRUN, REJECTED,
-    REQUEST, RESET, SUCCEEDED, ScsiGuest, lun, ten,
+    ABORTED, BAD_TARGET, EVENT, FAILURE, INCORRECT_LUN, Load, OK, OVERRUN, REJECTED, REQUEST,
+    RESET, SUCCEEDED, ScsiGuest, lun, ten,
 };
 use common::{Daemon, pattern};
 use dixtrap::pi::{PiType, Tuple, generate};

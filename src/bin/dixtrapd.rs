@@ -114,9 +114,11 @@ fn beside(first: Arc<Trap>, others: Vec<Disk>) -> Vec<Arc<Trap>> {
     traps
 }
 
-/// The logical unit of a disk.
+/// The logical unit of a disk. Its names follow from where the disk is, however the path is spelt.
 fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
-    Unit::new(Arc::clone(trap), UnitIdentity::of(&name_of(spec)))
+    let path = spec.file.as_ref().and_then(|path| path.canonicalize().ok());
+    let name = path.map_or_else(|| name_of(spec), |path| path.display().to_string());
+    Unit::new(Arc::clone(trap), UnitIdentity::of(&name))
 }
 
 /// Serves `daemon` until told to stop, and closes in order.

@@ -10,6 +10,7 @@ use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
+use dixtrap::inject::Injector;
 use dixtrap::media::{Disk, DiskSpec};
 use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
@@ -70,29 +71,37 @@ fn refuse(error: &clap::Error) -> ExitCode {
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
-    let mut disks = config.disks.iter().map(Disk::open);
-    let first = disks.next().context("there is no disk")??;
-    let others = disks.collect::<Result<Vec<_>, _>>()?;
+    // The disk comes last: a start that fails for another reason makes no image.
     let endpoint = listen(&config)?;
+    let control = config.control.as_deref().map(Endpoint::bind).transpose()?;
     let sink = match &config.races {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
+    let mut disks = config.disks.iter().map(Disk::open);
+    let first = disks.next().context("there is no disk")??;
+    let others = disks.collect::<Result<Vec<_>, _>>()?;
+    let lun = (!others.is_empty()).then_some(0);
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let device = config.device.name();
-    let lun = (!others.is_empty()).then_some(0);
     let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
-    let trap = Arc::new(Trap::new(first, clock, sink, options));
+    let trap = Trap::new(first, clock, sink, options)
+        .with_injector(Arc::new(Injector::new(config.seed)), 0);
+    let trap = Arc::new(trap);
+    for spec in &config.inject {
+        trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
+    }
+    let entries = Entries { endpoint, control, signals };
     match config.device {
         DeviceKind::Blk => {
             let device = BlkDevice::new(Arc::clone(&trap), config.queues);
-            serve(&config, Daemon { device, traps: vec![trap] }, endpoint, signals)
+            serve(&config, Daemon { device, traps: vec![trap] }, entries)
         }
         DeviceKind::Scsi => {
             let traps = beside(trap, others);
             let units = config.disks.iter().zip(&traps).map(unit).collect();
             let device = ScsiDevice::new(units, config.queues)?;
-            serve(&config, Daemon { device, traps }, endpoint, signals)
+            serve(&config, Daemon { device, traps }, entries)
         }
     }
 }
@@ -101,6 +110,13 @@ fn run(config: Config) -> anyhow::Result<()> {
 struct Daemon<D> {
     device: D,
     traps: Vec<Arc<Trap>>,
+}
+
+/// The ways in: front ends, control clients, signals.
+struct Entries {
+    endpoint: Endpoint,
+    control: Option<Endpoint>,
+    signals: Signals,
 }
 
 /// A trap for every further disk, with the first one's counters and records.
@@ -122,19 +138,14 @@ fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
 }
 
 /// Serves `daemon` until told to stop, and closes in order.
-fn serve<D: Device>(
-    config: &Config,
-    daemon: Daemon<D>,
-    endpoint: Endpoint,
-    signals: Signals,
-) -> anyhow::Result<()> {
+fn serve<D: Device>(config: &Config, daemon: Daemon<D>, entries: Entries) -> anyhow::Result<()> {
     let Daemon { device, traps } = daemon;
+    let Entries { endpoint, control, signals } = entries;
     let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed));
     let server = Arc::new(Server::new(Arc::new(device), pace)?);
     let governor = governor(Arc::clone(trap), Arc::clone(&server));
-    let control = config.control.as_deref().map(|path| ControlServer::start(path, governor));
-    let _control = control.transpose()?;
+    let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
         sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
     }

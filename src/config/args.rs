@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::{ConfigError, SocketSpec};
+use crate::inject;
 use crate::media::DiskSpec;
 use crate::pi::PiType;
 use crate::record::OnRace;
@@ -82,9 +83,9 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub races: Option<PathBuf>,
 
-    /// Inject a fault
-    #[arg(long, value_name = "SPEC")]
-    pub inject: Vec<String>,
+    /// Inject a fault: flip=guard,at=medium,lba=100..200 (--help tells the whole language)
+    #[arg(long, value_name = "SPEC", long_help = format!("Inject a fault (repeatable): {}", inject::HELP))]
+    pub inject: Vec<inject::Spec>,
 
     /// Answer `dixtrap ctl` on this Unix socket
     #[arg(long, value_name = "PATH")]
@@ -151,9 +152,6 @@ impl Args {
 
     /// The disks: one, or for SCSI one for each logical unit.
     pub(super) fn disk_specs(&self) -> Result<Vec<DiskSpec>, ConfigError> {
-        if !self.inject.is_empty() {
-            return Err(ConfigError::NoInjection);
-        }
         if self.device == DeviceKind::Blk && self.blk_file.len() > 1 {
             return Err(ConfigError::OneDisk);
         }
@@ -223,6 +221,7 @@ mod tests {
             &["--socket-path", "/s", "--pi-type", "4"],
             &["--socket-path", "/s", "--block-size", "1024"],
             &["--socket-path", "/s", "--on-race", "ignore"],
+            &["--socket-path", "/s", "--inject", "flip=crc"],
         ] {
             assert!(config(flags).is_err(), "{flags:?}");
         }

@@ -44,6 +44,8 @@ pub enum Step<H> {
     Done(Answered),
     /// Inside its window; [`Device::finish`] answers it.
     Held(H),
+    /// Never answered, because a fault was injected that says so.
+    Silent,
     /// Kept until the device has [`Device::news`], which go to the place given.
     Parked(Segments),
     /// Acts on the held requests of every queue before it is answered.

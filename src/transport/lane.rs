@@ -212,6 +212,10 @@ impl<D: Device> Lane<D> {
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(track.ring.complete(token, answered.written)?),
             Ok(Step::Held(held)) => self.hold(work, track, held, token),
+            Ok(Step::Silent) => {
+                token.abandon();
+                Ok(())
+            }
             Ok(Step::Parked(room)) => self.park(work, track, Parked { room, token }),
             Ok(Step::Sweep(mut sweep)) => {
                 others.sweep(sweep.as_mut());

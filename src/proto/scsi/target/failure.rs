@@ -2,11 +2,14 @@
 
 use nix::errno::Errno;
 
+use super::run::Ending;
 use super::sense::{Sense, SenseKey};
+use crate::inject::Status as Injected;
 use crate::media::MediaError;
 use crate::memory::MemoryError;
 use crate::pi::Check;
 use crate::trap::TrapError;
+use crate::units::Lba;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -35,18 +38,27 @@ impl From<MemoryError> for Failure {
 }
 
 impl Failure {
-    /// The sense data; `None` where the transport has its own word for it.
+    /// The sense data; `None` where no CHECK CONDITION tells it.
     pub fn sense(&self) -> Option<Sense> {
         match self {
             Failure::Refused(sense) => Some(*sense),
-            Failure::Trap(error) => Some(sense_of(error)),
+            Failure::Trap(error) => sense_of(error),
             Failure::Overrun => None,
+        }
+    }
+
+    /// How the command ends without sense data.
+    pub(super) fn ending(&self) -> Ending {
+        match self {
+            Failure::Overrun => Ending::Overrun,
+            Failure::Trap(TrapError::Injected { status: Injected::NoAnswer, .. }) => Ending::Silent,
+            _ => Ending::Status,
         }
     }
 }
 
-fn sense_of(error: &TrapError) -> Sense {
-    match error {
+fn sense_of(error: &TrapError) -> Option<Sense> {
+    Some(match error {
         TrapError::Raced { first, .. } => sense_of_check(Check::Guard).at(first.0),
         TrapError::Corrupt { lba, mismatch, .. } | TrapError::Protection { lba, mismatch, .. } => {
             sense_of_check(mismatch.check).at(lba.0)
@@ -57,8 +69,17 @@ fn sense_of(error: &TrapError) -> Sense {
         TrapError::Memory(_) => Sense::new(SenseKey::AbortedCommand, 0x4B, 0x00),
         // Protection information of the wrong length is cut off before the trap sees it.
         TrapError::TupleCount { .. } => Sense::new(SenseKey::HardwareError, 0x44, 0x00),
+        TrapError::Injected { status, lba } => return sense_of_injected(*status, *lba),
         TrapError::Media(error) => sense_of_medium(error),
-    }
+    })
+}
+
+/// The sense data that a fault asks for; `None` where it asks for none.
+fn sense_of_injected(status: Injected, lba: Option<Lba>) -> Option<Sense> {
+    let Injected::Sense(fault) = status else { return None };
+    let key = SenseKey::from_code(fault.key);
+    let sense = Sense::new(key, fault.asc, fault.ascq);
+    Some(lba.map_or(sense, |lba| sense.at(lba.0)))
 }
 
 /// LOGICAL BLOCK GUARD, APPLICATION TAG or REFERENCE TAG CHECK FAILED (SBC-4 §4.21.5).

@@ -38,7 +38,7 @@ mod tests;
 
 pub use cdb::{Cdb, MAX_CDB_BYTES};
 pub use failure::Failure;
-pub use run::{Answer, HeldTask, Progress, Target, Task};
+pub use run::{Answer, Ending, HeldTask, Progress, Target, Task};
 pub use sense::{Attention, Sense, SenseKey};
 pub use status::Status;
 pub use unit::{Unit, UnitIdentity};

@@ -10,6 +10,7 @@ use super::status::Status;
 use super::table::{self, When};
 use super::unit::Unit;
 use crate::clock::Moment;
+use crate::inject::Op;
 use crate::memory::Segments;
 use crate::pi::{Checks, TUPLE_BYTES, Tuple};
 use crate::trap::{Held, TrapError};
@@ -41,8 +42,19 @@ pub struct Answer {
     pub sense: Vec<u8>,
     /// Bytes of data moved, either way, protection information not counted.
     pub moved: u64,
-    /// The buffers were shorter than what the command transfers; the transport has a word for it.
-    pub overrun: bool,
+    /// Whether the status counts.
+    pub ending: Ending,
+}
+
+/// How a task ended, for the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With its status.
+    Status,
+    /// The buffers were shorter than what the command transfers.
+    Overrun,
+    /// Without an answer, because a fault was injected that says so.
+    Silent,
 }
 
 /// How far a task got.
@@ -153,6 +165,9 @@ impl Target {
         if command.when == When::Started && unit.is_stopped() {
             return Err(Sense::STOPPED.into());
         }
+        if !command.medium {
+            unit.trap.admit(Op::Other, Lba(0), BlockCount(0))?;
+        }
         (command.run)(&Call { target: self, unit }, task)
     }
 }
@@ -249,12 +264,12 @@ pub(super) fn tuple_bytes(blocks: BlockCount) -> u64 {
 }
 
 fn good(moved: u64) -> Answer {
-    Answer { status: Status::Good, sense: Vec::new(), moved, overrun: false }
+    Answer { status: Status::Good, sense: Vec::new(), moved, ending: Ending::Status }
 }
 
 fn refused(sense: Sense, descriptor: bool) -> Answer {
     let sense = sense.to_bytes(descriptor);
-    Answer { status: Status::CheckCondition, sense, moved: 0, overrun: false }
+    Answer { status: Status::CheckCondition, sense, moved: 0, ending: Ending::Status }
 }
 
 fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
@@ -264,7 +279,11 @@ fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
     }
     match failure.sense() {
         Some(sense) => refused(sense, unit.modes().descriptor_sense()),
-        None => Answer { overrun: true, ..good(0) },
+        None => {
+            let ending = failure.ending();
+            let busy = if ending == Ending::Status { Status::Busy } else { Status::Good };
+            Answer { status: busy, ending, ..good(0) }
+        }
     }
 }
 

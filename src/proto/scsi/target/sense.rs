@@ -21,6 +21,8 @@ pub enum SenseKey {
     AbortedCommand,
     /// Compared data differ.
     Miscompare,
+    /// A key that only an injected fault has.
+    Other(u8),
 }
 
 impl SenseKey {
@@ -36,12 +38,13 @@ impl SenseKey {
             SenseKey::DataProtect => 0x7,
             SenseKey::AbortedCommand => 0xB,
             SenseKey::Miscompare => 0xE,
+            SenseKey::Other(code) => code & 0xF,
         }
     }
 
-    /// The key with this number, where the target knows it.
-    pub const fn from_code(code: u8) -> Option<SenseKey> {
-        Some(match code {
+    /// The key with this number.
+    pub const fn from_code(code: u8) -> SenseKey {
+        match code {
             0x0 => SenseKey::NoSense,
             0x2 => SenseKey::NotReady,
             0x3 => SenseKey::MediumError,
@@ -51,8 +54,8 @@ impl SenseKey {
             0x7 => SenseKey::DataProtect,
             0xB => SenseKey::AbortedCommand,
             0xE => SenseKey::Miscompare,
-            _ => return None,
-        })
+            other => SenseKey::Other(other),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::header::{Header, Layout};
 use super::response::{Response, Slot};
 use crate::clock::Moment;
 use crate::memory::Segments;
-use crate::proto::scsi::target::{HeldTask, Progress, Target, Task};
+use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task};
 use crate::proto::{Answered, Exchange, InWindow, Step, Unanswerable};
 
 /// A write inside its window, its names and where its response goes.
@@ -62,6 +62,7 @@ pub fn begin(
     let Parts { data_out, data_in, pi_out, pi_in } = parts;
     let task = Task { queue, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
     match target.run(lun, task) {
+        Progress::Answered(answer) if answer.ending == Ending::Silent => Ok(Step::Silent),
         Progress::Answered(answer) => slot.answer(&answer).map(Step::Done),
         Progress::Held(task) => Ok(Step::Held(HeldCommand { task, slot, lun, tag: header.tag })),
     }

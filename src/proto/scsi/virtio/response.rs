@@ -2,7 +2,7 @@
 
 use super::config_space::Sizes;
 use crate::memory::Segments;
-use crate::proto::scsi::target::{Answer, Status};
+use crate::proto::scsi::target::{Answer, Ending, Status};
 use crate::proto::{Answered, Unanswerable};
 
 /// Sense length, residual, status qualifier, status, response.
@@ -79,8 +79,13 @@ impl Slot {
 
     /// Writes what the target answered.
     pub fn answer(&self, answer: &Answer) -> Result<Answered, Unanswerable> {
-        let response = if answer.overrun { Response::Overrun } else { Response::Ok };
-        self.write(response, answer.status, &answer.sense, answer.moved)
+        let (response, status) = match answer.ending {
+            Ending::Status => (Response::Ok, answer.status),
+            Ending::Overrun => (Response::Overrun, answer.status),
+            // A held request has to be answered: its ring would miss it.
+            Ending::Silent => (Response::Ok, Status::Busy),
+        };
+        self.write(response, status, &answer.sense, answer.moved)
     }
 
     /// Writes that the target never answered.

@@ -49,8 +49,8 @@ fn transfers_past_the_end_or_longer_than_their_buffers_fail() {
     assert_eq!(rig.ask(&sixteen(0x88, 0, last.into(), 2)).sense(), OUT_OF_RANGE);
     assert_eq!(rig.ask(&sixteen(0x88, 0, u64::MAX, 2)).sense(), OUT_OF_RANGE);
     assert_eq!(rig.tell(&sixteen(0x8A, 0, last.into(), 2), &[0; 1024]).sense(), OUT_OF_RANGE);
-    assert!(rig.run(&sixteen(0x88, 0, 0, 2), &[], 1023, None, 0).answer.overrun);
-    assert!(rig.tell(&sixteen(0x8A, 0, 0, 2), &[0; 1023]).answer.overrun);
+    assert!(rig.run(&sixteen(0x88, 0, 0, 2), &[], 1023, None, 0).is_overrun());
+    assert!(rig.tell(&sixteen(0x8A, 0, 0, 2), &[0; 1023]).is_overrun());
     assert!(rig.ask(&sixteen(0x88, 0, 0, 0)).is_good());
 }
 

@@ -56,8 +56,8 @@ fn tuples_that_are_too_few_are_an_overrun() {
     let rig = Rig::new(PiType::Type1);
     let one = tuples_of(&rig, PiType::Type1, 9, &[5]);
     let data = [rig.block(5), rig.block(5)].concat();
-    assert!(rig.tell_protected(&ten(WRITE, 1, 9, 2), &data, &one).answer.overrun);
-    assert!(rig.ask_protected(&ten(READ, 1, 9, 2), 1).answer.overrun);
+    assert!(rig.tell_protected(&ten(WRITE, 1, 9, 2), &data, &one).is_overrun());
+    assert!(rig.ask_protected(&ten(READ, 1, 9, 2), 1).is_overrun());
 }
 
 #[test]

@@ -8,7 +8,9 @@ use crate::clock::MonotonicClock;
 use crate::media::{Disk, DiskSpec};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{PiType, TUPLE_BYTES, Tuple};
-use crate::proto::scsi::target::{Answer, Cdb, Progress, Status, Target, Task, Unit, UnitIdentity};
+use crate::proto::scsi::target::{
+    Answer, Cdb, Ending, Progress, Status, Target, Task, Unit, UnitIdentity,
+};
 use crate::record::OnRace;
 use crate::report::Sink;
 use crate::trap::{Trap, TrapOptions};
@@ -50,8 +52,12 @@ impl Outcome {
             .then(|| u32::from_be_bytes([sense[3], sense[4], sense[5], sense[6]]))
     }
 
+    pub fn is_overrun(&self) -> bool {
+        self.answer.ending == Ending::Overrun
+    }
+
     pub fn is_good(&self) -> bool {
-        self.answer.status == Status::Good && !self.answer.overrun
+        self.answer.status == Status::Good && self.answer.ending == Ending::Status
     }
 }
 

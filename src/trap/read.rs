@@ -116,6 +116,7 @@ impl Trap {
         self.sink.emit(Record::Medium(MediumFault {
             t_us: self.now().micros(),
             label: span.label().map(str::to_owned),
+            lun: self.options.lun,
             lba,
             check: mismatch.check.name().to_owned(),
             stored: mismatch.stored,

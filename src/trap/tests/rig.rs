@@ -45,7 +45,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
         let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
-        let options = TrapOptions { device: "scsi", on_race, audit: false };
+        let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
         let disk = Disk::open(&spec).unwrap();
         let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options);
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());

@@ -60,6 +60,8 @@ pub enum End {
     Skipped(String),
     /// The script failed.
     Trouble(String),
+    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
+    Hung(String),
     /// The guest is lost; no other cell can run on it.
     GuestLost(GuestError),
 }
@@ -124,10 +126,10 @@ fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>
             End::Trouble(format!("the script died of signal {signal}: {}", said()))
         }
         ExitStatus::TimedOut { stuck: false } => {
-            End::Trouble("the script did not end in time and was killed".to_owned())
+            End::Hung("the script did not end in time and was killed".to_owned())
         }
         ExitStatus::TimedOut { stuck: true } => {
-            End::Trouble("the script hangs inside the guest kernel".to_owned())
+            End::Hung("the script hangs inside the guest kernel".to_owned())
         }
     }
 }
@@ -241,11 +243,12 @@ mod tests {
         for (status, words) in [
             (ExitStatus::Code(1), "failed (1): mount failed"),
             (ExitStatus::Signal(9), "signal 9: mount failed"),
-            (ExitStatus::TimedOut { stuck: false }, "was killed"),
-            (ExitStatus::TimedOut { stuck: true }, "hangs inside the guest kernel"),
         ] {
             let End::Trouble(why) = end(status) else { panic!("{status:?}") };
             assert!(why.contains(words), "{why}");
+        }
+        for stuck in [false, true] {
+            assert!(matches!(end(ExitStatus::TimedOut { stuck }), End::Hung(_)));
         }
     }
 }

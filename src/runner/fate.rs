@@ -22,7 +22,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         runs.add(&one.counters);
         runs.trouble = match &one.end {
             End::Done | End::Skipped(_) => None,
-            End::Trouble(reason) => Some(reason.clone()),
+            End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };
     }

@@ -1,4 +1,6 @@
-# What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish.
+# What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish. One that puts
+# another device on the disk calls "take DISK" instead of prepare, makes the device, and goes on with
+# "prepare_on DEVICE"; what it takes apart after the unmount it does in a function take_apart.
 #
 # Inputs, all with defaults:
 #   DIXTRAP_DEV      the disk (the first argument of the script); everything on it is lost
@@ -31,6 +33,9 @@ say() { echo "dixtrap: $*"; }
 skip() { say "skip: $*"; exit 77; }
 die() { say "error: $*"; exit 1; }
 
+# What a scenario takes apart after the unmount; one that has something to do defines its own.
+take_apart() { :; }
+
 # Unmounts, whatever the script ended by, and keeps its exit status.
 cleanup() {
     status=$?
@@ -39,6 +44,8 @@ cleanup() {
     if [ -n "$mounted" ]; then
         umount "$DIXTRAP_MNT" || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
     fi
+    mounted=
+    take_apart || { say "error: cannot take apart what was put on the disk"; status=1; }
     [ -z "$made_mnt" ] || rmdir "$DIXTRAP_MNT" 2>/dev/null
     exit "$status"
 }
@@ -90,6 +97,10 @@ make_and_mount() {
     # shellcheck disable=SC2086
     set -- $fs_mkfs
     command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
+    if [ "$fs_type" = swap ]; then
+        "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
+        return
+    fi
     grep -qw "$fs_type" /proc/filesystems || modprobe "$fs_type" 2>/dev/null
     grep -qw "$fs_type" /proc/filesystems || skip "this kernel has no driver for $fs_type"
     "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
@@ -105,13 +116,24 @@ make_and_mount() {
     mounted=yes
 }
 
-# From here on there is a TARGET to write to.
-prepare() {
+# Checks the disk and sets its knob; what is put on the disk from here on may inherit it.
+take() {
     DIXTRAP_DEV=${1:-${DIXTRAP_DEV:-}}
     find_guest
     check_device
     look_up_fs
     set_stable_writes
+}
+
+# From here on there is a TARGET to write to.
+prepare() {
+    take "$@"
+    prepare_on "$DIXTRAP_DEV"
+}
+
+# Makes the file system on a device, which may be another one than the disk.
+prepare_on() {
+    DIXTRAP_DEV=$1
     if [ "$DIXTRAP_FS" = raw ]; then
         TARGET=$DIXTRAP_DEV
     else
@@ -124,7 +146,18 @@ prepare() {
 work() {
     [ -z "$stopped" ] || return 0
     say "writing"
-    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS" || die "the writer '$1' failed"
+    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS"
+    case $? in
+    0) ;;
+    77) exit 77 ;; # the helper has said why
+    *) die "the writer '$1' failed" ;;
+    esac
+}
+
+# Needs a module that is no file system: need MODULE PATH, where PATH is there once it is loaded.
+need() {
+    [ -e "$2" ] || modprobe "$1" 2>/dev/null
+    [ -e "$2" ] || skip "this kernel has no driver $1"
 }
 
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.

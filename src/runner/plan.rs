@@ -51,6 +51,11 @@ impl Square {
     pub fn programs(&self) -> impl Iterator<Item = &str> {
         self.fs.mkfs.as_deref().into_iter().chain(self.scenario.needs.iter().map(String::as_str))
     }
+
+    /// The drivers that the guest's kernel needs for it.
+    pub fn drivers(&self) -> impl Iterator<Item = &String> {
+        self.fs.driver.iter().chain(&self.scenario.drivers)
+    }
 }
 
 /// What the user chose, and the control that may have to be added.
@@ -93,7 +98,7 @@ impl Selection {
 
     /// The drivers that the chosen cells and a possible control would use.
     pub fn drivers(&self) -> BTreeSet<String> {
-        self.squares().filter_map(|square| square.fs.driver.clone()).collect()
+        self.squares().flat_map(Square::drivers).cloned().collect()
     }
 
     /// The programs that the chosen cells and a possible control would use.
@@ -173,10 +178,8 @@ impl Surroundings {
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
         }
-        let driver = square.fs.driver.as_ref()?;
-        self.missing_drivers
-            .contains(driver)
-            .then(|| format!("this kernel has no driver for {driver}"))
+        let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
+        Some(format!("this kernel has no driver for {driver}"))
     }
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# description: Four threads overwrite, grow and cut the same four files, each write followed by an fsync.
+# description: Four threads overwrite, grow and cut the same four files, and have them synced after every few writes.
 # fs: ext4 xfs btrfs
 # stable-writes: both
 # expect: survey

@@ -97,7 +97,7 @@ make_and_mount() {
     # shellcheck disable=SC2086
     set -- $fs_mkfs
     command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
-    if [ "$fs_type" = swap ]; then
+    if [ "$fs_type" = - ]; then
         "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
         return
     fi

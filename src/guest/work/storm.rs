@@ -12,10 +12,11 @@ use super::target::{PAGE, Walk, as_offset, open_filled};
 /// Files that all threads share.
 const FILES: usize = 4;
 /// Pages of each file; few, so that threads meet on the same page.
-const PAGES: usize = 16;
+const PAGES: usize = 8;
 
-/// Every thread overwrites a page of a shared file and has the file synced, or grows it and cuts it
-/// again, so that the inode changes as well.
+/// Every thread overwrites the pages of a shared file and has the file synced, while the others may
+/// be about to sync the same pages; now and then it grows the file and cuts it again, so that the
+/// inode changes as well.
 pub fn storm(directory: &Path, threads: usize, tally: &Tally) -> io::Result<()> {
     let open = |number: usize| {
         open_filled(&directory.join(format!("shared-{number}")), PAGES.saturating_mul(PAGE))
@@ -34,17 +35,22 @@ fn one_thread(files: &[File], number: usize, tally: &Tally) {
     let mut walk = Walk::new(PAGES, number);
     // The top byte is the thread's, so that two threads never write the same page alike.
     let mut count = as_offset(number) << 56;
+    let mut rounds = 0_u32;
     for file in files.iter().cycle() {
         if !tally.go() {
             return;
         }
-        count = count.wrapping_add(1);
-        let page = count.to_le_bytes().repeat(PAGE / 8);
-        let offset = as_offset(walk.step().saturating_mul(PAGE));
-        tally.changed("pwrite", Some(offset), file.write_all_at(&page, offset));
-        if count.is_multiple_of(8) {
+        for _ in 0..PAGES {
+            count = count.wrapping_add(1);
+            let page = count.to_le_bytes().repeat(PAGE / 8);
+            let offset = as_offset(walk.step().saturating_mul(PAGE));
+            tally.changed("pwrite", Some(offset), file.write_all_at(&page, offset));
+        }
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(8) {
             let whole = as_offset(PAGES.saturating_mul(PAGE));
-            tally.changed("grow", Some(whole), file.write_all_at(&page, whole));
+            let more = [u8::MAX; PAGE];
+            tally.changed("grow", Some(whole), file.write_all_at(&more, whole));
             tally.changed("truncate", Some(whole), file.set_len(whole));
         }
         tally.synced("fsync", file.sync_all());

@@ -71,7 +71,7 @@ check_device() {
 
 # Looks the file system up: sets fs_type, fs_package, fs_options and fs_mkfs.
 look_up_fs() {
-    while read -r name fs_type fs_package fs_options fs_mkfs; do
+    while read -r name fs_type _drivers fs_package fs_options fs_mkfs; do
         [ "$name" = "$DIXTRAP_FS" ] && return 0
     done <"$DIXTRAP_LIB/filesystems"
     die "file system '$DIXTRAP_FS' is not known: see $DIXTRAP_LIB/filesystems"
@@ -91,13 +91,25 @@ set_stable_writes() {
     [ "$(cat "$knob")" = "$value" ] || skip "$knob does not keep the value $value"
 }
 
+# Makes one partition over the whole disk.
+make_partition() {
+    command -v fdisk >/dev/null || skip "fdisk is missing: install fdisk"
+    # An old table would be asked about; without one the answers are: new, primary, 1, all of it.
+    dd if=/dev/zero of="$DIXTRAP_DEV" bs=64k count=1 conv=fsync 2>/dev/null || die "cannot write to $DIXTRAP_DEV"
+    printf 'o\nn\np\n1\n\n\nw\n' | fdisk "$DIXTRAP_DEV" >/dev/null 2>&1
+    for TARGET in "${DIXTRAP_DEV}1" "${DIXTRAP_DEV}p1"; do
+        [ ! -b "$TARGET" ] || return 0
+    done
+    die "fdisk made no partition on $DIXTRAP_DEV"
+}
+
 # Makes the file system and mounts it.
 make_and_mount() {
     # Word splitting is what turns the table's command into words.
     # shellcheck disable=SC2086
     set -- $fs_mkfs
     command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
-    if [ "$fs_type" = - ]; then
+    if [ "$fs_type" = swap ]; then
         "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
         return
     fi
@@ -134,12 +146,14 @@ prepare() {
 # Makes the file system on a device, which may be another one than the disk.
 prepare_on() {
     DIXTRAP_DEV=$1
-    if [ "$DIXTRAP_FS" = raw ]; then
-        TARGET=$DIXTRAP_DEV
-    else
+    case $fs_type in
+    disk) TARGET=$DIXTRAP_DEV ;;
+    partition) make_partition ;;
+    *)
         make_and_mount
         TARGET=$DIXTRAP_MNT/target
-    fi
+        ;;
+    esac
 }
 
 # Runs a writer of the helper program for DIXTRAP_SECONDS: work KIND PATH [OPTION…].

@@ -197,6 +197,46 @@ fn an_interrupted_run_says_so() {
     assert!(records.ends_with("}\n") && records.contains("\"type\":\"stop\""));
 }
 
+/// A QEMU or a dixtrapd that dies half way is no kernel's fault, and nothing it leaves is clean.
+#[test]
+fn a_killed_helper_is_status_129() {
+    for (victim, message) in
+        [("qemu-system-x86", "QEMU ended unasked"), ("dixtrapd", "dixtrapd ended unasked")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let json = dir.path().join("v.json");
+        let mut command = dixtrap(&["run", "--accel", "tcg", "--seconds", "600", "--fs", "ext4"]);
+        command.args(["--scenario", "metadata-churn", "--kernel", &kernel_name()]);
+        command.arg("--json").arg(&json).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("metadata-churn/ext4/stable_writes=off")));
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        kill(child_called(child.id(), victim), Signal::SIGKILL).unwrap();
+        let rest: Vec<String> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(129), "{rest:#?}");
+        assert!(rest.iter().any(|line| line.contains(message)), "{rest:#?}");
+        let verdict: Verdict =
+            serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+        assert_eq!(verdict.verdict, Ruling::Error);
+        let clean =
+            |cell: &Cell| cell.expect == Expect::Stable && cell.outcome == CellOutcome::Pass;
+        assert!(!verdict.cells.iter().any(clean), "{:?}", verdict.cells);
+    }
+}
+
+/// The child process of `parent` whose name begins with `name`.
+fn child_called(parent: u32, name: &str) -> Pid {
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let called = |pid: &&str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|comm| comm.starts_with(name))
+    };
+    let pid = children.split_whitespace().find(called).unwrap_or_else(|| panic!("no {name}"));
+    Pid::from_raw(pid.parse().unwrap())
+}
+
 /// Everything that is the user's fault or ours is 129, in one line, and no test is run.
 #[test]
 fn bad_input_is_one_line_and_status_129() {

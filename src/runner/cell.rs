@@ -62,6 +62,8 @@ pub enum End {
     Skipped(String),
     /// The script failed.
     Trouble(String),
+    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
+    Hung(String),
     /// The guest is lost; no other cell can run on it.
     GuestLost(GuestError),
 }
@@ -126,10 +128,10 @@ fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>
             End::Trouble(format!("the script died of signal {signal}: {}", said()))
         }
         ExitStatus::TimedOut { stuck: false } => {
-            End::Trouble("the script did not end in time and was killed".to_owned())
+            End::Hung("the script did not end in time and was killed".to_owned())
         }
         ExitStatus::TimedOut { stuck: true } => {
-            End::Trouble("the script hangs inside the guest kernel".to_owned())
+            End::Hung("the script hangs inside the guest kernel".to_owned())
         }
     }
 }
@@ -175,7 +177,10 @@ impl<'s> Heard<'s> {
         if let ExecEvent::Line(line) = event {
             self.line(&line.text);
         }
-        if self.failed.is_none() && self.polled.elapsed() >= POLL {
+        if self.failed.is_some() {
+            return Flow::Abandon;
+        }
+        if self.polled.elapsed() >= POLL {
             self.polled = Instant::now();
             return self.poll();
         }
@@ -200,7 +205,7 @@ impl<'s> Heard<'s> {
     }
 
     fn poll(&mut self) -> Flow {
-        let Some(stats) = self.keep(Daemon::stats) else { return Flow::Terminate };
+        let Some(stats) = self.keep(Daemon::stats) else { return Flow::Abandon };
         let left =
             self.writing.map_or(self.time, |since| self.time.saturating_sub(since.elapsed()));
         let now = standing(&stats.counters, left);
@@ -257,11 +262,12 @@ mod tests {
         for (status, words) in [
             (ExitStatus::Code(1), "failed (1): mount failed"),
             (ExitStatus::Signal(9), "signal 9: mount failed"),
-            (ExitStatus::TimedOut { stuck: false }, "was killed"),
-            (ExitStatus::TimedOut { stuck: true }, "hangs inside the guest kernel"),
         ] {
             let End::Trouble(why) = end(status) else { panic!("{status:?}") };
             assert!(why.contains(words), "{why}");
+        }
+        for stuck in [false, true] {
+            assert!(matches!(end(ExitStatus::TimedOut { stuck }), End::Hung(_)));
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         runs.add_divergent(one.divergent);
         runs.trouble = match &one.end {
             End::Done | End::Skipped(_) => None,
-            End::Trouble(reason) => Some(reason.clone()),
+            End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };
     }

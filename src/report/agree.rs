@@ -21,6 +21,7 @@ fn verdict() -> Verdict {
         Cell {
             stable_writes: Some(StableWrites::On),
             expect: Expect::Stable,
+            divergent: Some(7),
             ..seen("beta", CellOutcome::Fail, 23)
         },
         bare_cell("gamma", CellOutcome::Skip),

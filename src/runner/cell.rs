@@ -45,6 +45,8 @@ pub struct Ran {
     pub label: String,
     /// What the daemon counted.
     pub counters: Counters,
+    /// Blocks that differ between the legs of a mirror, where the script compared some.
+    pub divergent: Option<u64>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
     /// How it ended.
@@ -79,7 +81,7 @@ pub fn run_once(
     let exec = script(cell, site.disk, site.seconds);
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us) = (heard.failed, heard.writing_us);
+    let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -88,7 +90,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, writing_us, end })
+    Ok(Ran { label, counters, divergent, writing_us, end })
 }
 
 /// The script's command line and environment.
@@ -146,6 +148,7 @@ struct Heard<'s> {
     writing: Option<Instant>,
     writing_us: Option<u64>,
     polled: Instant,
+    divergent: Option<u64>,
     skip: Option<String>,
     error: Option<String>,
     failed: Option<DaemonError>,
@@ -163,6 +166,7 @@ impl<'s> Heard<'s> {
             writing: None,
             writing_us: None,
             polled: Instant::now(),
+            divergent: None,
             skip: None,
             error: None,
             failed: None,
@@ -194,7 +198,7 @@ impl<'s> Heard<'s> {
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
-                _ => {}
+                _ => self.divergent = divergent(rest).or(self.divergent),
             },
             None => {}
         }
@@ -225,6 +229,11 @@ impl<'s> Heard<'s> {
     }
 }
 
+/// The count in `divergent 3 of 8192`, the words of `dixtrap-guest compare`.
+fn divergent(words: &str) -> Option<u64> {
+    words.strip_prefix("divergent ")?.split_once(" of ")?.0.parse().ok()
+}
+
 fn standing(counters: &Counters, left: Duration) -> Standing {
     let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
     Standing { blocks: counters.blocks_checked, races, left }
@@ -233,6 +242,16 @@ fn standing(counters: &Counters, left: Duration) -> Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_of_the_helper_are_understood() {
+        use crate::guest::mirror::Comparison;
+        let seen = Comparison { blocks: 8192, divergent: 3, ..Comparison::default() };
+        let words = seen.words();
+        let said = words.trim_end().strip_prefix("dixtrap: ").unwrap();
+        assert_eq!(divergent(said), Some(3));
+        assert_eq!(divergent("divergence of opinions"), None);
+    }
 
     #[test]
     fn a_scripts_status_becomes_its_end() {

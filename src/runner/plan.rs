@@ -55,6 +55,11 @@ impl Square {
     pub fn programs(&self) -> impl Iterator<Item = &str> {
         self.fs.mkfs.as_deref().into_iter().chain(self.scenario.needs.iter().map(String::as_str))
     }
+
+    /// The drivers that the guest's kernel needs for it.
+    pub fn drivers(&self) -> impl Iterator<Item = &String> {
+        self.fs.drivers.iter().chain(&self.scenario.drivers)
+    }
 }
 
 /// What the user chose, and the control that may have to be added.
@@ -80,7 +85,7 @@ impl Selection {
         // A control that is added must not fail for want of anything: no driver, no program. The
         // surest come first, those that race whatever the knob says.
         let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
-        controls.retain(|square| square.fs.drivers.is_empty() && square.programs().count() == 0);
+        controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
         controls.sort_by_key(|square| square.stable_writes != Some(StableWrites::On));
         Ok(Selection { catalogue, chosen, controls })
     }
@@ -113,7 +118,7 @@ impl Selection {
 
     /// The drivers that the chosen cells and a possible control would use.
     pub fn drivers(&self) -> BTreeSet<String> {
-        self.squares().flat_map(|square| square.fs.drivers.clone()).collect()
+        self.squares().flat_map(Square::drivers).cloned().collect()
     }
 
     /// The programs that the chosen cells and a possible control would use.
@@ -231,7 +236,7 @@ impl Surroundings {
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
         }
-        let driver = square.fs.drivers.iter().find(|name| self.missing_drivers.contains(*name))?;
+        let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
         Some(format!("this kernel has no driver {driver}"))
     }
 }

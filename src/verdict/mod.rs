@@ -139,6 +139,7 @@ pub(crate) mod tests {
             guard_blind: None,
             healed: None,
             standing: None,
+            divergent: None,
             first_catch_ms: None,
             window_us: None,
             owners: None,
@@ -183,7 +184,7 @@ pub(crate) mod tests {
         for key in ["writes", "blocks_checked", "races", "phases", "guard_blind", "healed"] {
             assert!(cell[key].is_null(), "{key}");
         }
-        for key in ["standing", "first_catch_ms", "window_us", "owners", "repeat"] {
+        for key in ["standing", "divergent", "first_catch_ms", "window_us", "owners", "repeat"] {
             assert!(cell[key].is_null(), "{key}");
         }
         assert_eq!(serde_json::from_value::<Verdict>(json).unwrap(), verdict);

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use dixtrap::runner::initramfs::find_program;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, Verdict};
 use nix::sys::signal::{Signal, kill};
@@ -287,6 +288,28 @@ fn a_daemon_that_will_not_run_is_status_129() {
         let verdict = std::fs::read_to_string(&json).unwrap();
         assert!(verdict.contains("\"verdict\": \"error\""), "{verdict}");
     }
+}
+
+/// Without QEMU nothing can be said of any kernel. It is hidden behind a mount that only the test sees.
+#[test]
+fn no_qemu_is_status_129() {
+    let qemu = find_program("qemu-system-x86_64").unwrap();
+    let hidden = format!("mount --bind /dev/null {} && exec \"$@\"", qemu.display());
+    let kernel = kernel_name();
+    let inner = dixtrap(&["run", "--accel", "tcg", "--kernel", &kernel]);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", &hidden, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    if said.contains("unshare failed") || said.contains("Operation not permitted") {
+        eprintln!("skipped: this machine lets nobody hide a program: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(129), "{said}");
+    assert!(said.contains("qemu-system-x86_64 is not installed: install the package"), "{said}");
+    assert_eq!(text(&output.stdout).lines().count(), 1, "{}", text(&output.stdout));
 }
 
 #[test]

@@ -3,5 +3,7 @@
 
 pub mod agent;
 pub mod init;
+pub mod mapper;
+pub mod mirror;
 pub mod protocol;
 pub mod work;

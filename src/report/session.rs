@@ -122,7 +122,7 @@ impl Session {
             Record::Mark(mark) => self.add_mark(mark),
             Record::Race(race) => self.add_race(*race),
             Record::Healed(healed) => self.offenders.healed(healed.race, healed.after_us),
-            Record::Inject(_) | Record::Medium(_) | Record::Broken(_) => {}
+            Record::Inject(_) | Record::Medium(_) | Record::Broken(_) | Record::Owner(_) => {}
         }
     }
 

@@ -1,11 +1,12 @@
 //! `dixtrap-guest`: the program inside the guest. As PID 1 it is the guest's init; as `agent` it does
 //! what the host asks for.
 
+use std::io::BufWriter;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, init, work};
+use dixtrap::guest::{agent, init, owners, work};
 
 /// dixtrap's helper inside a guest.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ enum Command {
     Agent,
     /// Writes to a file, a disk or a directory in a way that stable pages have to withstand
     Work(work::Args),
+    /// Tells whose the blocks of a disk are, as JSON lines
+    Owners(owners::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,9 @@ fn main() -> ExitCode {
         Command::Init => Err(anyhow::anyhow!("only PID 1 can bring a guest up")),
         Command::Agent => agent::run().map_err(Into::into),
         Command::Work(args) => work(&args),
+        Command::Owners(args) => {
+            owners::run(&args, &mut BufWriter::new(std::io::stdout().lock())).map_err(Into::into)
+        }
     };
     result.map_or_else(
         |error| {

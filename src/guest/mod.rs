@@ -3,5 +3,6 @@
 
 pub mod agent;
 pub mod init;
+pub mod owners;
 pub mod protocol;
 pub mod work;

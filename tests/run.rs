@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use dixtrap::runner::initramfs::find_program;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, Verdict};
 use nix::sys::signal::{Signal, kill};
@@ -197,6 +198,46 @@ fn an_interrupted_run_says_so() {
     assert!(records.ends_with("}\n") && records.contains("\"type\":\"stop\""));
 }
 
+/// A QEMU or a dixtrapd that dies half way is no kernel's fault, and nothing it leaves is clean.
+#[test]
+fn a_killed_helper_is_status_129() {
+    for (victim, message) in
+        [("qemu-system-x86", "QEMU ended unasked"), ("dixtrapd", "dixtrapd ended unasked")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let json = dir.path().join("v.json");
+        let mut command = dixtrap(&["run", "--accel", "tcg", "--seconds", "600", "--fs", "ext4"]);
+        command.args(["--scenario", "metadata-churn", "--kernel", &kernel_name()]);
+        command.arg("--json").arg(&json).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("metadata-churn/ext4/stable_writes=off")));
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        kill(child_called(child.id(), victim), Signal::SIGKILL).unwrap();
+        let rest: Vec<String> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(129), "{rest:#?}");
+        assert!(rest.iter().any(|line| line.contains(message)), "{rest:#?}");
+        let verdict: Verdict =
+            serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+        assert_eq!(verdict.verdict, Ruling::Error);
+        let clean =
+            |cell: &Cell| cell.expect == Expect::Stable && cell.outcome == CellOutcome::Pass;
+        assert!(!verdict.cells.iter().any(clean), "{:?}", verdict.cells);
+    }
+}
+
+/// The child process of `parent` whose name begins with `name`.
+fn child_called(parent: u32, name: &str) -> Pid {
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let called = |pid: &&str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|comm| comm.starts_with(name))
+    };
+    let pid = children.split_whitespace().find(called).unwrap_or_else(|| panic!("no {name}"));
+    Pid::from_raw(pid.parse().unwrap())
+}
+
 /// Everything that is the user's fault or ours is 129, in one line, and no test is run.
 #[test]
 fn bad_input_is_one_line_and_status_129() {
@@ -247,6 +288,28 @@ fn a_daemon_that_will_not_run_is_status_129() {
         let verdict = std::fs::read_to_string(&json).unwrap();
         assert!(verdict.contains("\"verdict\": \"error\""), "{verdict}");
     }
+}
+
+/// Without QEMU nothing can be said of any kernel. It is hidden behind a mount that only the test sees.
+#[test]
+fn no_qemu_is_status_129() {
+    let qemu = find_program("qemu-system-x86_64").unwrap();
+    let hidden = format!("mount --bind /dev/null {} && exec \"$@\"", qemu.display());
+    let kernel = kernel_name();
+    let inner = dixtrap(&["run", "--accel", "tcg", "--kernel", &kernel]);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", &hidden, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    if said.contains("unshare failed") || said.contains("Operation not permitted") {
+        eprintln!("skipped: this machine lets nobody hide a program: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(129), "{said}");
+    assert!(said.contains("qemu-system-x86_64 is not installed: install the package"), "{said}");
+    assert_eq!(text(&output.stdout).lines().count(), 1, "{}", text(&output.stdout));
 }
 
 #[test]

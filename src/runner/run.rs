@@ -125,7 +125,7 @@ pub struct KernelRun {
     pub cut: Option<Cut>,
     /// What went wrong, for people; the console's end included.
     pub trouble: Option<String>,
-    /// The records of the boot, where it got so far.
+    /// The records of the boot; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
 }
 
@@ -187,10 +187,10 @@ impl Runner<'_> {
         }
         self.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
         let mut daemon = Daemon::start(&directory, &self.daemon_options())?;
-        boot.records = Some(directory.join(RECORDS));
         let programs = Programs::find(self.selection);
         let request = self.boot_request(&kernel, accel, &directory, &daemon, &programs)?;
         let mut guest = Guest::boot(&request)?;
+        boot.records = Some(directory.join(RECORDS));
         guest.release().clone_into(&mut boot.kernel);
         boot.planned = self.selection.plan(&Surroundings {
             release: guest.release().to_owned(),
@@ -202,6 +202,14 @@ impl Runner<'_> {
             log::info!("the guest did not power off: {error}");
         }
         drop(guest);
+        let lost = daemon.stats()?.counters.records_lost;
+        if lost > 0 {
+            let records = directory.join(RECORDS);
+            self.progress.note(&format!(
+                "{lost} records could not be written to {}: is the disk full?",
+                records.display()
+            ));
+        }
         daemon.stop()?;
         Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut boot.fates)?)
     }

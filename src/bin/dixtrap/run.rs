@@ -98,8 +98,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (started, clock) = (Utc::now(), Instant::now());
     let run = run_one(&options, &selection, &kernel, args.kernel.as_deref().unwrap_or("default"))?;
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
-    write_reports(&args, &verdict)?;
+    // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
+    write_reports(&args, &verdict)?;
     Ok(ExitCode::from(verdict.exit_status))
 }
 
@@ -137,21 +138,19 @@ fn check_folders(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes every report that can be written; the first failure is the error.
 fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
     let json = verdict_json(verdict)?;
-    if let Some(out) = &args.out {
-        write_whole(&out.join("verdict.json"), &json)?;
-    }
-    if let Some(path) = &args.json {
-        write_whole(path, &json)?;
-    }
-    if let Some(path) = &args.junit {
-        write_whole(path, &verdict_junit(verdict).context("cannot make JUnit XML")?)?;
-    }
-    if let Some(path) = &args.ktap {
-        write_whole(path, &verdict_ktap(verdict))?;
-    }
-    Ok(())
+    let junit = verdict_junit(verdict).context("cannot make JUnit XML")?;
+    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
+    let reports = [
+        (kept.as_ref(), &json),
+        (args.json.as_ref(), &json),
+        (args.junit.as_ref(), &junit),
+        (args.ktap.as_ref(), &verdict_ktap(verdict)),
+    ];
+    let written = reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
+    Ok(written.into_iter().collect::<Result<(), _>>()?)
 }
 
 /// The worst blocks of the cells that failed; where none did, those that a control caught.
@@ -174,16 +173,18 @@ fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     if let Some(trouble) = &run.trouble {
         eprintln!("dixtrap: {trouble}");
     }
+    match &args.out {
+        Some(out) if out.is_dir() => {
+            eprintln!("dixtrap: the files of the boot are in {}", out.display());
+        }
+        None if verdict.exit_status != 0 && run.records.is_some() => {
+            eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
+        }
+        _ => {}
+    }
     let Some(records) = &run.records else {
         return print(&verdict_line(verdict, colour));
     };
-    match &args.out {
-        Some(out) => eprintln!("dixtrap: the files of the boot are in {}", out.display()),
-        None if verdict.exit_status != 0 => {
-            eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
-        }
-        None => {}
-    }
     let mut text = String::new();
     if let Ok(session) = Session::read(records) {
         text.push_str(&offenders_text(&worst(&session, verdict), colour));

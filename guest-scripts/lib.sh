@@ -127,10 +127,20 @@ work() {
     "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS" || die "the writer '$1' failed"
 }
 
+# Tells whose the blocks of the disk DIXTRAP_OWNERS are, as long as that can be found out: JSON lines
+# for dixtrap, which sets it.
+tell_owners() {
+    [ -n "${DIXTRAP_OWNERS:-}" ] || return 0
+    place=$TARGET
+    [ -z "$mounted" ] || place=$DIXTRAP_MNT
+    "$DIXTRAP_GUEST" owners "$DIXTRAP_OWNERS" "$place" || say "nobody can tell whose the blocks were"
+}
+
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.
 finish() {
     trap '' INT TERM HUP
     sync
+    tell_owners
     say "done"
     exit 0
 }

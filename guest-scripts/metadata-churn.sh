@@ -1,6 +1,6 @@
 #!/bin/sh
 # description: Three threads create, rename, truncate and remove files and directories, and have them synced.
-# fs: ext4
+# fs: ext4 ext4-nojournal
 # stable-writes: both
 # expect: survey
 # needs:

@@ -8,6 +8,7 @@ use crate::guest::protocol::ExitStatus;
 use crate::record::Counters;
 use crate::runner::daemon::{Daemon, DaemonError};
 use crate::runner::guest::{Exec, ExecEvent, Flow, Guest, GuestError};
+use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::{Progress, Standing};
 use crate::verdict::Expect;
@@ -47,6 +48,8 @@ pub struct Ran {
     pub counters: Counters,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
+    /// What the guest told of owners.
+    pub answers: Answers,
     /// How it ended.
     pub end: End,
 }
@@ -77,7 +80,7 @@ pub fn run_once(
     let exec = script(cell, site.disk, site.seconds);
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us) = (heard.failed, heard.writing_us);
+    let (failed, writing_us, answers) = (heard.failed, heard.writing_us, heard.answers);
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -86,7 +89,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, writing_us, end })
+    Ok(Ran { label, counters, writing_us, answers, end })
 }
 
 /// The script's command line and environment.
@@ -101,6 +104,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
         ("DIXTRAP_FS", square.fs.name.clone()),
         ("DIXTRAP_STABLE", stable),
         ("DIXTRAP_SECONDS", seconds.to_string()),
+        ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
         argv: vec!["sh".to_owned(), path, disk.to_owned()],
@@ -143,6 +147,7 @@ struct Heard<'s> {
     time: Duration,
     writing: Option<Instant>,
     writing_us: Option<u64>,
+    answers: Answers,
     polled: Instant,
     skip: Option<String>,
     error: Option<String>,
@@ -160,6 +165,7 @@ impl<'s> Heard<'s> {
             time: Duration::from_secs(site.seconds.into()),
             writing: None,
             writing_us: None,
+            answers: Answers::default(),
             polled: Instant::now(),
             skip: None,
             error: None,
@@ -194,8 +200,15 @@ impl<'s> Heard<'s> {
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
                 _ => {}
             },
-            None => {}
+            None => self.owners(text),
         }
+    }
+
+    /// The words of the helper, at the end.
+    fn owners(&mut self, text: &str) {
+        let mut answers = std::mem::take(&mut self.answers);
+        answers.hear(text, || self.keep(Daemon::stats).map(|stats| stats.t_us));
+        self.answers = answers;
     }
 
     fn poll(&mut self) -> Flow {

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod link;
 pub mod luggage;
 pub mod modules;
+pub mod owners;
 pub mod plan;
 pub mod progress;
 pub mod qemu;

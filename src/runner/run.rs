@@ -10,7 +10,7 @@ use crate::runner::catalogue::CatalogueError;
 use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonError, DaemonOptions, RECORDS};
 use crate::runner::errors::{one_line, whole_text};
-use crate::runner::fate::{fate, fate_words, fill_first_catches};
+use crate::runner::fate::{fate, fate_words, fill_from_records};
 use crate::runner::guest::{BootError, BootRequest, Guest};
 use crate::runner::kernel::{Kernel, KernelError, KernelSpec};
 use crate::runner::luggage::{Programs, guest_files, make_boot_directory};
@@ -211,7 +211,7 @@ impl Runner<'_> {
             ));
         }
         daemon.stop()?;
-        Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut boot.fates)?)
+        Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut boot.fates)?)
     }
 
     fn daemon_options(&self) -> DaemonOptions {

@@ -5,6 +5,7 @@
 mod cell;
 mod exit;
 mod judge;
+mod owners;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
 pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
+pub use owners::{OwnerGroup, merge_groups};
 
 /// The version of the verdict's schema.
 pub const SCHEMA: u32 = 1;
@@ -123,6 +125,7 @@ pub(crate) mod tests {
             first_catch_ms: None,
             window_us: None,
             owners: None,
+            owner_groups: None,
             repeat: None,
         }
     }

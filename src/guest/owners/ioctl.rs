@@ -100,7 +100,8 @@ pub fn blocks(file: &impl AsFd, bytes: u64) -> io::Result<Vec<Extent>> {
     let mut size: libc::c_int = 0;
     // SAFETY: FIGETBSZ writes one int.
     unsafe { fs_ioc_figetbsz(fd, &raw mut size) }?;
-    let size = u64::try_from(size).ok().filter(|size| *size > 0).ok_or(io::ErrorKind::InvalidData)?;
+    let size =
+        u64::try_from(size).ok().filter(|size| *size > 0).ok_or(io::ErrorKind::InvalidData)?;
     let mut all: Vec<Extent> = Vec::new();
     let count = bytes.div_ceil(size).min(MOST.try_into().unwrap_or(u64::MAX));
     for number in 0..count {
@@ -126,7 +127,8 @@ pub fn blocks(file: &impl AsFd, bytes: u64) -> io::Result<Vec<Extent>> {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fsmap {
-    device: u32,
+    /// The device, as `st_dev` has it.
+    pub device: u32,
     /// `FMR_OF_*`.
     pub flags: u32,
     /// In bytes from the device's start.
@@ -137,7 +139,8 @@ pub struct Fsmap {
     pub offset: u64,
     /// Bytes.
     pub length: u64,
-    reserved: [u64; 3],
+    /// Zero.
+    pub reserved: [u64; 3],
 }
 
 /// `struct fsmap_head` with room for records.

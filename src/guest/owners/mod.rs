@@ -112,10 +112,8 @@ fn areas(disk: &Path, place: &Path) -> Result<Vec<Area>, OwnersError> {
     } else {
         place.to_owned()
     };
-    let offset = place::offset_on(disk, &device).ok_or_else(|| OwnersError::Elsewhere {
-        device: device.clone(),
-        disk: disk.to_owned(),
-    })?;
+    let offset = place::offset_on(disk, &device)
+        .ok_or_else(|| OwnersError::Elsewhere { device: device.clone(), disk: disk.to_owned() })?;
     let opened = File::open(&device).map_err(|e| OwnersError::Open(device.clone(), e))?;
     let on_device = if mounted {
         of_file_system(&Device(opened), place)?
@@ -155,8 +153,11 @@ impl ReadAt for Device {
 fn of_file_system(device: &Device, root: &Path) -> Result<Vec<Area>, OwnersError> {
     let failed = |error| OwnersError::Open(root.to_owned(), error);
     let directory = File::open(root).map_err(failed)?;
-    let mut layout = layout(device)?
-        .unwrap_or(Layout { name: "unknown", areas: Vec::new(), details: Details::None });
+    let mut layout = layout(device)?.unwrap_or(Layout {
+        name: "unknown",
+        areas: Vec::new(),
+        details: Details::None,
+    });
     let mut areas = std::mem::take(&mut layout.areas);
     match &mut layout.details {
         Details::Xfs(xfs) => {
@@ -169,7 +170,8 @@ fn of_file_system(device: &Device, root: &Path) -> Result<Vec<Area>, OwnersError
         }
         Details::Ext4(_) | Details::None => {}
     }
-    walk::walk(root, &mut |entry| areas.extend(of_entry(&layout, device, &entry))).map_err(failed)?;
+    walk::walk(root, &mut |entry| areas.extend(of_entry(&layout, device, &entry)))
+        .map_err(failed)?;
     areas.extend(ioctl::fsmap(&directory).unwrap_or_default().iter().filter_map(special::area));
     Ok(areas)
 }

@@ -40,12 +40,7 @@ impl Ext4 {
         if let Some(journal) = ext4.superblock.journal_inode {
             areas.extend(ext4.hidden(disk, journal, "journal", OwnerKind::Journal));
         }
-        areas.extend(ext4.hidden(
-            disk,
-            RESIZE_INODE,
-            "reserved group descriptors",
-            OwnerKind::Metadata,
-        ));
+        areas.extend(ext4.resize_list(disk));
         for (name, inode) in &ext4.superblock.hidden_inodes {
             areas.extend(ext4.hidden(disk, *inode, name, OwnerKind::Metadata));
         }
@@ -64,6 +59,13 @@ impl Ext4 {
                 Area::of(name, kind, first.saturating_mul(size), count.saturating_mul(size))
             })
             .collect()
+    }
+
+    /// The list of the blocks reserved for group descriptors; those themselves are known already.
+    fn resize_list(&self, disk: &dyn ReadAt) -> Option<Area> {
+        let blocks = self.blocks_of(disk, RESIZE_INODE.into()).ok()?;
+        let (first, size) = (blocks.tree.first()?, self.superblock.block_size);
+        Some(Area::metadata("reserved group descriptors", first.saturating_mul(size), size))
     }
 
     /// The blocks that say where a file's data lies, and that of its extended attributes.

@@ -73,8 +73,11 @@ pub struct Start {
     pub version: String,
     /// `blk` or `scsi`.
     pub device: String,
-    /// The path of the image, or `memory`.
+    /// The path of the image, or `memory`; of the first one where there are several.
     pub disk: String,
+    /// With `scsi`: the disk of each logical unit, by number.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub luns: Vec<String>,
     /// Bytes a logical block.
     pub block_size: BlockSize,
     /// The protection type, 0 to 3.
@@ -153,6 +156,9 @@ pub struct MediumFault {
     pub t_us: u64,
     /// The label in force.
     pub label: Option<String>,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The block.
     pub lba: Lba,
     /// Which of the three checks failed first: `guard`, `app` or `ref`.

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use dixtrap::report::{
-    Colour, Offender, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap,
-    verdict_line, verdict_text, write_whole,
+    Colour, Offender, Session, offenders_text, verdict_html, verdict_json, verdict_junit,
+    verdict_ktap, verdict_line, verdict_text, write_whole,
 };
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::catalogue::Catalogue;
@@ -71,6 +71,9 @@ pub struct Args {
     /// Writes the verdict as JSON
     #[arg(long, value_name = "F")]
     json: Option<PathBuf>,
+    /// Writes the verdict as an HTML page
+    #[arg(long, value_name = "F")]
+    html: Option<PathBuf>,
 }
 
 /// How many of the worst blocks are shown.
@@ -126,7 +129,7 @@ fn run_one(
 
 /// Reports that could never be written are an error before the run, not after it.
 fn check_folders(args: &Args) -> anyhow::Result<()> {
-    for path in [&args.json, &args.junit, &args.ktap].into_iter().flatten() {
+    for path in [&args.json, &args.junit, &args.ktap, &args.html].into_iter().flatten() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         ensure!(
             folder.is_dir(),
@@ -148,6 +151,7 @@ fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
         (args.json.as_ref(), &json),
         (args.junit.as_ref(), &junit),
         (args.ktap.as_ref(), &verdict_ktap(verdict)),
+        (args.html.as_ref(), &verdict_html(verdict)),
     ];
     let written = reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
     Ok(written.into_iter().collect::<Result<(), _>>()?)

@@ -128,6 +128,9 @@ impl Session {
     }
 
     fn add_mark(&mut self, mark: Mark) {
+        if mark.state == MarkState::End {
+            self.owners.close(&mark.label);
+        }
         let summary = self.labels.entry(mark.label).or_default();
         match mark.state {
             MarkState::Begin => {
@@ -244,7 +247,16 @@ mod tests {
         };
         let races: String =
             (1..=4).map(|id| line(Record::Race(Box::new(labelled(id, id))))).collect();
-        std::fs::write(&path, races + &healed(1, 40) + &healed(2, 30) + &healed(4, 1)).unwrap();
+        std::fs::write(
+            &path,
+            races
+                + &healed(1, 40)
+                + &healed(2, 30)
+                + &healed(4, 1)
+                + &mark(9, MarkState::End)
+                + &healed(3, 50),
+        )
+        .unwrap();
         let owner = |race, name: &str, kind| {
             let owner = crate::record::Owner::new(name, kind);
             line(Record::Owner(RaceOwner { race: RaceId(race), owner }))

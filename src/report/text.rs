@@ -222,8 +222,9 @@ fn offender_facts(offender: &Offender) -> String {
         format!("; covered by a later write {} on", whole_micros_words(us))
     });
     let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
     format!(
-        "{label}: block {}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
+        "{label}: block {}{owner}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
         race.lba.0,
         many(offender.races, "race"),
         race.id.0,

@@ -4,7 +4,7 @@ use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
 use crate::record::{Counters, Phase};
-use crate::verdict::{Cell, CellOutcome, Verdict};
+use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
 use super::offenders::Offender;
@@ -15,9 +15,7 @@ use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
 pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
     let mut out = String::new();
-    for kernel in verdict.kernels() {
-        let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == kernel).collect();
-        let device = cells.first().map_or("", |cell| cell.device.as_str());
+    for Group { kernel, device, cells } in verdict.groups() {
         out.push_str(&format!(
             "Linux {kernel}, device {device}\n{}\n",
             cells_table(&cells).trim_end()

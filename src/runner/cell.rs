@@ -46,6 +46,8 @@ pub struct Ran {
     pub label: String,
     /// What the daemon counted.
     pub counters: Counters,
+    /// Blocks that differ between the legs of a mirror, where the script compared some.
+    pub divergent: Option<u64>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
     /// What the guest told of owners.
@@ -63,6 +65,8 @@ pub enum End {
     Skipped(String),
     /// The script failed.
     Trouble(String),
+    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
+    Hung(String),
     /// The guest is lost; no other cell can run on it.
     GuestLost(GuestError),
 }
@@ -80,7 +84,8 @@ pub fn run_once(
     let exec = script(cell, site.disk, site.seconds);
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us, answers) = (heard.failed, heard.writing_us, heard.answers);
+    let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let answers = heard.answers;
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -89,7 +94,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, writing_us, answers, end })
+    Ok(Ran { label, counters, divergent, writing_us, answers, end })
 }
 
 /// The script's command line and environment.
@@ -128,10 +133,10 @@ fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>
             End::Trouble(format!("the script died of signal {signal}: {}", said()))
         }
         ExitStatus::TimedOut { stuck: false } => {
-            End::Trouble("the script did not end in time and was killed".to_owned())
+            End::Hung("the script did not end in time and was killed".to_owned())
         }
         ExitStatus::TimedOut { stuck: true } => {
-            End::Trouble("the script hangs inside the guest kernel".to_owned())
+            End::Hung("the script hangs inside the guest kernel".to_owned())
         }
     }
 }
@@ -149,6 +154,7 @@ struct Heard<'s> {
     writing_us: Option<u64>,
     answers: Answers,
     polled: Instant,
+    divergent: Option<u64>,
     skip: Option<String>,
     error: Option<String>,
     failed: Option<DaemonError>,
@@ -167,6 +173,7 @@ impl<'s> Heard<'s> {
             writing_us: None,
             answers: Answers::default(),
             polled: Instant::now(),
+            divergent: None,
             skip: None,
             error: None,
             failed: None,
@@ -198,7 +205,7 @@ impl<'s> Heard<'s> {
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
-                _ => {}
+                _ => self.divergent = divergent(rest).or(self.divergent),
             },
             None => self.owners(text),
         }
@@ -236,6 +243,11 @@ impl<'s> Heard<'s> {
     }
 }
 
+/// The count in `divergent 3 of 8192`, the words of `dixtrap-guest compare`.
+fn divergent(words: &str) -> Option<u64> {
+    words.strip_prefix("divergent ")?.split_once(" of ")?.0.parse().ok()
+}
+
 fn standing(counters: &Counters, left: Duration) -> Standing {
     let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
     Standing { blocks: counters.blocks_checked, races, left }
@@ -246,6 +258,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_words_of_the_helper_are_understood() {
+        use crate::guest::mirror::Comparison;
+        let seen = Comparison { blocks: 8192, divergent: 3, ..Comparison::default() };
+        let words = seen.words();
+        let said = words.trim_end().strip_prefix("dixtrap: ").unwrap();
+        assert_eq!(divergent(said), Some(3));
+        assert_eq!(divergent("divergence of opinions"), None);
+    }
+
+    #[test]
     fn a_scripts_status_becomes_its_end() {
         let some = |text: &str| Some(text.to_owned());
         let end = |status| end_of_script(status, some("no mkfs"), some("mount failed"));
@@ -254,11 +276,12 @@ mod tests {
         for (status, words) in [
             (ExitStatus::Code(1), "failed (1): mount failed"),
             (ExitStatus::Signal(9), "signal 9: mount failed"),
-            (ExitStatus::TimedOut { stuck: false }, "was killed"),
-            (ExitStatus::TimedOut { stuck: true }, "hangs inside the guest kernel"),
         ] {
             let End::Trouble(why) = end(status) else { panic!("{status:?}") };
             assert!(why.contains(words), "{why}");
+        }
+        for stuck in [false, true] {
+            assert!(matches!(end(ExitStatus::TimedOut { stuck }), End::Hung(_)));
         }
     }
 }

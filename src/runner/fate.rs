@@ -23,9 +23,10 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
             return Fate::Skipped(reason.clone());
         }
         runs.add(&one.counters);
+        runs.add_divergent(one.divergent);
         runs.trouble = match &one.end {
             End::Done | End::Skipped(_) => None,
-            End::Trouble(reason) => Some(reason.clone()),
+            End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };
     }

@@ -34,6 +34,8 @@ pub struct Runs {
     pub counters: Counters,
     /// The medians of their windows.
     pub medians: Vec<f64>,
+    /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
+    pub divergent: Option<u64>,
     /// How many ran and how many raced.
     pub repeat: Repeat,
     /// Milliseconds from the first write to the first race, of the first that raced.
@@ -59,8 +61,17 @@ impl Runs {
         self.seen().races()
     }
 
+    /// Adds what one repetition found between the legs of a mirror.
+    pub fn add_divergent(&mut self, blocks: Option<u64>) {
+        self.divergent = match (self.divergent, blocks) {
+            (Some(known), Some(more)) => Some(known.saturating_add(more)),
+            (known, more) => known.or(more),
+        };
+    }
+
     fn seen(&self) -> Seen {
         Seen {
+            divergent: self.divergent,
             counters: self.counters.clone(),
             repeat: self.repeat,
             first_catch_ms: self.first_catch_ms,
@@ -142,6 +153,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 guard_blind: Some(counters.guard_blind),
                 healed: Some(counters.healed),
                 standing: Some(counters.standing),
+                divergent: runs.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
                     asked: ground.window,
@@ -185,6 +197,7 @@ fn blank(
         guard_blind: None,
         healed: None,
         standing: None,
+        divergent: None,
         first_catch_ms: None,
         window_us: None,
         owners: None,

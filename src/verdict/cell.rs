@@ -145,6 +145,9 @@ pub struct Cell {
     pub healed: Option<u64>,
     /// Races that nothing covered while the cell ran.
     pub standing: Option<u64>,
+    /// Blocks that differ between the legs of a mirror, where the scenario compared some.
+    #[serde(default)]
+    pub divergent: Option<u64>,
     /// Milliseconds from the first write of the scenario to the first race.
     pub first_catch_ms: Option<f64>,
     /// The window asked for and what was measured.

@@ -22,7 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Tells what records and verdicts hold.
     Report(report::Args),
     /// Lists what there is to run.
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Report(args) => report::run(args),
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),

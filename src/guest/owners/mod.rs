@@ -30,6 +30,9 @@ pub struct Args {
     disk: PathBuf,
     /// Where its file system is mounted, or what of it is written to: the disk or a partition
     place: PathBuf,
+    /// At which sector of the disk that device begins, where the system does not tell
+    #[arg(long, value_name = "SECTORS")]
+    start: Option<u64>,
 }
 
 /// A line of the guest's.
@@ -85,7 +88,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), OwnersError> {
         tell_clock(out).map_err(OwnersError::Output)?;
         std::thread::sleep(Duration::from_millis(3));
     }
-    let areas = areas(&args.disk, &args.place)?;
+    let areas = areas(args)?;
     for area in joined(areas) {
         tell(out, &Told::Area(area)).map_err(OwnersError::Output)?;
     }
@@ -103,7 +106,8 @@ fn tell(out: &mut dyn Write, told: &Told) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn areas(disk: &Path, place: &Path) -> Result<Vec<Area>, OwnersError> {
+fn areas(args: &Args) -> Result<Vec<Area>, OwnersError> {
+    let (disk, place) = (args.disk.as_path(), args.place.as_path());
     let failed = |error| OwnersError::Open(place.to_owned(), error);
     let mounted = place.metadata().map_err(failed)?.is_dir();
     let device = if mounted {
@@ -112,7 +116,9 @@ fn areas(disk: &Path, place: &Path) -> Result<Vec<Area>, OwnersError> {
     } else {
         place.to_owned()
     };
-    let offset = place::offset_on(disk, &device)
+    let given = args.start.map(|start| start.saturating_mul(place::SECTOR));
+    let offset = given
+        .or_else(|| place::offset_on(disk, &device))
         .ok_or_else(|| OwnersError::Elsewhere { device: device.clone(), disk: disk.to_owned() })?;
     let opened = File::open(&device).map_err(|e| OwnersError::Open(device.clone(), e))?;
     let on_device = if mounted {
@@ -123,7 +129,7 @@ fn areas(disk: &Path, place: &Path) -> Result<Vec<Area>, OwnersError> {
         vec![bare(if offset == 0 { "disk" } else { "partition" }, &device)]
     };
     let mut areas: Vec<Area> = on_device.into_iter().map(|area| area.shifted(offset)).collect();
-    if offset > 0 {
+    if offset > 0 && given.is_none() {
         areas.push(Area::metadata("partition table", 0, PARTITION_TABLE));
     }
     Ok(areas)
@@ -231,9 +237,10 @@ mod tests {
     #[test]
     fn what_is_no_mount_point_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let error = areas(Path::new("/dev/null"), dir.path()).unwrap_err();
+        let ask = |place: PathBuf| areas(&Args { disk: "/dev/null".into(), place, start: None });
+        let error = ask(dir.path().to_owned()).unwrap_err();
         assert!(matches!(error, OwnersError::NotMounted(_)), "{error}");
-        let error = areas(Path::new("/dev/null"), &dir.path().join("none")).unwrap_err();
+        let error = ask(dir.path().join("none")).unwrap_err();
         assert!(error.to_string().contains("none"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Sysfs counts in these, whatever the disk's logical blocks are.
-const SECTOR: u64 = 512;
+pub const SECTOR: u64 = 512;
 
 /// The block device that is mounted on `directory`.
 pub fn device_of(directory: &Path) -> io::Result<Option<PathBuf>> {

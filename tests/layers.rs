@@ -17,7 +17,11 @@ use std::path::{Path, PathBuf};
 /// Modules that may import nothing but what is named here.
 const ONLY: &[(&str, &[&str])] = &[
     // The runner knows the contract (records, control protocol, command lines), not the device.
-    ("runner", &["verdict", "guest", "control", "record", "report", "units", "clock", "pi"]),
+    (
+        "runner",
+        &["verdict", "guest", "control", "record", "report", "owner", "units", "clock", "pi"],
+    ),
+    ("owner", &["record", "units"]),
     ("pi", &["units"]),
     ("units", &[]),
 ];

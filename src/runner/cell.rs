@@ -8,6 +8,7 @@ use crate::guest::protocol::ExitStatus;
 use crate::record::Counters;
 use crate::runner::daemon::{Daemon, DaemonError};
 use crate::runner::guest::{Exec, ExecEvent, Flow, Guest, GuestError};
+use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::{Progress, Standing};
 use crate::verdict::Expect;
@@ -52,6 +53,8 @@ pub struct Ran {
     pub divergent: Option<u64>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
+    /// What the guest told of owners.
+    pub answers: Answers,
     /// How it ended.
     pub end: End,
 }
@@ -85,6 +88,7 @@ pub fn run_once(
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
     let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let answers = heard.answers;
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -93,7 +97,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, divergent, writing_us, end })
+    Ok(Ran { label, counters, divergent, writing_us, answers, end })
 }
 
 /// How long the scenario may write.
@@ -116,6 +120,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
         ("DIXTRAP_FS", square.fs.name.clone()),
         ("DIXTRAP_STABLE", stable),
         ("DIXTRAP_SECONDS", seconds.to_string()),
+        ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
         argv: vec!["sh".to_owned(), path, disk.to_owned()],
@@ -158,6 +163,7 @@ struct Heard<'s> {
     time: Duration,
     writing: Option<Instant>,
     writing_us: Option<u64>,
+    answers: Answers,
     polled: Instant,
     divergent: Option<u64>,
     skip: Option<String>,
@@ -176,6 +182,7 @@ impl<'s> Heard<'s> {
             time: Duration::from_secs(seconds(cell, site.seconds).into()),
             writing: None,
             writing_us: None,
+            answers: Answers::default(),
             polled: Instant::now(),
             divergent: None,
             skip: None,
@@ -211,8 +218,15 @@ impl<'s> Heard<'s> {
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
                 _ => self.divergent = divergent(rest).or(self.divergent),
             },
-            None => {}
+            None => self.owners(text),
         }
+    }
+
+    /// The words of the helper, at the end.
+    fn owners(&mut self, text: &str) {
+        let mut answers = std::mem::take(&mut self.answers);
+        answers.hear(text, || self.keep(Daemon::stats).map(|stats| stats.t_us));
+        self.answers = answers;
     }
 
     fn poll(&mut self) -> Flow {

@@ -9,7 +9,7 @@ use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
 use crate::runner::device::Device;
 use crate::runner::errors::{one_line, whole_text};
-use crate::runner::fate::{fate, fate_words, fill_first_catches};
+use crate::runner::fate::{fate, fate_words, fill_from_records};
 use crate::runner::guest::{BootRequest, Guest};
 use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
@@ -149,7 +149,7 @@ fn try_travel(
     }
     drop(guest);
     daemon.stop()?;
-    Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut trip.fates)?)
+    Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?)
 }
 
 fn daemon_options(runner: &Runner<'_>) -> DaemonOptions {

@@ -46,7 +46,9 @@ impl Comparison {
         let mut words: String = self
             .first
             .iter()
-            .map(|one| format!("dixtrap: legs differ at byte {}: {} bytes\n", one.offset, one.bytes))
+            .map(|one| {
+                format!("dixtrap: legs differ at byte {}: {} bytes\n", one.offset, one.bytes)
+            })
             .collect();
         words.push_str(&format!("dixtrap: divergent {} of {}\n", self.divergent, self.blocks));
         words
@@ -109,8 +111,7 @@ mod tests {
         std::fs::write(&other, &bytes).unwrap();
         let seen = compare(&one, &other, ByteSize(8192)).unwrap();
         assert_eq!((seen.blocks, seen.divergent), (16, 2));
-        let first =
-            [Divergent { offset: 512, bytes: 2 }, Divergent { offset: 2560, bytes: 1 }];
+        let first = [Divergent { offset: 512, bytes: 2 }, Divergent { offset: 2560, bytes: 1 }];
         assert_eq!(seen.first, first);
         assert!(seen.words().ends_with("dixtrap: divergent 2 of 16\n"), "{}", seen.words());
         assert_eq!(compare(&one, &one, ByteSize(8192)).unwrap().divergent, 0);

@@ -75,7 +75,8 @@ mod tests {
         assert_eq!(summary.errors, 0, "{:?}", summary.first_error);
         assert!(summary.ops > 3 && summary.syncs > 3, "{summary:?}");
         for number in 0..FILES {
-            let length = directory.path().join(format!("shared-{number}")).metadata().unwrap().len();
+            let length =
+                directory.path().join(format!("shared-{number}")).metadata().unwrap().len();
             assert!(length >= as_offset(PAGES * PAGE), "{number}: {length}");
         }
     }

@@ -28,6 +28,7 @@ mounted=
 made_mnt=
 stopped=
 TARGET=
+device_start=
 
 say() { echo "dixtrap: $*"; }
 skip() { say "skip: $*"; exit 77; }
@@ -174,10 +175,23 @@ need() {
     [ -e "$2" ] || skip "this kernel has no driver $1"
 }
 
+# Tells whose the blocks of the disk DIXTRAP_OWNERS are, as long as that can be found out: JSON lines
+# for dixtrap, which sets it. A scenario that gave prepare_on a device of its own making says in
+# device_start at which sector of the disk that begins.
+tell_owners() {
+    [ -n "${DIXTRAP_OWNERS:-}" ] || return 0
+    place=$TARGET
+    [ "$fs_type" != swap ] || place=$DIXTRAP_DEV
+    [ -z "$mounted" ] || place=$DIXTRAP_MNT
+    "$DIXTRAP_GUEST" owners "$DIXTRAP_OWNERS" "$place" ${device_start:+--start "$device_start"} ||
+        say "nobody can tell whose the blocks were"
+}
+
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.
 finish() {
     trap '' INT TERM HUP
     sync
+    tell_owners
     say "done"
     exit 0
 }

@@ -85,8 +85,8 @@ fn run(config: Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let device = config.device.name();
     let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
-    let trap = Trap::new(first, clock, sink, options)
-        .with_injector(Arc::new(Injector::new(config.seed)), 0);
+    let trap =
+        Trap::new(first, clock, sink, options).with_injector(Arc::new(Injector::new(config.seed)));
     let trap = Arc::new(trap);
     for spec in &config.inject {
         trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;

@@ -5,5 +5,6 @@ pub mod agent;
 pub mod init;
 pub mod mapper;
 pub mod mirror;
+pub mod owners;
 pub mod protocol;
 pub mod work;

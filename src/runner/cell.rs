@@ -8,6 +8,7 @@ use crate::guest::protocol::ExitStatus;
 use crate::record::Counters;
 use crate::runner::daemon::{Daemon, DaemonError};
 use crate::runner::guest::{Exec, ExecEvent, Flow, Guest, GuestError};
+use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::{Progress, Standing};
 use crate::verdict::Expect;
@@ -20,6 +21,9 @@ pub const OWN_SCRIPTS: &str = "/dixtrap/own";
 const SKIPPED: i32 = 77;
 /// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
 const OVERHEAD: Duration = Duration::from_secs(120);
+/// How many times longer a scenario may write that is expected to race and has not yet: it ends at
+/// its first race, so that only a rare race, or a missing one, costs the time.
+const PATIENCE: u32 = 4;
 /// How often the daemon is asked for its counters.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -49,6 +53,8 @@ pub struct Ran {
     pub divergent: Option<u64>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
+    /// What the guest told of owners.
+    pub answers: Answers,
     /// How it ended.
     pub end: End,
 }
@@ -78,10 +84,11 @@ pub fn run_once(
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
     site.daemon.begin(&label)?;
-    let exec = script(cell, site.disk, site.seconds);
+    let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
     let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let answers = heard.answers;
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -90,7 +97,15 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, divergent, writing_us, end })
+    Ok(Ran { label, counters, divergent, writing_us, answers, end })
+}
+
+/// How long the scenario may write.
+fn seconds(cell: &PlannedCell, asked: u32) -> u32 {
+    match cell.expectation.expect {
+        Expect::Race => asked.saturating_mul(PATIENCE),
+        Expect::Stable | Expect::Survey => asked,
+    }
 }
 
 /// The script's command line and environment.
@@ -105,6 +120,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
         ("DIXTRAP_FS", square.fs.name.clone()),
         ("DIXTRAP_STABLE", stable),
         ("DIXTRAP_SECONDS", seconds.to_string()),
+        ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
         argv: vec!["sh".to_owned(), path, disk.to_owned()],
@@ -147,6 +163,7 @@ struct Heard<'s> {
     time: Duration,
     writing: Option<Instant>,
     writing_us: Option<u64>,
+    answers: Answers,
     polled: Instant,
     divergent: Option<u64>,
     skip: Option<String>,
@@ -162,9 +179,10 @@ impl<'s> Heard<'s> {
             interrupted: site.interrupted,
             stop_at_first: cell.expectation.expect == Expect::Race,
             before: standing(before, Duration::ZERO),
-            time: Duration::from_secs(site.seconds.into()),
+            time: Duration::from_secs(seconds(cell, site.seconds).into()),
             writing: None,
             writing_us: None,
+            answers: Answers::default(),
             polled: Instant::now(),
             divergent: None,
             skip: None,
@@ -200,8 +218,15 @@ impl<'s> Heard<'s> {
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
                 _ => self.divergent = divergent(rest).or(self.divergent),
             },
-            None => {}
+            None => self.owners(text),
         }
+    }
+
+    /// The words of the helper, at the end.
+    fn owners(&mut self, text: &str) {
+        let mut answers = std::mem::take(&mut self.answers);
+        answers.hear(text, || self.keep(Daemon::stats).map(|stats| stats.t_us));
+        self.answers = answers;
     }
 
     fn poll(&mut self) -> Flow {

@@ -9,7 +9,7 @@ use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
 use crate::runner::device::Device;
 use crate::runner::errors::{one_line, whole_text};
-use crate::runner::fate::{fate, fate_words, fill_first_catches};
+use crate::runner::fate::{fate, fate_words, fill_from_records};
 use crate::runner::guest::{BootRequest, Guest};
 use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
@@ -57,7 +57,7 @@ pub struct Trip {
     fates: Vec<Fate>,
     /// Why it ended early.
     pub lost: Option<Lost>,
-    /// The records, where it got so far.
+    /// The records; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
 }
 
@@ -128,13 +128,13 @@ fn try_travel(
     let accel = runner.accel(kernel, &directory.join("probe"))?;
     runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
     let mut daemon = Daemon::start(directory, &daemon_options(runner))?;
-    trip.records = Some(directory.join(RECORDS));
     let programs = Programs::find(selection);
     let mut request = boot_request(runner, kernel, accel, directory, selection)?;
     request.require = vec![trip.device.driver().to_owned()];
     request.programs.clone_from(&programs.found);
     request.disks = vec![trip.device.disk(daemon.socket(), runner.queues())];
     let mut guest = Guest::boot(&request)?;
+    trip.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut trip.kernel);
     trip.planned = selection.plan(&Surroundings {
         release: guest.release().to_owned(),
@@ -149,7 +149,7 @@ fn try_travel(
     }
     drop(guest);
     daemon.stop()?;
-    Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut trip.fates)?)
+    Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?)
 }
 
 fn daemon_options(runner: &Runner<'_>) -> DaemonOptions {

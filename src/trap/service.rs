@@ -130,6 +130,11 @@ impl Trap {
         Ok(self.disk.allocation(lba)?)
     }
 
+    /// Takes over blocks that were added to the end of the image; answers whether there were any.
+    pub fn grow(&self) -> Result<bool, TrapError> {
+        Ok(self.disk.grow()?)
+    }
+
     /// A range that may be changed.
     pub fn check_range(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
         let geometry = self.geometry();

@@ -35,7 +35,7 @@ const CAPABILITIES: &str = r#"{
 }"#;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return refuse(&error),

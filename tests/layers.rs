@@ -163,7 +163,7 @@ fn module_of(file: &Path, root: &Path) -> Option<String> {
     (!matches!(name, "lib" | "bin")).then(|| name.to_owned())
 }
 
-/// The children of a module: what `super::` can reach inside it.
+/// The names inside a module, at any depth: what `super::` can reach there.
 fn children_of(module: &str, root: &Path) -> BTreeSet<String> {
     let folder = root.join(module);
     if !folder.is_dir() {
@@ -171,7 +171,8 @@ fn children_of(module: &str, root: &Path) -> BTreeSet<String> {
     }
     rust_files(&folder)
         .iter()
-        .filter_map(|path| path.strip_prefix(&folder).ok()?.iter().next()?.to_str())
+        .filter_map(|path| path.strip_prefix(&folder).ok())
+        .flat_map(|path| path.iter().filter_map(|name| name.to_str()))
         .map(|name| name.trim_end_matches(".rs").to_owned())
         .collect()
 }

@@ -133,9 +133,9 @@ pub struct Inject {
     /// The class of the request: `read`, `write`, ….
     #[serde(default)]
     pub op: String,
-    /// The logical unit it went to.
-    #[serde(default)]
-    pub lun: u16,
+    /// The logical unit it went to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
 }
 
 /// A race that a later clean write covered.

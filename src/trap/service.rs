@@ -39,7 +39,6 @@ pub struct Trap {
     pub(super) tally: Arc<Tally>,
     pub(super) standing: Standing,
     pub(super) injector: Arc<Injector>,
-    pub(super) lun: u16,
     /// Blocks that an injected fault spoiled.
     pub(super) spoiled: ByBlock<()>,
     numbers: Arc<Numbers>,
@@ -63,7 +62,6 @@ impl Trap {
             tally: Arc::new(Tally::new()),
             standing: Standing::default(),
             injector: Arc::new(Injector::new(0)),
-            lun: 0,
             spoiled: ByBlock::default(),
             numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
         }
@@ -80,7 +78,6 @@ impl Trap {
             tally: Arc::clone(&self.tally),
             standing: Standing::default(),
             injector: Arc::clone(&self.injector),
-            lun,
             spoiled: ByBlock::default(),
             numbers: Arc::clone(&self.numbers),
         }
@@ -131,6 +128,11 @@ impl Trap {
     /// The run of blocks at `lba` that are alike in having space on the medium or none.
     pub fn allocation(&self, lba: Lba) -> Result<Allocation, TrapError> {
         Ok(self.disk.allocation(lba)?)
+    }
+
+    /// Takes over blocks that were added to the end of the image; answers whether there were any.
+    pub fn grow(&self) -> Result<bool, TrapError> {
+        Ok(self.disk.grow()?)
     }
 
     /// A range that may be changed.

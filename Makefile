@@ -30,6 +30,7 @@ build: setup
 	cargo rustc --release --locked --bin dixtrap-guest -- -C target-feature=+crt-static
 
 demo: build
+	@rm -rf $(DEMO_OUT)
 	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
 	@echo 'Everything the run left is in $(DEMO_OUT)/.'
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::daemon::image_is_sound;
 use common::request::{readable, writable};
@@ -340,11 +340,13 @@ fn a_link_makes_long_writes_wait_longer() {
     let mut guest = daemon.guest();
     // 200,000 bytes at 10 MB/s take 20 ms; two of them one after the other, 40 ms.
     let data = pattern(18, 200 * 1024);
+    let begun = Instant::now();
     let first = guest.start_write(0, &data);
     let second = guest.start_write(512, &data);
     assert_eq!((guest.finish(&first), guest.finish(&second)), (OK, OK));
+    // A busy machine makes this longer and never shorter.
+    assert!(begun.elapsed() >= Duration::from_millis(41), "{:?}", begun.elapsed());
     assert_eq!(guest.write(1024, &data[..512]), OK);
     let windows = daemon.stop().stop().window_us.unwrap();
-    assert!(windows.max >= 40_000.0, "{windows:?}");
     assert!(windows.median >= 20_000.0, "{windows:?}");
 }

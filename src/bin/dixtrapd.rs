@@ -10,6 +10,7 @@ use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
+use dixtrap::inject::Injector;
 use dixtrap::media::Disk;
 use dixtrap::proto::blk::{BlkDevice, feature_names};
 use dixtrap::record::Start;
@@ -67,20 +68,26 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     let clock = Arc::new(MonotonicClock::new());
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
-    let disk = Disk::open(&config.disk)?;
+    // The disk comes last: a start that fails for another reason makes no image.
     let endpoint = listen(&config)?;
+    let control = config.control.as_deref().map(Endpoint::bind).transpose()?;
     let sink = match &config.races {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
+    let disk = Disk::open(&config.disk)?;
     let options = TrapOptions { device: "blk", on_race: config.on_race, audit: config.audit };
-    let trap = Arc::new(Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options));
+    let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options)
+        .with_injector(Arc::new(Injector::new(config.seed)), 0);
+    let trap = Arc::new(trap);
+    for spec in &config.inject {
+        trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
+    }
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
     let pace = Arc::new(Pace::new(config.window, config.seed));
     let server = Arc::new(Server::new(device, pace)?);
     let governor = governor(Arc::clone(&trap), Arc::clone(&server));
-    let control = config.control.as_deref().map(|path| ControlServer::start(path, governor));
-    let _control = control.transpose()?;
+    let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
         sandbox::enter(&config).context("cannot enter the sandbox: start without --sandbox")?;
     }

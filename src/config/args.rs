@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::{ConfigError, SocketSpec};
+use crate::inject;
 use crate::media::DiskSpec;
 use crate::pi::PiType;
 use crate::record::OnRace;
@@ -81,9 +82,9 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub races: Option<PathBuf>,
 
-    /// Inject a fault
-    #[arg(long, value_name = "SPEC")]
-    pub inject: Vec<String>,
+    /// Inject a fault: flip=guard,at=medium,lba=100..200 (--help tells the whole language)
+    #[arg(long, value_name = "SPEC", long_help = format!("Inject a fault (repeatable): {}", inject::HELP))]
+    pub inject: Vec<inject::Spec>,
 
     /// Answer `dixtrap ctl` on this Unix socket
     #[arg(long, value_name = "PATH")]
@@ -139,9 +140,6 @@ impl Args {
     pub(super) fn disk_spec(&self) -> Result<DiskSpec, ConfigError> {
         if self.device == DeviceKind::Scsi {
             return Err(ConfigError::NoScsi);
-        }
-        if !self.inject.is_empty() {
-            return Err(ConfigError::NoInjection);
         }
         let file = match self.blk_file.as_slice() {
             [] => None,
@@ -200,6 +198,7 @@ mod tests {
             &["--socket-path", "/s", "--pi-type", "4"],
             &["--socket-path", "/s", "--block-size", "1024"],
             &["--socket-path", "/s", "--on-race", "ignore"],
+            &["--socket-path", "/s", "--inject", "flip=crc"],
         ] {
             assert!(config(flags).is_err(), "{flags:?}");
         }

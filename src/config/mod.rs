@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 pub use args::Args;
 
+use crate::inject;
 use crate::media::DiskSpec;
 use crate::record::OnRace;
 use crate::units::WindowSpec;
@@ -23,9 +24,6 @@ pub enum ConfigError {
     /// Not built yet.
     #[error("--device scsi is not in this build: use --device blk")]
     NoScsi,
-    /// Not built yet.
-    #[error("--inject is not in this build: start without it")]
-    NoInjection,
     /// A memory disk begins empty.
     #[error("a memory disk cannot be read-only: give --blk-file PATH")]
     ReadOnlyMemory,
@@ -64,6 +62,8 @@ pub struct Config {
     pub audit: bool,
     /// Where records go; none are kept without it.
     pub races: Option<PathBuf>,
+    /// Faults to inject.
+    pub inject: Vec<inject::Spec>,
     /// The control socket.
     pub control: Option<PathBuf>,
     /// End with the first front end.
@@ -86,6 +86,7 @@ impl TryFrom<Args> for Config {
             on_race: args.on_race.into(),
             audit: args.audit,
             races: args.races,
+            inject: args.inject,
             control: args.control,
             exit_on_disconnect: args.exit_on_disconnect,
             sandbox: args.sandbox,

@@ -219,7 +219,7 @@ impl Disk {
     }
 
     /// Refuses blocks that do not exist.
-    pub(super) fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
+    pub fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
         self.extent(lba, count).map(drop)
     }
 

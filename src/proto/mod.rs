@@ -41,6 +41,8 @@ pub enum Step<H> {
     Done(Answered),
     /// Inside its window; [`Device::finish`] answers it.
     Held(H),
+    /// Never answered, because a fault was injected that says so.
+    Silent,
 }
 
 /// A held request, as the schedule sees it.

@@ -120,8 +120,17 @@ pub struct Inject {
     pub t_us: u64,
     /// The specification it came from.
     pub spec: String,
-    /// The first block it touched.
+    /// The first block it touched; 0 where the request has none.
     pub lba: Lba,
+    /// The label in force.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// The class of the request: `read`, `write`, ….
+    #[serde(default)]
+    pub op: String,
+    /// The logical unit it went to.
+    #[serde(default)]
+    pub lun: u16,
 }
 
 /// A race that a later clean write covered.
@@ -150,6 +159,9 @@ pub struct MediumFault {
     pub stored: u32,
     /// The tag as computed from the data or the address.
     pub computed: u32,
+    /// A fault that was injected did it: not counted among `medium_faults`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub injected: bool,
 }
 
 /// Something of the peer's that could not be followed.

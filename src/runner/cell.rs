@@ -20,6 +20,9 @@ pub const OWN_SCRIPTS: &str = "/dixtrap/own";
 const SKIPPED: i32 = 77;
 /// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
 const OVERHEAD: Duration = Duration::from_secs(120);
+/// How many times longer a scenario may write that is expected to race and has not yet: it ends at
+/// its first race, so that only a rare race, or a missing one, costs the time.
+const PATIENCE: u32 = 4;
 /// How often the daemon is asked for its counters.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -78,7 +81,7 @@ pub fn run_once(
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
     site.daemon.begin(&label)?;
-    let exec = script(cell, site.disk, site.seconds);
+    let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
     let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
@@ -91,6 +94,14 @@ pub fn run_once(
     }
     let counters = site.daemon.end(&label)?;
     Ok(Ran { label, counters, divergent, writing_us, end })
+}
+
+/// How long the scenario may write.
+fn seconds(cell: &PlannedCell, asked: u32) -> u32 {
+    match cell.expectation.expect {
+        Expect::Race => asked.saturating_mul(PATIENCE),
+        Expect::Stable | Expect::Survey => asked,
+    }
 }
 
 /// The script's command line and environment.
@@ -162,7 +173,7 @@ impl<'s> Heard<'s> {
             interrupted: site.interrupted,
             stop_at_first: cell.expectation.expect == Expect::Race,
             before: standing(before, Duration::ZERO),
-            time: Duration::from_secs(site.seconds.into()),
+            time: Duration::from_secs(seconds(cell, site.seconds).into()),
             writing: None,
             writing_us: None,
             polled: Instant::now(),

@@ -165,6 +165,10 @@ impl<D: Device> Lane<D> {
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(track.ring.complete(token, answered.written)?),
             Ok(Step::Held(held)) => self.hold(work, track, held, token),
+            Ok(Step::Silent) => {
+                token.abandon();
+                Ok(())
+            }
             Err(unanswerable) => {
                 token.abandon();
                 Err(unanswerable.into())

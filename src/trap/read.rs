@@ -3,6 +3,7 @@
 use super::error::{Cause, TrapError};
 use super::service::Trap;
 use super::tally::{Count, Span};
+use crate::inject::{Op, Place};
 use crate::pi::{Check, Checks, Mismatch, Tuple, guard};
 use crate::record::{MediumFault, Record};
 use crate::units::{BlockCount, Lba};
@@ -33,14 +34,23 @@ impl Trap {
         tuples: &mut [Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
+        let blocks = BlockCount(tuples.len() as u64);
+        self.disk.require_range(lba, blocks)?;
+        self.admit(Op::Read, lba, blocks)?;
         let span = self.tally.open();
         self.tally.add(&span, Count::Reads, 1);
+        let shots = self.shots(Op::Read, lba, blocks);
+        self.spoil_stored(&span, lba, &shots)?;
         self.disk.read(lba, data, tuples)?;
-        self.check_stored(&span, (lba, 0), data, tuples, checks)
+        self.check_stored(&span, (lba, 0), data, tuples, checks)?;
+        self.flip_all(&span, (Op::Read, lba), Place::Out, &shots, data, tuples);
+        Ok(())
     }
 
     /// Reads blocks only to check them (VERIFY without a comparison).
     pub fn verify(&self, lba: Lba, blocks: BlockCount, checks: &Checks) -> Result<(), TrapError> {
+        self.disk.require_range(lba, blocks)?;
+        self.admit(Op::Verify, lba, blocks)?;
         let span = self.tally.open();
         self.tally.add(&span, Count::Reads, 1);
         let mut done = 0;
@@ -68,17 +78,19 @@ impl Trap {
         for ((block, tuple), index) in blocks {
             if let Err(mismatch) = checks.verify(*tuple, guard(block), index) {
                 let lba = lba.offset(index);
+                let cause = if self.spoiled.has(lba) { Cause::Injected } else { Cause::Found };
                 if accuses_medium(checks, mismatch, index, lba) {
-                    self.note_medium_fault(span, lba, mismatch);
+                    self.note_medium_fault(span, lba, mismatch, cause);
                 }
-                return Err(TrapError::Corrupt { lba, mismatch, cause: Cause::Found });
+                return Err(TrapError::Corrupt { lba, mismatch, cause });
             }
         }
         Ok(())
     }
 
-    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch) {
-        self.tally.add(span, Count::MediumFaults, 1);
+    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch, cause: Cause) {
+        let injected = cause == Cause::Injected;
+        self.tally.add(span, Count::MediumFaults, u64::from(!injected));
         self.sink.emit(Record::Medium(MediumFault {
             t_us: self.now().micros(),
             label: span.label().map(str::to_owned),
@@ -86,6 +98,7 @@ impl Trap {
             check: mismatch.check.name().to_owned(),
             stored: mismatch.stored,
             computed: mismatch.computed,
+            injected,
         }));
     }
 }

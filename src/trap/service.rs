@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::by_block::ByBlock;
 use super::error::TrapError;
 use super::standing::Standing;
 use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
+use crate::inject::{Injector, Op};
 use crate::media::{Disk, Geometry};
 use crate::record::{
     Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
@@ -34,6 +36,10 @@ pub struct Trap {
     pub(super) options: TrapOptions,
     pub(super) tally: Tally,
     pub(super) standing: Standing,
+    pub(super) injector: Arc<Injector>,
+    pub(super) lun: u16,
+    /// Blocks that an injected fault spoiled.
+    pub(super) spoiled: ByBlock<()>,
     next_request: AtomicU64,
     next_race: AtomicU64,
 }
@@ -48,6 +54,9 @@ impl Trap {
             options,
             tally: Tally::new(),
             standing: Standing::default(),
+            injector: Arc::new(Injector::new(0)),
+            lun: 0,
+            spoiled: ByBlock::default(),
             next_request: AtomicU64::new(1),
             next_race: AtomicU64::new(1),
         }
@@ -65,6 +74,7 @@ impl Trap {
 
     /// Makes every completed write durable.
     pub fn flush(&self) -> Result<(), TrapError> {
+        self.admit(Op::Flush, Lba(0), BlockCount(0))?;
         self.tally.add(&self.tally.open(), Count::Flushes, 1);
         Ok(self.disk.flush()?)
     }
@@ -77,18 +87,20 @@ impl Trap {
     /// Forgets blocks: they read as zeros and their tags are escaped.
     pub fn discard(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
         self.check_range(lba, blocks)?;
+        self.admit(Op::Discard, lba, blocks)?;
         self.tally.add(&self.tally.open(), Count::Discards, 1);
         self.disk.discard(lba, blocks)?;
-        self.heal(lba, blocks);
+        self.covered(lba, blocks);
         Ok(())
     }
 
     /// Writes zeros; with `unmap` the blocks need not stay allocated.
     pub fn write_zeroes(&self, lba: Lba, blocks: BlockCount, unmap: bool) -> Result<(), TrapError> {
         self.check_range(lba, blocks)?;
+        self.admit(Op::Zeroes, lba, blocks)?;
         self.tally.add(&self.tally.open(), Count::Discards, 1);
         self.disk.write_zeroes(lba, blocks, unmap)?;
-        self.heal(lba, blocks);
+        self.covered(lba, blocks);
         Ok(())
     }
 
@@ -103,10 +115,16 @@ impl Trap {
         }
     }
 
+    /// Notes that these blocks were overwritten with clean contents.
+    pub(super) fn covered(&self, lba: Lba, blocks: BlockCount) {
+        self.spoiled.take(lba, blocks);
+        self.heal(lba, blocks);
+    }
+
     /// Notes that clean contents cover these blocks: races that stood there are healed. (A discard
     /// counts too: what was wrong on the medium is gone.)
     pub(super) fn heal(&self, lba: Lba, blocks: BlockCount) {
-        for open in self.standing.heal(lba, blocks) {
+        for open in self.standing.take(lba, blocks) {
             let now = self.now();
             self.tally.add(&open.span, Count::Healed, 1);
             self.sink.emit(Record::Healed(Healed {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use dixtrap::record::{
-    Broken, Counters, Healed, Line, Mark, MediumFault, Race, Record, SCHEMA, Start,
+    Broken, Counters, Healed, Inject, Line, Mark, MediumFault, Race, Record, SCHEMA, Start,
 };
 
 /// The records of one daemon, in order.
@@ -44,6 +44,10 @@ impl Records {
 
     pub fn medium_faults(&self) -> Vec<&MediumFault> {
         self.pick(|record| if let Record::Medium(fault) = record { Some(fault) } else { None })
+    }
+
+    pub fn injections(&self) -> Vec<&Inject> {
+        self.pick(|record| if let Record::Inject(inject) = record { Some(inject) } else { None })
     }
 
     /// The start record, which has to be the first line.

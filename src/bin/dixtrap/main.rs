@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use dixtrap::cli::one_line;
 
 mod ctl;
+mod formats;
 mod image;
 mod list;
 mod report;

@@ -1,18 +1,15 @@
 //! `dixtrap run`: kernels, devices, file systems and scenarios, one verdict.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use chrono::Utc;
-use dixtrap::report::{
-    Colour, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap, verdict_line,
-    verdict_text, write_whole,
-};
+use dixtrap::report::{Colour, Session, offenders_text, verdict_line, verdict_text};
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
@@ -24,9 +21,10 @@ use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
-use dixtrap::verdict::{Cell, CellOutcome, Verdict};
+use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::formats::Formats;
 use crate::print;
 
 /// Arguments of `dixtrap run`.
@@ -46,6 +44,10 @@ pub struct Args {
     /// Only these scenarios (repeatable): a glob over names, or the path of a script of your own
     #[arg(long, value_name = "GLOB|PATH")]
     scenario: Vec<String>,
+    /// Judges every chosen cell by this, whatever is known of it: stable, race or survey. For a
+    /// bisection, which asks the same question of every kernel
+    #[arg(long, value_name = "WHAT")]
+    expect: Option<Expect>,
     /// The device under test (repeatable)
     #[arg(long, value_enum, default_value = "blk")]
     device: Vec<Device>,
@@ -56,13 +58,14 @@ pub struct Args {
     /// bandwidth:200us+500MB/s
     #[arg(long, value_name = "SPEC", default_value = "1ms")]
     window: WindowSpec,
-    /// How long each scenario writes; one that is expected to race ends at its first race
+    /// How long each scenario writes; one that is expected to race ends at its first race, and has
+    /// four times as long to show one
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// How often each scenario runs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
-    /// How many guests run side by side; no more than there are cores
+    /// How many guests run side by side, at most one a core; by default one for every two cores
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
     /// Runs the I-th of N parts of it all; 'dixtrap report' makes one verdict of the parts
@@ -74,16 +77,12 @@ pub struct Args {
     /// Keeps every boot's console log, race records and QEMU command line here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Writes the verdict as JUnit XML
-    #[arg(long, value_name = "F")]
-    junit: Option<PathBuf>,
-    /// Writes the verdict as KTAP
-    #[arg(long, value_name = "F")]
-    ktap: Option<PathBuf>,
-    /// Writes the verdict as JSON
-    #[arg(long, value_name = "F")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    formats: Formats,
 }
+
+/// Guests side by side unless more are asked for: each may need close to 2 GiB.
+const MOST_GUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// How many of the worst blocks are shown.
 const WORST: usize = 3;
@@ -95,8 +94,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
+    let selection = selection.expecting(args.expect);
     let kernels = asked_kernels(&args)?;
-    check_folders(&args)?;
+    args.formats.check_folders()?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;
     let options = RunOptions {
         accel: args.accel,
@@ -112,7 +112,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
-    write_reports(&args, &verdict)?;
+    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
+    args.formats.write(&verdict, kept.as_deref())?;
     Ok(ExitCode::from(verdict.exit_status))
 }
 
@@ -178,7 +179,9 @@ fn each_once(devices: &[Device]) -> Vec<Device> {
     once
 }
 
-/// Guests that would have to share a core would only see fewer races: never more than cores.
+/// Guests side by side: never more than cores. A guest with one CPU races far less than one with two,
+/// and two guests on two cores are no faster than one after the other; so there is a guest for every
+/// two cores, as long as memory is likely to do.
 fn jobs(asked: Option<NonZeroU32>, cores: u32) -> NonZeroU32 {
     let cores = NonZeroU32::new(cores).unwrap_or(NonZeroU32::MIN);
     match asked {
@@ -187,37 +190,8 @@ fn jobs(asked: Option<NonZeroU32>, cores: u32) -> NonZeroU32 {
             cores
         }
         Some(jobs) => jobs,
-        None => NonZeroU32::MIN,
+        None => NonZeroU32::new(cores.get() / 2).unwrap_or(NonZeroU32::MIN).min(MOST_GUESTS),
     }
-}
-
-/// Reports that could never be written are an error before the run, not after it.
-fn check_folders(args: &Args) -> anyhow::Result<()> {
-    for path in [&args.json, &args.junit, &args.ktap].into_iter().flatten() {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        ensure!(
-            folder.is_dir(),
-            "cannot write {}: there is no folder {}",
-            path.display(),
-            folder.display()
-        );
-    }
-    Ok(())
-}
-
-/// Writes every report that can be written; the first failure is the error.
-fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
-    let json = verdict_json(verdict)?;
-    let junit = verdict_junit(verdict).context("cannot make JUnit XML")?;
-    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
-    let reports = [
-        (kept.as_ref(), &json),
-        (args.json.as_ref(), &json),
-        (args.junit.as_ref(), &junit),
-        (args.ktap.as_ref(), &verdict_ktap(verdict)),
-    ];
-    let written = reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
-    Ok(written.into_iter().collect::<Result<(), _>>()?)
 }
 
 /// The labels of the cells of `kernel` that failed.
@@ -259,15 +233,17 @@ fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     for trouble in &run.troubles {
         eprintln!("dixtrap: {trouble}");
     }
-    if run.boots.is_empty() {
-        return print(&verdict_line(verdict, colour));
-    }
     match &args.out {
-        Some(out) => eprintln!("dixtrap: the files of each boot are in {}", out.display()),
-        None if verdict.exit_status != 0 => {
+        Some(out) if out.is_dir() => {
+            eprintln!("dixtrap: the files of each boot are in {}", out.display());
+        }
+        None if verdict.exit_status != 0 && !run.boots.is_empty() => {
             eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
         }
-        None => {}
+        _ => {}
+    }
+    if run.boots.is_empty() {
+        return print(&verdict_line(verdict, colour));
     }
     print(&format!("{}\n{}", worst_blocks(run, verdict, colour), verdict_text(verdict, colour)))
 }

@@ -1,4 +1,5 @@
 //! The trap over real memory and a real (memory) disk.
 
 mod dix;
+mod injected;
 mod rig;

@@ -10,7 +10,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::media::{Disk, DiskSpec};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{Checks, Expected, PiType, Protect, Source, Tuple, generate};
-use crate::record::{Line, MediumFault, OnRace, Race, Record};
+use crate::record::{Inject, Line, MediumFault, OnRace, Race, Record};
 use crate::report::Sink;
 use crate::trap::{Held, Trap, TrapError, TrapOptions, Write, WriteProtection};
 use crate::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
@@ -160,6 +160,11 @@ impl Rig {
         self.trap.sink.close();
         let text = std::fs::read_to_string(self.dir.path().join("races.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().record).collect()
+    }
+
+    pub fn injections(&self) -> Vec<Inject> {
+        let inject = |record| if let Record::Inject(it) = record { Some(it) } else { None };
+        self.records().into_iter().filter_map(inject).collect()
     }
 
     pub fn races(&self) -> Vec<Race> {

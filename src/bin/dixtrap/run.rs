@@ -90,6 +90,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
+    let devices = each_once(&args.device);
+    for device in &devices {
+        ensure!(
+            !selection.on(*device).is_empty(),
+            "none of the chosen scenarios runs on --device {}",
+            device.name()
+        );
+    }
     let kernels = asked_kernels(&args)?;
     args.formats.check_folders()?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;

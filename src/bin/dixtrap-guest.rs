@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, init, mapper, mirror, work};
+use dixtrap::guest::{agent, attempt, init, mapper, mirror, work};
 use dixtrap::units::ByteSize;
 
 /// dixtrap's helper inside a guest.
@@ -26,6 +26,15 @@ enum Command {
     Agent,
     /// Writes to a file, a disk or a directory in a way that stable pages have to withstand
     Work(work::Args),
+    /// Reads or writes 4096 bytes once, and prints what this ended with: ok, or an error's name
+    Attempt {
+        /// How
+        kind: attempt::Kind,
+        /// The file or disk
+        target: PathBuf,
+        /// Where, in sectors of 512 bytes
+        sector: u64,
+    },
     /// Makes a linear device-mapper device over a part of a disk, and prints its node
     Map {
         /// The new device's name
@@ -69,6 +78,9 @@ fn main() -> ExitCode {
         Command::Init => Err(anyhow::anyhow!("only PID 1 can bring a guest up")),
         Command::Agent => agent::run().map_err(Into::into),
         Command::Work(args) => work(&args),
+        Command::Attempt { kind, target, sector } => attempt::attempt(kind, &target, sector)
+            .map(|word| println!("{word}"))
+            .map_err(Into::into),
         Command::Map { name, disk, start, length } => {
             mapper::create(&name, &disk, mapper::Part { start, length })
                 .map(|node| println!("{}", node.display()))

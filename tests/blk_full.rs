@@ -70,7 +70,7 @@ fn a_full_disk_under_the_image_is_the_guests_error() {
 
 #[test]
 fn a_full_disk_under_the_records_loses_records_and_nothing_else() {
-    let Some(small) = Small::of(16 * 1024) else {
+    let Some(small) = Small::of(96 * 1024) else {
         eprintln!("skipped: mounting a tmpfs is not allowed here");
         return;
     };
@@ -92,5 +92,6 @@ fn a_full_disk_under_the_records_loses_records_and_nothing_else() {
     assert_eq!(daemon.stats().counters.races.in_window, 4 * 128);
     assert!(daemon.lives());
     let whole = common::records::Records::read(&races);
-    assert!(!whole.races().is_empty());
+    // The first write's races fit; what did not fit left no half line behind.
+    assert!(whole.races().len() >= 128, "{} races", whole.races().len());
 }

@@ -184,5 +184,8 @@ fn a_killed_daemon_leaves_a_sound_image_and_a_socket_that_is_replaced() {
     let daemon = Daemon::start_in(dir, &["--window", "0"]);
     let mut guest = daemon.guest();
     assert_eq!(guest.must_read(0, 65536), data);
-    image_is_sound(&daemon.disk());
+    drop(guest);
+    let (disk, _dir) = (daemon.disk(), daemon.dir());
+    daemon.stop();
+    image_is_sound(&disk);
 }

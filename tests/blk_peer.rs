@@ -111,25 +111,27 @@ fn a_doorbell_before_there_is_memory() {
 #[test]
 fn memory_that_is_not_there() {
     let mut daemon = Daemon::start(&["--window", "0"]);
-    let past_its_file = |region: &mut VhostUserMemoryRegionInfo| region.memory_size <<= 8;
-    let far_offset = |region: &mut VhostUserMemoryRegionInfo| region.mmap_offset = 1 << 60;
-    let wrapping =
-        |region: &mut VhostUserMemoryRegionInfo| region.guest_phys_addr = u64::MAX - 4095;
-    let no_page = |region: &mut VhostUserMemoryRegionInfo| region.mmap_offset = 7;
-    let attacks: [&dyn Fn(&mut VhostUserMemoryRegionInfo); 4] =
-        [&past_its_file, &far_offset, &wrapping, &no_page];
-    for attack in attacks {
+    type Attack = fn(&mut VhostUserMemoryRegionInfo);
+    let attacks: [(&str, Attack); 4] = [
+        ("past the end of its file", |region| region.memory_size <<= 8),
+        ("far into its file", |region| region.mmap_offset = 1 << 60),
+        ("past the last address", |region| region.guest_phys_addr = u64::MAX - 4095),
+        ("not at a page", |region| region.mmap_offset = 7),
+    ];
+    for (what, attack) in attacks {
         for table in [true, false] {
-            survived(&mut daemon, "memory that is not there", |guest| {
-                let mut region = guest.memory.regions()[0];
-                attack(&mut region);
-                let _ = if table {
-                    guest.front.set_mem_table(&[region]).map(drop)
-                } else {
-                    guest.front.add_mem_region(&region).map(drop)
-                };
-                guest.start_write(0, &pattern(1, 512));
-            });
+            let mut guest = Guest::greet(&daemon.socket(), &Plug::default());
+            let mut region = guest.memory.regions()[0];
+            attack(&mut region);
+            let taken = if table {
+                guest.front.set_mem_table(&[region]).map(drop)
+            } else {
+                guest.front.add_mem_region(&region).map(drop)
+            };
+            assert!(taken.is_err(), "memory {what} was taken");
+            drop(guest);
+            assert!(daemon.lives(), "memory {what} ended the daemon: {}", daemon.stderr());
+            daemon.guest().proves_it_works(0, 0);
         }
     }
     survived(&mut daemon, "one region twice", |guest| {

@@ -116,12 +116,8 @@ fn flags_with_values_that_make_no_sense() {
         (&["--frobnicate"], &["--frobnicate"]),
     ];
     for (args, words) in cases {
-        let refusal = refusal(args);
-        assert!(!refusal.status.success(), "{args:?}");
-        assert!(!refusal.stderr.contains("panicked"), "{}", refusal.stderr);
-        for word in words {
-            assert!(refusal.stderr.contains(word), "{args:?}: no '{word}' in {}", refusal.stderr);
-        }
+        eprintln!("{args:?}");
+        refusal(args).says(words);
     }
 }
 

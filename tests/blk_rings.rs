@@ -189,3 +189,35 @@ fn memory_may_come_region_by_region() {
     let mut guest = daemon.plug(Plug { region_by_region: true, ..Plug::default() });
     guest.proves_it_works(0, 64);
 }
+
+#[test]
+fn too_many_bytes_in_flight_wait_their_turn() {
+    let daemon = Daemon::start(&["--window", "hold", "--size", "64M"]);
+    let mut guest = daemon.guest();
+    // 20 writes of 16 MiB each, all out of the same memory: more than the daemon may hold.
+    let big = Draft::write(&guest.memory, 0, &[]);
+    let mut pieces = vec![common::request::readable(big.header, 16)];
+    pieces.push(common::request::readable(common::memory::HIGH, 16 << 20));
+    let statuses: Vec<u64> = (0..20).map(|_| guest.memory.alloc(1, 1)).collect();
+    for status in &statuses {
+        let chain = [&pieces[..], &[common::request::writable(*status, 1)]].concat();
+        let head = guest.rings[0].place(&chain);
+        guest.rings[0].expose(head);
+    }
+    guest.rings[0].kick();
+    common::eventually("a deferred write", || (daemon.stats().counters.deferred > 0).then_some(()));
+    let held = daemon.stats().held;
+    assert!((1..20).contains(&held), "{held} held");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let deferred = daemon.stats().counters.deferred;
+    assert!(deferred <= 20, "{deferred} deferred requests, and only 20 there are");
+    let mut finished = 0;
+    common::eventually("all writes", || {
+        daemon.release();
+        finished += guest.rings[0].harvest().len();
+        (finished == 20).then_some(())
+    });
+    for status in statuses {
+        assert_eq!(guest.memory.read(status, 1), [OK]);
+    }
+}

@@ -1,11 +1,13 @@
 //! Boots Debian 12's kernel for real. The first run fetches it; later ones need no network.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
-use dixtrap::runner::accel::Accel;
+use dixtrap::runner::accel::{self, Accel, AccelMode};
 use dixtrap::runner::blame::Blame;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
 use dixtrap::runner::initramfs::{GuestFile, find_program};
@@ -14,9 +16,12 @@ use dixtrap::runner::qemu::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// Any other kernel can be put to the same tests by the environment.
 fn kernel() -> Kernel {
-    let suite = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
-    KernelSpec::parse(Some(&suite), None).unwrap().locate(&|line| eprintln!("{line}")).unwrap()
+    let named = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
+    let modules = std::env::var_os("DIXTRAP_TEST_MODULES").map(PathBuf::from);
+    let spec = KernelSpec::parse(Some(&named), modules.as_deref()).unwrap();
+    spec.locate(&|line| eprintln!("{line}")).unwrap()
 }
 
 fn boot<'a>(kernel: &'a Kernel, dir: &Path) -> BootRequest<'a> {
@@ -119,6 +124,13 @@ fn what_cannot_boot_is_told_apart() {
     let error = Guest::boot(&request).unwrap_err();
     assert_eq!((error.blame(), matches!(error, BootError::Modules(_))), (Blame::Kernel, true));
 
+    // Debian's kernel has hardly anything built in.
+    let mut bare = kernel.clone();
+    bare.modules = None;
+    let error = Guest::boot(&boot(&bare, dir.path())).unwrap_err();
+    assert_eq!(error.blame(), Blame::Kernel);
+    assert!(error.to_string().contains("--modules"), "{error}");
+
     // A backend that is not there: QEMU would not start, and no kernel is to blame.
     let mut request = boot(&kernel, dir.path());
     request.disks = vec![Disk::VhostUserBlk { socket: dir.path().join("gone"), queues: 1 }];
@@ -132,4 +144,18 @@ fn what_cannot_boot_is_told_apart() {
     let error = Guest::boot(&request).unwrap_err();
     assert!(matches!(&error, BootError::Kernel(GuestError::TimedOut { .. })), "{error}");
     assert_eq!(error.blame(), Blame::Kernel);
+}
+
+/// On a machine whose KVM works it is taken; elsewhere one line says why not.
+#[test]
+fn an_accelerator_is_chosen_by_a_real_boot() {
+    let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
+    let started = Instant::now();
+    let (accel, notice) = accel::choose(AccelMode::Auto, &kernel, dir.path()).unwrap();
+    eprintln!("{accel:?} in {:?}: {notice:?}", started.elapsed());
+    assert_eq!(accel == Accel::Kvm, notice.is_none());
+    assert!(notice.is_none_or(|line| line.lines().count() == 1 && line.contains("using TCG")));
+    assert!(started.elapsed() < Duration::from_secs(40));
+    let (accel, notice) = accel::choose(AccelMode::Tcg, &kernel, dir.path()).unwrap();
+    assert_eq!((accel, notice), (Accel::Tcg, None));
 }

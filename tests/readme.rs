@@ -79,43 +79,29 @@ fn commands_of(script: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What a program of ours, or one of its subcommands, says of itself.
-fn help_of(program: &str, subcommands: &[String]) -> Result<String, String> {
-    let output = Command::new(program).args(subcommands).arg("--help").output();
-    let output = output.map_err(|error| error.to_string())?;
-    output.status.success().then(|| said(&output)).ok_or_else(|| said(&output))
-}
-
-/// The words after a program that name subcommands: those before the first that cannot be one.
-fn subcommands_of(words: &[String]) -> Vec<String> {
-    let names = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-    words.iter().take_while(names).take_while(|word| !word.starts_with('-')).cloned().collect()
-}
-
-/// Every call of one of our programs in a command, wherever it stands (behind `git bisect run`).
+/// What is wrong with the calls of our programs in a command, wherever they stand (behind
+/// `git bisect run`). A program that is asked for help behind its subcommands and operands, which it
+/// checks on the way, names every flag that it has there.
 fn unknown_flags(command: &[String]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (index, word) in command.iter().enumerate() {
         let Some((name, program)) = OURS.iter().find(|(name, _)| word == name) else { continue };
-        let rest = &command[index + 1..];
-        let subcommands = if *name == "dixtrap" { subcommands_of(rest) } else { Vec::new() };
-        let help = match help_of(program, &subcommands[..subcommands.len().min(2)])
-            .or_else(|_| help_of(program, &subcommands[..subcommands.len().min(1)]))
-        {
-            Ok(help) => help,
-            Err(error) => {
-                wrong.push(format!("{name} {}: {error}", subcommands.join(" ")));
-                continue;
-            }
-        };
-        let flags: Vec<_> =
-            help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c)).collect();
-        for flag in rest.iter().filter(|word| word.starts_with("--")) {
-            let flag = flag.split('=').next().unwrap_or(flag);
-            if !flags.contains(&flag) {
-                wrong.push(format!("{name} {} has no {flag}", subcommands.join(" ")));
-            }
+        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";");
+        let rest: Vec<_> = command[index + 1..].iter().take_while(ends).collect();
+        let operands = rest.iter().take_while(|word| !word.starts_with("--"));
+        let output = Command::new(program).args(operands).arg("--help").output().unwrap();
+        let help = said(&output);
+        if !output.status.success() {
+            wrong.push(format!("{name} {rest:?}: {help}"));
+            continue;
         }
+        let has = |flag: &str| {
+            let mut words = help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c));
+            words.any(|word| word == flag)
+        };
+        let flags = rest.iter().filter(|word| word.starts_with("--"));
+        let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+        wrong.extend(names.filter(|flag| !has(flag)).map(|flag| format!("{name} has no {flag}")));
     }
     wrong
 }
@@ -253,7 +239,9 @@ mod the_check_itself {
     fn a_flag_that_does_not_exist_is_found() {
         assert_eq!(unknown_flags(&words("dixtrapd --socket-path a --fd 3")), [""; 0]);
         assert_eq!(unknown_flags(&words("X=1 dixtrapd --socket a")).len(), 1);
-        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock stats")), [""; 0]);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock mark x --end &")), [""; 0]);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock stats --end")).len(), 1);
+        assert_eq!(unknown_flags(&words("dixtrap ctl a.sock window 5parsecs")).len(), 1);
         assert_eq!(unknown_flags(&words("git bisect run dixtrap ctl --no-such x")).len(), 1);
         assert_eq!(unknown_flags(&words("dixtrap no-such-subcommand --x")).len(), 1);
     }

@@ -2,12 +2,14 @@
 //!
 //! Pure: no I/O, no clock, no guest memory. Source: SBC-4 §4.21 (protection information model).
 
+mod checks;
 mod generate;
 mod guard;
 mod kind;
 mod tuple;
 mod verify;
 
+pub use checks::{Checks, ExpectedApp};
 pub use generate::{generate, generate_over};
 pub use guard::{Guard, guard};
 pub use kind::PiType;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::kind::PiType;
+
 /// The size of a tuple in bytes (SBC-4 §4.21.2).
 pub const TUPLE_BYTES: usize = 8;
 
@@ -54,6 +56,16 @@ impl Tuple {
     /// (SBC-4 §4.7.4.6: all bytes FFh).
     pub const ESCAPE: Tuple =
         Tuple { guard: GuardTag(0xFFFF), app: AppTag::ESCAPE, reference: RefTag::ESCAPE };
+
+    /// Whether the tuple switches its own checks off: application tag FFFFh with Types 1 and 2, and
+    /// with Type 3 only together with reference tag FFFFFFFFh (SBC-4 §4.21.2.3).
+    pub fn is_escaped(self, kind: PiType) -> bool {
+        match kind {
+            PiType::None => true,
+            PiType::Type1 | PiType::Type2 => self.app == AppTag::ESCAPE,
+            PiType::Type3 => self.app == AppTag::ESCAPE && self.reference == RefTag::ESCAPE,
+        }
+    }
 
     /// The tuple as it stands in host memory and on the wire: big-endian guard, app, ref.
     pub fn to_bytes(self) -> [u8; TUPLE_BYTES] {

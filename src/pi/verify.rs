@@ -1,8 +1,8 @@
 //! Does a tuple fit its data and its place?
 
-use super::generate::address_tag;
+use super::checks::Checks;
 use super::kind::PiType;
-use super::tuple::{AppTag, GuardTag, RefTag, Tuple};
+use super::tuple::{GuardTag, Tuple};
 use crate::units::Lba;
 
 /// Which check failed; the order is the order in which they are made.
@@ -44,40 +44,13 @@ pub struct Mismatch {
 /// together with reference tag FFFFFFFFh (SBC-4 §4.21.2.3). The application tag is not checked:
 /// nobody here owns it.
 pub fn verify(kind: PiType, tuple: Tuple, computed: GuardTag, lba: Lba) -> Result<(), Mismatch> {
-    if kind == PiType::None || is_escaped(kind, tuple) {
-        return Ok(());
-    }
-    if tuple.guard != computed {
-        return Err(Mismatch {
-            check: Check::Guard,
-            stored: tuple.guard.0.into(),
-            computed: computed.0.into(),
-        });
-    }
-    let expected = address_tag(lba);
-    if kind != PiType::Type3 && tuple.reference != expected {
-        return Err(Mismatch {
-            check: Check::Reference,
-            stored: tuple.reference.0,
-            computed: expected.0,
-        });
-    }
-    Ok(())
-}
-
-/// Whether the tuple switches its own checks off.
-fn is_escaped(kind: PiType, tuple: Tuple) -> bool {
-    match kind {
-        PiType::None => true,
-        PiType::Type1 | PiType::Type2 => tuple.app == AppTag::ESCAPE,
-        PiType::Type3 => tuple.app == AppTag::ESCAPE && tuple.reference == RefTag::ESCAPE,
-    }
+    Checks::of_address(kind, lba).verify(tuple, computed, 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pi::{generate, guard};
+    use crate::pi::{AppTag, RefTag, generate, guard};
 
     const DATA: [u8; 512] = [0x5A; 512];
     const KINDS: [PiType; 3] = [PiType::Type1, PiType::Type2, PiType::Type3];

@@ -9,7 +9,7 @@ mod race;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
-pub use race::{Change, Outcome, Owner, Phase, Race, RaceId, RequestInfo};
+pub use race::{Change, Outcome, Owner, Phase, PiChange, Race, RaceId, RequestInfo};
 
 use crate::units::{BlockSize, Lba, QueueIndex, WindowSpec};
 

@@ -57,6 +57,17 @@ pub struct Change {
     pub new: String,
 }
 
+/// Protection information that changed while its write was in its window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PiChange {
+    /// The guest-physical address of the tuple.
+    pub gpa: u64,
+    /// The tuple of the submit sample: sixteen hex digits, guard, application and reference tag.
+    pub old: String,
+    /// The tuple as it was fetched.
+    pub new: String,
+}
+
 /// Whose block it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -91,7 +102,8 @@ pub struct Race {
     pub gpa: u64,
     /// Between which samples the bytes changed.
     pub phase: Phase,
-    /// The measured time between the two samples of this request, in microseconds.
+    /// The measured time between the two samples of this request, in microseconds; 0 where the first
+    /// is the guest's own, because the guest does not say when it took it.
     pub window_us: f64,
     /// The guard computed over the doorbell sample.
     pub doorbell_guard: u16,
@@ -100,6 +112,10 @@ pub struct Race {
     /// The guard that the guest sent along (DIX only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub submit_guard: Option<u16>,
+    /// The protection information itself changed between submit and fetch (DIX only). Where nothing
+    /// else changed, `changed` is empty.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pi_changed: Option<PiChange>,
     /// The bytes differ and the guard does not.
     pub guard_blind: bool,
     /// The runs of bytes that changed; the first ones of very many.

@@ -107,7 +107,9 @@ fn probe(kernel: &Kernel, dir: &Path) -> Result<Option<String>, BootError> {
             Ok(None)
         }
         // Whatever QEMU or the guest did, TCG will show whether KVM was to blame.
-        Err(BootError::Kernel(error)) => Ok(Some(first_line(&error.to_string()))),
+        Err(BootError::Kernel(error) | BootError::KernelWithoutModules(error)) => {
+            Ok(Some(first_line(&error.to_string())))
+        }
         Err(BootError::Qemu(error)) => Ok(Some(first_line(&error.to_string()))),
         Err(error) => Err(error),
     }

@@ -118,8 +118,9 @@ impl ModuleTree {
     }
 }
 
-/// Finds the modules for the drivers in `require` and `wish`. Without a tree the kernel is taken to
-/// have everything built in; what it has then shows in the guest.
+/// Finds the modules for the drivers in `require` and `wish`. Without a tree, or without its list of
+/// built-in modules, what is not found is taken to be built in; what the kernel has then shows in the
+/// guest.
 ///
 /// # Errors
 /// [`ModulesError::MissingDriver`] for a required driver; what [`ModuleTree::index`] says.
@@ -130,6 +131,7 @@ pub fn resolve(
 ) -> Result<Closure, ModulesError> {
     let Some(tree) = tree else { return Ok(Closure::default()) };
     tree.index()?;
+    let knows_built_in = tree.dir().join("modules.builtin").is_file();
     let mut closure = Closure::default();
     let mut seen = HashSet::new();
     for (drivers, required) in [(require, true), (wish, false)] {
@@ -140,6 +142,8 @@ pub fn resolve(
                         .files
                         .extend(files.into_iter().filter(|file| seen.insert(file.clone())));
                 }
+                // Without the list of built-in modules nobody knows: the guest will tell.
+                Err(ModulesError::Tool(ToolError::Failed { .. })) if !knows_built_in => {}
                 Err(ModulesError::Tool(ToolError::Failed { .. })) if required => {
                     let (driver, release) = (driver.clone(), tree.release.clone());
                     return Err(ModulesError::MissingDriver { driver, release });

@@ -125,16 +125,21 @@ impl<D: Device> Lane<D> {
         self.wake_in(Duration::ZERO)
     }
 
-    /// Takes requests until the ring is empty or the budget is spent.
+    /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
+    /// once, however often it is looked at.
     fn take_requests(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+        let mut counted = work.waiting.is_some();
         while let Some(request) = self.next_request(work, track)? {
             let bytes = request.readable.len().saturating_add(request.writable.len());
             if !self.pace.budget.allows(bytes) {
-                self.device.note_deferred();
+                if !counted {
+                    self.device.note_deferred();
+                }
                 work.waiting = Some(request);
                 return Ok(());
             }
             self.begin(work, track, request)?;
+            counted = false;
         }
         Ok(())
     }

@@ -5,6 +5,17 @@ use crate::memory::MemoryError;
 use crate::pi::Mismatch;
 use crate::units::{BlockCount, Lba};
 
+/// Whose doing a failed check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody knows: the device found it.
+    Found,
+    /// The block raced; the race has its record.
+    Race,
+    /// A fault that was injected; the injection has its record.
+    Injected,
+}
+
 /// A request that failed. Devices map it to their own status.
 #[derive(Debug, thiserror::Error)]
 pub enum TrapError {
@@ -16,6 +27,24 @@ pub enum TrapError {
         /// How many changed.
         races: u64,
     },
+    /// A write's protection information fails a check that the command asks for.
+    #[error("the block at {lba} fails its {} check on the way to the medium", mismatch.check.name())]
+    Protection {
+        /// The first block that fails.
+        lba: Lba,
+        /// What does not fit: `stored` is the tag that the guest sent.
+        mismatch: Mismatch,
+        /// Whose doing it is.
+        cause: Cause,
+    },
+    /// A write whose protection information is not one tuple a block.
+    #[error("{bytes} bytes of protection information do not go with {blocks} blocks")]
+    TupleCount {
+        /// Bytes of protection information.
+        bytes: u64,
+        /// How many blocks the command writes.
+        blocks: BlockCount,
+    },
     /// The data on the medium does not fit its protection information.
     #[error("the block at {lba} does not match its stored protection information")]
     Corrupt {
@@ -23,6 +52,8 @@ pub enum TrapError {
         lba: Lba,
         /// What does not fit.
         mismatch: Mismatch,
+        /// Whose doing it is.
+        cause: Cause,
     },
     /// The request reaches past the disk's last block.
     #[error("blocks {lba}+{blocks} are past the end of the disk")]
@@ -41,4 +72,18 @@ pub enum TrapError {
     /// The medium failed.
     #[error("the medium failed")]
     Media(#[from] MediaError),
+}
+
+impl TrapError {
+    /// What the trap is for, or was injected, has records and counters of its own; all else is an
+    /// error of the device.
+    pub fn is_counted_elsewhere(&self) -> bool {
+        match self {
+            TrapError::Raced { .. } => true,
+            TrapError::Protection { cause, .. } | TrapError::Corrupt { cause, .. } => {
+                *cause != Cause::Found
+            }
+            _ => false,
+        }
+    }
 }

@@ -2,52 +2,39 @@
 
 use std::time::Duration;
 
-use super::compare::difference;
-use super::write::{Held, Write};
+use super::compare::{difference, hex};
+use super::sample::Sample;
+use super::write::Held;
 use crate::clock::Moment;
-use crate::pi::{GuardTag, guard};
-use crate::record::{Outcome, Phase, Race, RaceId, RequestInfo};
+use crate::memory::Segments;
+use crate::pi::{GuardTag, TUPLE_BYTES, Tuple, guard};
+use crate::record::{Outcome, Phase, PiChange, Race, RaceId, RequestInfo};
 use crate::units::Lba;
 
-/// A block that raced.
-#[derive(Debug, Clone, Copy)]
+/// A block that raced, and between which samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clue {
     /// The block.
     pub lba: Lba,
     /// Its place in the write.
-    index: usize,
-    /// Its first byte in guest-physical memory.
-    gpa: u64,
-}
-
-impl Clue {
-    /// Block number `index` of `write`, whose blocks are `size` bytes long.
-    pub fn new(write: &Write, index: usize, size: usize) -> Self {
-        let offset = (index as u64).saturating_mul(size as u64);
-        Clue {
-            lba: write.lba.offset(index as u64),
-            index,
-            // A clue is made for a block that was sampled, so its first byte has an address.
-            gpa: write.data.address_at(offset).unwrap_or_default(),
-        }
-    }
+    pub index: usize,
+    /// Between which samples.
+    pub phase: Phase,
 }
 
 /// Two samples of a write that differ, and what is known about them.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// The write.
+    /// The write, with its doorbell sample.
     pub held: &'a Held,
-    /// The earlier sample's bytes.
-    pub earlier: &'a [u8],
-    /// The later sample's bytes.
-    pub later: &'a [u8],
+    /// The earlier sample.
+    pub earlier: &'a Sample,
+    /// The later sample.
+    pub later: &'a Sample,
     /// The guards over the fetch sample.
     pub guards: &'a [GuardTag],
     /// The measured time between the doorbell sample and the later one.
     pub window: Duration,
-    /// Between which samples.
-    pub phase: Phase,
     /// What became of the blocks.
     pub outcome: Outcome,
     /// The same guest page stands more than once in the chain.
@@ -57,10 +44,16 @@ pub struct Evidence<'a> {
 impl Evidence<'_> {
     /// The record of one block.
     pub fn race(&self, clue: &Clue, id: RaceId, now: Moment, device: &str) -> Race {
-        let size = self.earlier.len() / self.guards.len().max(1);
-        let (earlier, later) = (block(self.earlier, clue, size), block(self.later, clue, size));
+        let size = self.earlier.bytes.len() / self.guards.len().max(1);
+        let doorbell = block(&self.held.doorbell, clue, size);
+        let (earlier, later) = match clue.phase {
+            // The bytes that the guest made its tuple of are gone: only the guards can be compared.
+            Phase::BeforeDoorbell => (doorbell, doorbell),
+            Phase::InWindow | Phase::AfterFetch => {
+                (block(self.earlier, clue, size), block(self.later, clue, size))
+            }
+        };
         let difference = difference(earlier, later);
-        let fetch_guard = self.guards.get(clue.index).copied().unwrap_or(GuardTag(0));
         Race {
             id,
             t_us: now.micros(),
@@ -69,19 +62,40 @@ impl Evidence<'_> {
             queue: self.held.write.queue,
             request: self.request(),
             lba: clue.lba,
-            gpa: clue.gpa,
-            phase: self.phase,
-            window_us: self.window.as_secs_f64() * 1e6,
-            doorbell_guard: guard(block(&self.held.doorbell, clue, size)).0,
-            fetch_guard: fetch_guard.0,
-            submit_guard: None,
-            guard_blind: guard(earlier) == guard(later),
+            gpa: address_of(&self.held.write.data, clue.index, size),
+            phase: clue.phase,
+            window_us: self.window_us(clue.phase),
+            doorbell_guard: guard(doorbell).0,
+            fetch_guard: self.guards.get(clue.index).map_or(0, |guard| guard.0),
+            submit_guard: self.held.doorbell.tuple(clue.index).map(|tuple| tuple.guard.0),
+            pi_changed: self.pi_change(clue),
+            guard_blind: difference.bytes > 0 && guard(earlier) == guard(later),
             changed: difference.runs,
             changed_bytes: difference.bytes,
             overlap: self.overlap,
             outcome: self.outcome,
             owner: None,
         }
+    }
+
+    fn window_us(&self, phase: Phase) -> f64 {
+        match phase {
+            Phase::BeforeDoorbell => 0.0,
+            Phase::InWindow | Phase::AfterFetch => self.window.as_secs_f64() * 1e6,
+        }
+    }
+
+    /// The tuple's change between the two samples; the tuples of a command are sampled twice, at the
+    /// doorbell and with the fetch.
+    fn pi_change(&self, clue: &Clue) -> Option<PiChange> {
+        let (old, new) = (self.earlier.tuple(clue.index)?, self.later.tuple(clue.index)?);
+        let tuples = self.held.write.protection.as_ref()?.tuples.as_ref()?;
+        let spell = |tuple: Tuple| hex(&tuple.to_bytes());
+        (clue.phase != Phase::BeforeDoorbell && old != new).then(|| PiChange {
+            gpa: address_of(tuples, clue.index, TUPLE_BYTES),
+            old: spell(old),
+            new: spell(new),
+        })
     }
 
     fn request(&self) -> RequestInfo {
@@ -96,6 +110,13 @@ impl Evidence<'_> {
 }
 
 /// One block of a sample.
-fn block<'a>(sample: &'a [u8], clue: &Clue, size: usize) -> &'a [u8] {
-    sample.chunks_exact(size.max(1)).nth(clue.index).unwrap_or_default()
+fn block<'a>(sample: &'a Sample, clue: &Clue, size: usize) -> &'a [u8] {
+    sample.bytes.chunks_exact(size.max(1)).nth(clue.index).unwrap_or_default()
+}
+
+/// Where item number `index` of a list begins in guest memory. A clue is made for a block that was
+/// sampled, so it has an address.
+fn address_of(list: &Segments, index: usize, size: usize) -> u64 {
+    let offset = (index as u64).saturating_mul(size as u64);
+    list.address_at(offset).unwrap_or_default()
 }

@@ -8,13 +8,16 @@ mod compare;
 mod error;
 mod evidence;
 mod histogram;
+mod read;
+mod sample;
 mod service;
 mod standing;
 mod tally;
+mod verdict;
 mod window;
 mod write;
 
-pub use error::TrapError;
+pub use error::{Cause, TrapError};
 pub use service::{Trap, TrapOptions};
 pub use window::{Link, WindowPolicy};
-pub use write::{Held, Write};
+pub use write::{Held, Write, WriteProtection};

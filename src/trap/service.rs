@@ -1,16 +1,15 @@
-//! The trap as the devices above see it: reads, flushes, discards, marks and figures.
+//! The trap as the devices above see it: flushes, discards, marks and figures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::TrapError;
 use super::standing::Standing;
-use super::tally::{Count, Span, Tally};
+use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
 use crate::media::{Disk, Geometry};
-use crate::pi::{Mismatch, Tuple, guard, verify};
 use crate::record::{
-    Broken, Counters, Healed, Mark, MarkState, MediumFault, OnRace, RaceId, Record, Start, Stop,
+    Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
 };
 use crate::report::Sink;
 use crate::units::{BlockCount, Lba, QueueIndex};
@@ -62,39 +61,6 @@ impl Trap {
     /// The time on the trap's clock, which `t_us` is in.
     pub fn now(&self) -> Moment {
         self.clock.now()
-    }
-
-    /// Reads blocks and holds them against their stored protection information.
-    ///
-    /// `data` is a whole number of blocks. A block that does not fit is recorded and fails the read.
-    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
-        let geometry = self.geometry();
-        let block_bytes = geometry.block_size.bytes();
-        let mut tuples = vec![Tuple::ESCAPE; data.len() / block_bytes];
-        self.disk.read(lba, data, &mut tuples)?;
-        let blocks = data.chunks_exact(block_bytes).zip(&tuples).zip(0u64..);
-        for ((block, tuple), index) in blocks {
-            let lba = lba.offset(index);
-            if let Err(mismatch) = verify(geometry.pi_type, *tuple, guard(block), lba) {
-                self.note_medium_fault(&span, lba, mismatch);
-                return Err(TrapError::Corrupt { lba, mismatch });
-            }
-        }
-        Ok(())
-    }
-
-    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch) {
-        self.tally.add(span, Count::MediumFaults, 1);
-        self.sink.emit(Record::Medium(MediumFault {
-            t_us: self.now().micros(),
-            label: span.label().map(str::to_owned),
-            lba,
-            check: mismatch.check.name().to_owned(),
-            stored: mismatch.stored,
-            computed: mismatch.computed,
-        }));
     }
 
     /// Makes every completed write durable.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::error::TrapError;
 use super::evidence::{Clue, Evidence};
+use super::sample::Sample;
 use super::service::Trap;
 use super::standing::Open;
 use super::tally::{Count, Span};
+use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
 use crate::memory::Segments;
-use crate::pi::{GuardTag, Tuple, generate_over, guard};
-use crate::record::{OnRace, Outcome, Phase, RaceId, Record};
+use crate::pi::{Checks, GuardTag, guard};
+use crate::record::{Outcome, Phase, RaceId, Record};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A write as the guest asked for it.
@@ -25,6 +27,19 @@ pub struct Write {
     pub blocks: BlockCount,
     /// Where the data is.
     pub data: Segments,
+    /// What the command says about protection information; `None` where commands carry none (blk):
+    /// the drive generates it from what it fetched.
+    pub protection: Option<WriteProtection>,
+}
+
+/// What a write command says about protection information.
+#[derive(Debug)]
+pub struct WriteProtection {
+    /// Where the guest's tuples are, eight bytes a block; `None` where the command brings none and the
+    /// drive generates them.
+    pub tuples: Option<Segments>,
+    /// What is checked of them.
+    pub checks: Checks,
 }
 
 /// A write inside its window: its doorbell sample is taken, its data is not fetched yet.
@@ -33,7 +48,10 @@ pub struct Write {
 pub struct Held {
     pub(super) id: u64,
     pub(super) write: Write,
-    pub(super) doorbell: Vec<u8>,
+    /// The data as it was at the doorbell; its tuples are the submit sample.
+    pub(super) doorbell: Sample,
+    /// What had changed by then.
+    pub(super) before: Vec<Clue>,
     pub(super) rung: Moment,
     pub(super) span: Arc<Span>,
 }
@@ -44,56 +62,56 @@ impl Held {
         self.rung
     }
 
-    /// The bytes of data that the write holds a copy of.
+    /// The bytes that the write holds a copy of.
     pub fn bytes(&self) -> u64 {
-        self.write.data.len()
+        let tuples = self.write.protection.as_ref().map_or(0, WriteProtection::tuple_bytes);
+        self.write.data.len().saturating_add(tuples)
     }
 }
 
 /// The fetch sample: the bytes that are stored, and the guards computed over exactly those bytes.
 struct Fetched {
-    bytes: Vec<u8>,
+    sample: Sample,
     guards: Vec<GuardTag>,
     window: Duration,
 }
 
 impl Trap {
-    /// Takes the doorbell sample of a write.
+    /// Takes the submit and doorbell samples of a write.
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
         let rung = self.now();
-        let doorbell = sample(&write.data)?;
-        Ok(Held { id: self.take_request_id(), write, doorbell, rung, span: self.tally.open() })
+        let doorbell = Sample::take(&write)?;
+        let before = before_doorbell(&write, &doorbell, self.block_bytes());
+        let (id, span) = (self.take_request_id(), self.tally.open());
+        Ok(Held { id, write, doorbell, before, rung, span })
     }
 
-    /// Fetches a held write, compares the two samples and stores the fetched bytes.
+    /// Fetches a held write, compares the samples, makes the checks that the command asks for and
+    /// stores the fetched bytes.
     ///
     /// With `--on-race fail` a write of which any block raced is refused whole, so the medium keeps
-    /// its old bytes.
+    /// its old bytes; so it does where a check fails.
     pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
         let fetched = self.fetch_sample(&held)?;
         self.count(&held, fetched.window);
         let clues = self.compare(&held, &fetched);
-        let refused = !clues.is_empty() && self.options.on_race == OnRace::Fail;
-        let stored = if refused { Ok(()) } else { self.store(&held.write, &fetched) };
-        let outcome = if refused || stored.is_err() { Outcome::Failed } else { Outcome::Stored };
+        let on_race = self.options.on_race;
+        let result = judge(&held, &fetched.sample, &fetched.guards, &clues, on_race)
+            .and_then(|()| self.store(&held.write, &fetched, &clues));
+        let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
-        if outcome == Outcome::Stored {
-            self.heal_clean_blocks(&held.write, &clues);
-        }
-        if let (true, Some(first)) = (refused, clues.first()) {
-            return Err(TrapError::Raced { first: first.lba, races: clues.len() as u64 });
-        }
-        stored?;
+        result?;
+        self.heal_clean_blocks(&held.write, &clues);
         self.audit(&held, &fetched);
         Ok(())
     }
 
     fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
         let window = self.now().since(held.rung);
-        let bytes = sample(&held.write.data)?;
-        let guards = bytes.chunks_exact(self.block_bytes()).map(guard).collect();
-        Ok(Fetched { bytes, guards, window })
+        let sample = Sample::take(&held.write)?;
+        let guards = sample.bytes.chunks_exact(self.block_bytes()).map(guard).collect();
+        Ok(Fetched { sample, guards, window })
     }
 
     fn count(&self, held: &Held, window: Duration) {
@@ -102,32 +120,22 @@ impl Trap {
         self.tally.add_window(&held.span, window);
     }
 
-    /// The blocks whose doorbell and fetch samples differ.
+    /// The races of a write in the order of its blocks; a block can have one a phase.
     fn compare(&self, held: &Held, fetched: &Fetched) -> Vec<Clue> {
-        if held.doorbell == fetched.bytes {
-            return Vec::new();
-        }
-        self.differing(held, &held.doorbell, &fetched.bytes)
+        let (doorbell, size) = (&held.doorbell, self.block_bytes());
+        let in_window = differing(&held.write, doorbell, &fetched.sample, size, Phase::InWindow);
+        let mut clues = held.before.clone();
+        clues.extend(in_window);
+        // Stable: of one block's races the earlier phase stays first.
+        clues.sort_by_key(|clue| clue.index);
+        clues
     }
 
-    /// The blocks in which two samples of a write differ.
-    fn differing(&self, held: &Held, earlier: &[u8], later: &[u8]) -> Vec<Clue> {
-        let size = self.block_bytes();
-        let pairs = earlier.chunks_exact(size).zip(later.chunks_exact(size)).enumerate();
-        let differing = pairs.filter(|(_, (earlier, later))| earlier != later);
-        differing.map(|(index, _)| Clue::new(&held.write, index, size)).collect()
-    }
-
-    /// Stores the fetched bytes with protection information made from their own guards.
-    fn store(&self, write: &Write, fetched: &Fetched) -> Result<(), TrapError> {
+    /// Stores the fetched bytes with their protection information.
+    fn store(&self, write: &Write, fetched: &Fetched, clues: &[Clue]) -> Result<(), TrapError> {
         let kind = self.geometry().pi_type;
-        let tuples: Vec<Tuple> = fetched
-            .guards
-            .iter()
-            .zip(0u64..)
-            .map(|(guard, index)| generate_over(kind, *guard, write.lba.offset(index)))
-            .collect();
-        Ok(self.disk.write(write.lba, &fetched.bytes, &tuples)?)
+        let tuples = tuples_to_store(kind, write, &fetched.sample, &fetched.guards, clues);
+        Ok(self.disk.write(write.lba, &fetched.sample.bytes, &tuples)?)
     }
 
     /// Counts, records and watches the races of a write.
@@ -138,10 +146,9 @@ impl Trap {
         let evidence = Evidence {
             held,
             earlier: &held.doorbell,
-            later: &fetched.bytes,
+            later: &fetched.sample,
             guards: &fetched.guards,
             window: fetched.window,
-            phase: Phase::InWindow,
             outcome,
             overlap: held.write.data.has_repeated_page(),
         };
@@ -180,30 +187,24 @@ impl Trap {
             return;
         }
         let window = self.now().since(held.rung);
-        let Ok(last) = sample(&held.write.data) else { return };
+        let Ok(last) = Sample::take(&held.write) else { return };
+        let (write, size) = (&held.write, self.block_bytes());
+        let clues = differing(write, &fetched.sample, &last, size, Phase::AfterFetch);
         let evidence = Evidence {
             held,
-            earlier: &fetched.bytes,
+            earlier: &fetched.sample,
             later: &last,
             guards: &fetched.guards,
             window,
-            phase: Phase::AfterFetch,
             outcome: Outcome::Stored,
             overlap: held.write.data.has_repeated_page(),
         };
-        for clue in self.differing(held, &fetched.bytes, &last) {
-            self.emit_race(&evidence, &clue);
+        for clue in &clues {
+            self.emit_race(&evidence, clue);
         }
     }
 
     pub(super) fn block_bytes(&self) -> usize {
         self.geometry().block_size.bytes()
     }
-}
-
-/// Copies a write's data out of guest memory, each byte once.
-fn sample(data: &Segments) -> Result<Vec<u8>, TrapError> {
-    let mut bytes = vec![0; usize::try_from(data.len()).unwrap_or(usize::MAX)];
-    data.copy_out(&mut bytes)?;
-    Ok(bytes)
 }

@@ -16,7 +16,7 @@ use super::init;
 use super::protocol::{Envelope, MAX_LINE, PORT_NAME, Reply, Request};
 
 /// How long the port may take to show up after the modules are loaded.
-const PORT_LIMIT: Duration = Duration::from_secs(30);
+const PORT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves the host until the guest ends.
 ///

@@ -27,9 +27,9 @@ impl From<MemoryError> for Failure {
 }
 
 impl Failure {
-    /// A race is what the trap is for; it is counted elsewhere and is no error of the device.
-    pub fn is_race(&self) -> bool {
-        matches!(self, Failure::Trap(TrapError::Raced { .. }))
+    /// Races and injected faults are what the trap is for, and no errors of the device.
+    pub fn is_counted_elsewhere(&self) -> bool {
+        matches!(self, Failure::Trap(error) if error.is_counted_elsewhere())
     }
 }
 

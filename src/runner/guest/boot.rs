@@ -95,9 +95,14 @@ impl Guest {
             drivers: Vec::new(),
             missing_wishes,
             boot_timeout: request.boot_timeout,
+            looked: Instant::now(),
         };
-        guest.first_hello(request.boot_timeout)?;
-        Ok(guest)
+        match guest.first_hello(request.boot_timeout) {
+            Err(BootError::Kernel(error)) if request.kernel.modules.is_none() => {
+                Err(BootError::KernelWithoutModules(error))
+            }
+            result => result.map(|()| guest),
+        }
     }
 
     fn first_hello(&mut self, limit: Duration) -> Result<(), BootError> {

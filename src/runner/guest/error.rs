@@ -33,6 +33,11 @@ pub enum BootError {
     /// The kernel was started and did not come up to our agent.
     #[error("the kernel did not come up")]
     Kernel(#[source] GuestError),
+    /// The same, and the kernel was given without modules.
+    #[error(
+        "the kernel did not come up; it was given without modules: name them with --modules, unless everything is built in"
+    )]
+    KernelWithoutModules(#[source] GuestError),
 }
 
 impl BootError {
@@ -40,7 +45,7 @@ impl BootError {
     pub fn blame(&self) -> Blame {
         match self {
             BootError::Modules(error) => error.blame(),
-            BootError::Kernel(error) => error.blame(),
+            BootError::Kernel(error) | BootError::KernelWithoutModules(error) => error.blame(),
             BootError::Output { .. } | BootError::Initramfs(_) | BootError::Qemu(_) => Blame::Host,
         }
     }

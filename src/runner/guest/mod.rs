@@ -69,6 +69,8 @@ pub struct Guest {
     drivers: Vec<String>,
     missing_wishes: Vec<String>,
     boot_timeout: Duration,
+    /// When the console and QEMU were last looked at.
+    looked: Instant,
 }
 
 impl Guest {
@@ -184,15 +186,19 @@ impl Guest {
     /// Waits for the next reply to `call`, with an eye on the console and on QEMU.
     fn reply(&mut self, call: &Call) -> Result<Reply, GuestError> {
         loop {
+            // Also while the guest talks: it may flood the link and be in trouble.
+            if self.looked.elapsed() >= TICK {
+                self.check(call)?;
+                self.looked = Instant::now();
+            }
             match self.link.receive(TICK)? {
                 Received::Reply(Envelope { id, body }) if id == call.id => match body {
                     Reply::Error { message } => return Err(GuestError::Refused { message }),
                     reply => return Ok(reply),
                 },
                 // A late answer to something that was given up.
-                Received::Reply(_) => {}
+                Received::Reply(_) | Received::Nothing => {}
                 Received::Garbage(line) => return Err(GuestError::Protocol { line }),
-                Received::Nothing => self.check(call)?,
                 Received::Closed => return Err(self.closed()?),
             }
         }

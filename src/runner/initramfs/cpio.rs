@@ -105,7 +105,7 @@ impl<W: Write> Archive<W> {
     fn padded(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         let padding = bytes.len().wrapping_neg() % 4;
-        self.out.write_all(&[0; 4][..padding])
+        self.out.write_all([0; 4].get(..padding).unwrap_or_default())
     }
 }
 

@@ -10,8 +10,9 @@ use crate::runner::tools::{Tool, ToolError};
 /// What to look for; the cloud kernels are a third of the size and have the drivers we want.
 const META_PACKAGES: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-amd64"];
 
-/// The packages that a kernel is split into.
-const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+/// The packages that a kernel is split into: a version follows. The list of built-in modules may be
+/// in linux-base.
+const PARTS: [&str; 4] = ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
 /// Debian's keys, as the package debian-archive-keyring brings them.
 const KEYRINGS: [&str; 2] = [
@@ -134,7 +135,10 @@ impl<'a> AptRoot<'a> {
 /// The kernel's parts among the dependencies that `apt-cache depends` lists; virtual ones stand in <>.
 fn parts_in(listing: &str) -> Vec<String> {
     let depends = listing.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-    let part = |name: &&str| PARTS.iter().any(|prefix| name.starts_with(prefix));
+    let part = |name: &&str| {
+        let version = PARTS.iter().find_map(|prefix| name.strip_prefix(prefix));
+        version.is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+    };
     depends.filter(part).map(str::to_owned).collect()
 }
 
@@ -187,7 +191,7 @@ mod tests {
     #[test]
     fn a_split_kernels_parts_are_followed() {
         let listing = "linux-image-7.2-cloud-amd64\n  Depends: linux-binary-7.2-cloud-amd64\n  \
-                       Depends: linux-modules-7.2-cloud-amd64\n  Depends: kmod\n |Depends: linux-initramfs-tool\n";
+                       Depends: linux-modules-7.2-cloud-amd64\n  Depends: linux-base-cloud-amd64\n  Depends: kmod\n |Depends: linux-initramfs-tool\n";
         let expected = ["linux-binary-7.2-cloud-amd64", "linux-modules-7.2-cloud-amd64"];
         assert_eq!(parts_in(listing), expected);
     }

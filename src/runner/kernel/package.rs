@@ -46,7 +46,7 @@ fn companions(deb: &Path) -> Result<Vec<PathBuf>, KernelError> {
         .find_map(|prefix| package.strip_prefix(prefix));
     let mut all = vec![deb.to_owned()];
     let Some(release) = release else { return Ok(all) };
-    let wanted = ["linux-modules-", "linux-modules-extra-", "linux-binary-"]
+    let wanted = ["linux-modules-", "linux-modules-extra-", "linux-binary-", "linux-base-"]
         .map(|prefix| format!("{prefix}{release}_"));
     let dir = deb.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for entry in fs::read_dir(dir).map_err(KernelError::file(dir))?.flatten() {

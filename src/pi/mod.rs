@@ -11,7 +11,10 @@ mod verify;
 
 pub use checks::{Checks, ExpectedApp};
 pub use generate::{generate, generate_over};
-pub use guard::{Guard, guard};
+pub use guard::{
+    Guard, IpGuard, Kernel, Store, copy_guard, copy_guard_from, copy_guards_from, guard, guards,
+    ip_guard,
+};
 pub use kind::PiType;
 pub use tuple::{AppTag, GuardTag, RefTag, TUPLE_BYTES, Tuple};
 pub use verify::{Check, Mismatch, verify};

@@ -1,0 +1,269 @@
+//! The one algorithm of all carry-less kernels, over vectors of any width.
+//!
+//! Eight vectors make a stride. A message is strides, the first filled up in front with zeros,
+//! which change no guard. Each stride is folded into the next; then every lane of the last one
+//! goes to the message's end by factors of its own, all are added, and one Barrett reduction
+//! leaves the guard. So each vector costs one fold, however long or short the message.
+//!
+//! T10-DIF is not reflected: the first byte is the most significant, while x86 and ARM load it
+//! as the least. Every 128-bit lane therefore has its bytes reversed when loaded; a lane's upper
+//! word then holds its first eight bytes.
+
+use std::mem::MaybeUninit;
+
+use super::fetch::fetch;
+use super::polynomial::VECTORS;
+use super::sink::{Discard, Sink};
+use crate::pi::tuple::GuardTag;
+
+/// A register of 128-bit lanes, and the instructions that a kernel needs on it.
+///
+/// # Safety
+/// `load` reads `BYTES` bytes, each exactly once, whatever the compiler makes of the value:
+/// others may be writing there. `store` and `stream` write those bytes, in memory's order.
+/// Every method needs a CPU that has the instructions of the implementation; that is the
+/// callers' duty, and the pointers' validity too.
+#[allow(clippy::missing_safety_doc, reason = "the same for all methods: stated at the trait")]
+pub(super) unsafe trait Lanes: Copy {
+    /// The register's size.
+    const BYTES: usize;
+
+    /// The size of a stride, not above [`LONGEST_STRIDE`].
+    const STRIDE: usize = Self::BYTES * VECTORS;
+
+    /// Vector number `I` from `from`, in memory's order.
+    unsafe fn load<const I: usize>(from: *const u8) -> Self;
+
+    /// Tells the CPU that these bytes may be loaded soon; they need not be readable.
+    unsafe fn prefetch(from: *const u8);
+
+    /// To anywhere.
+    unsafe fn store(self, to: *mut u8);
+
+    /// Past the caches; `to` is aligned to `BYTES`.
+    unsafe fn stream(self, to: *mut u8);
+
+    /// Each lane's bytes reversed.
+    unsafe fn reverse(self) -> Self;
+
+    /// The factors that move a vector over one stride.
+    unsafe fn stride_factors() -> Self;
+
+    /// The factors that move vector `I` of the last stride to the message's end.
+    unsafe fn last_factors<const I: usize>() -> Self;
+
+    /// Both words of each lane times those of `factors`, added up.
+    unsafe fn multiply(self, factors: Self) -> Self;
+
+    /// The same plus `other`.
+    unsafe fn fold(self, factors: Self, other: Self) -> Self;
+
+    /// The sum.
+    unsafe fn add(self, other: Self) -> Self;
+
+    /// The guard, from lanes moved to the message's end.
+    unsafe fn reduce(self) -> u16;
+
+    /// The guards of four messages.
+    #[inline(always)]
+    unsafe fn reduce_four([a, b, c, d]: [Self; 4]) -> [u16; 4] {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { [a.reduce(), b.reduce(), c.reduce(), d.reduce()] }
+    }
+}
+
+/// What a prefetch brings, at least.
+const CACHE_LINE: usize = 64;
+
+/// How far ahead of the loads to prefetch in a run of blocks, for blocks that are in no cache: the
+/// CPU's own prefetching loses its way at each block's end. Measured: 0 is the worst by a fifth
+/// with blocks of 4096 bytes, and from 4096 on it makes no difference.
+const AHEAD: usize = 4096;
+
+/// The longest stride of any kernel: eight vectors of 64 bytes.
+pub(super) const LONGEST_STRIDE: usize = 512;
+
+/// The guard of the `len` bytes at `from`; `sink` gets them.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `from` is readable for `len` bytes, and `sink` takes as
+/// many. Inline this into a function that enables those instructions.
+#[inline(always)]
+pub(super) unsafe fn guard_of<V: Lanes, S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { if len == 0 { 0 } else { lanes_of::<V, S>(from, len, None, sink).reduce() } }
+}
+
+/// The guards of `guards.len()` blocks of `block` bytes each, in a row at `from`.
+///
+/// # Safety
+/// As for [`guard_of`], with the length of all blocks together; `block` is not 0.
+#[inline(always)]
+pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
+    from: *const u8,
+    block: usize,
+    guards: &mut [GuardTag],
+    sink: S,
+) {
+    // SAFETY: each block lies within what the caller vouches for.
+    unsafe {
+        let end = Some(from.add(block * guards.len()));
+        let (fours, rest) = guards.as_chunks_mut::<4>();
+        let mut at = 0;
+        for four in fours {
+            let mut lanes = MaybeUninit::<[V; 4]>::uninit();
+            for n in 0..4 {
+                let place = lanes.as_mut_ptr().cast::<V>().add(n);
+                place.write(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)));
+                at += block;
+            }
+            *four = V::reduce_four(lanes.assume_init()).map(GuardTag);
+        }
+        for guard in rest {
+            *guard = GuardTag(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)).reduce());
+            at += block;
+        }
+    }
+}
+
+/// The message's lanes, moved to its end; `len` is not 0.
+///
+/// # Safety
+/// As for [`guard_of`].
+#[inline(always)]
+unsafe fn lanes_of<V: Lanes, S: Sink>(
+    from: *const u8,
+    len: usize,
+    end: Option<*const u8>,
+    sink: S,
+) -> V {
+    // SAFETY: `at` grows by whole strides from the first, ragged or whole, and ends at `len`.
+    unsafe {
+        let ragged = len % V::STRIDE;
+        let (mut lanes, mut at) = if ragged == 0 {
+            (first_stride::<V, S>(from, soon(from, end), sink), V::STRIDE)
+        } else {
+            let filled = fill_up(from, ragged, V::STRIDE, sink);
+            let filled = filled.0.as_ptr();
+            (first_stride::<V, _>(filled, None, Discard), ragged)
+        };
+        while at < len {
+            let from = from.add(at);
+            lanes = next_stride::<V, S>(lanes, from, soon(from, end), sink.after(at));
+            at += V::STRIDE;
+        }
+        last_stride(lanes)
+    }
+}
+
+/// What to prefetch with the stride at `at`: the one [`AHEAD`] of it. Past the end of what will be
+/// read it is this stride again, which costs less than a branch.
+#[inline(always)]
+fn soon(at: *const u8, end: Option<*const u8>) -> Option<*const u8> {
+    let ahead = at.wrapping_add(AHEAD);
+    end.map(|end| if ahead < end { ahead } else { at })
+}
+
+/// Room for a stride, aligned for the widest load.
+#[repr(align(64))]
+struct Filled([u8; LONGEST_STRIDE]);
+
+/// A whole stride whose last `ragged` bytes are those at `from`, zeros before.
+///
+/// # Safety
+/// `from` is readable for `ragged` bytes, `sink` takes as many, and `ragged` is below `stride`.
+#[inline(never)]
+unsafe fn fill_up<S: Sink>(from: *const u8, ragged: usize, stride: usize, sink: S) -> Filled {
+    let mut filled = Filled([0; LONGEST_STRIDE]);
+    if let Some(bytes) = filled.0.get_mut(stride - ragged..stride) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            fetch(bytes, from);
+            sink.put_bytes(bytes);
+        }
+    }
+    filled
+}
+
+/// Vector `I` of a stride, loaded once: kept by the sink, then reversed for the fold.
+#[inline(always)]
+unsafe fn take<V: Lanes, S: Sink, const I: usize>(
+    from: *const u8,
+    soon: Option<*const u8>,
+    sink: S,
+) -> V {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        if let Some(soon) = soon
+            && (I * V::BYTES).is_multiple_of(CACHE_LINE)
+        {
+            V::prefetch(soon.wrapping_add(I * V::BYTES));
+        }
+        let vector = V::load::<I>(from);
+        sink.put::<V, I>(vector);
+        vector.reverse()
+    }
+}
+
+/// The stride at `from`.
+#[inline(always)]
+unsafe fn first_stride<V: Lanes, S: Sink>(
+    from: *const u8,
+    soon: Option<*const u8>,
+    sink: S,
+) -> [V; VECTORS] {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        [
+            take::<V, S, 0>(from, soon, sink),
+            take::<V, S, 1>(from, soon, sink),
+            take::<V, S, 2>(from, soon, sink),
+            take::<V, S, 3>(from, soon, sink),
+            take::<V, S, 4>(from, soon, sink),
+            take::<V, S, 5>(from, soon, sink),
+            take::<V, S, 6>(from, soon, sink),
+            take::<V, S, 7>(from, soon, sink),
+        ]
+    }
+}
+
+/// The stride at `from`, with the one before folded in.
+#[inline(always)]
+unsafe fn next_stride<V: Lanes, S: Sink>(
+    [a, b, c, d, e, f, g, h]: [V; VECTORS],
+    from: *const u8,
+    soon: Option<*const u8>,
+    sink: S,
+) -> [V; VECTORS] {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        let factors = V::stride_factors();
+        [
+            a.fold(factors, take::<V, S, 0>(from, soon, sink)),
+            b.fold(factors, take::<V, S, 1>(from, soon, sink)),
+            c.fold(factors, take::<V, S, 2>(from, soon, sink)),
+            d.fold(factors, take::<V, S, 3>(from, soon, sink)),
+            e.fold(factors, take::<V, S, 4>(from, soon, sink)),
+            f.fold(factors, take::<V, S, 5>(from, soon, sink)),
+            g.fold(factors, take::<V, S, 6>(from, soon, sink)),
+            h.fold(factors, take::<V, S, 7>(from, soon, sink)),
+        ]
+    }
+}
+
+/// The sum of a stride's vectors, each moved to the stride's end.
+#[inline(always)]
+unsafe fn last_stride<V: Lanes>([a, b, c, d, e, f, g, h]: [V; VECTORS]) -> V {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        let even = a.multiply(V::last_factors::<0>());
+        let odd = b.multiply(V::last_factors::<1>());
+        let even = c.fold(V::last_factors::<2>(), even);
+        let odd = d.fold(V::last_factors::<3>(), odd);
+        let even = e.fold(V::last_factors::<4>(), even);
+        let odd = f.fold(V::last_factors::<5>(), odd);
+        let even = g.fold(V::last_factors::<6>(), even);
+        let odd = h.fold(V::last_factors::<7>(), odd);
+        even.add(odd)
+    }
+}

@@ -1,0 +1,86 @@
+//! Where the bytes go that a kernel has loaded.
+
+use super::fold::Lanes;
+
+/// Takes every loaded vector, before anything is computed from it.
+pub(super) trait Sink: Copy {
+    /// Takes vector number `I` from here.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; the sink has room for the vector, and for
+    /// [`Streaming`] that room is aligned to the vector's size.
+    unsafe fn put<V: Lanes, const I: usize>(self, vector: V);
+
+    /// Takes bytes that make no whole vector.
+    ///
+    /// # Safety
+    /// The sink has room for them.
+    unsafe fn put_bytes(self, bytes: &[u8]);
+
+    /// The same sink, `bytes` further on.
+    fn after(self, bytes: usize) -> Self;
+}
+
+/// Nothing is kept: guard only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Discard;
+
+impl Sink for Discard {
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const I: usize>(self, _: V) {}
+
+    #[inline(always)]
+    unsafe fn put_bytes(self, _: &[u8]) {}
+
+    #[inline(always)]
+    fn after(self, _: usize) -> Self {
+        self
+    }
+}
+
+/// Ordinary stores to this address on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cached(pub(super) *mut u8);
+
+impl Sink for Cached {
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const I: usize>(self, vector: V) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { vector.store(self.0.add(I * V::BYTES)) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_bytes(self, bytes: &[u8]) {
+        // SAFETY: there is room, and `bytes` is a borrow that cannot overlap a destination that
+        // the kernel's caller lent exclusively.
+        unsafe { self.0.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+
+    #[inline(always)]
+    fn after(self, bytes: usize) -> Self {
+        Cached(self.0.wrapping_add(bytes))
+    }
+}
+
+/// Non-temporal stores: past the caches. A store fence has to follow before anyone else reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streaming(pub(super) *mut u8);
+
+impl Sink for Streaming {
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const I: usize>(self, vector: V) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { vector.stream(self.0.add(I * V::BYTES)) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_bytes(self, bytes: &[u8]) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { Cached(self.0).put_bytes(bytes) }
+    }
+
+    #[inline(always)]
+    fn after(self, bytes: usize) -> Self {
+        Streaming(self.0.wrapping_add(bytes))
+    }
+}

@@ -17,6 +17,7 @@
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
+//! | [`verdict`] | what a run came to: cells, their judgement, the exit status; pure |
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
@@ -42,3 +43,4 @@ pub mod sandbox;
 pub mod transport;
 pub mod trap;
 pub mod units;
+pub mod verdict;

@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dixtrap::guest::{agent, init};
+use dixtrap::clock::MonotonicClock;
+use dixtrap::guest::{agent, init, work};
 
 /// dixtrap's helper inside a guest.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ enum Command {
     Init,
     /// Serves the host over the virtio-serial port dixtrap.0
     Agent,
+    /// Writes to a file, a disk or a directory in a way that stable pages have to withstand
+    Work(work::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let result: anyhow::Result<()> = match Cli::parse().command {
         Command::Init => Err(anyhow::anyhow!("only PID 1 can bring a guest up")),
         Command::Agent => agent::run().map_err(Into::into),
+        Command::Work(args) => work(&args),
     };
     result.map_or_else(
         |error| {
@@ -40,4 +44,16 @@ fn main() -> ExitCode {
         },
         |()| ExitCode::SUCCESS,
     )
+}
+
+/// Works, and prints what was done as one JSON line.
+fn work(args: &work::Args) -> anyhow::Result<()> {
+    let summary = work::run(args, &MonotonicClock::new())?;
+    println!("{}", serde_json::to_string(&summary)?);
+    match &summary.first_error {
+        Some(error) if !args.keep_going() => {
+            anyhow::bail!("{} failed: {}", error.op, error.message)
+        }
+        _ => Ok(()),
+    }
 }

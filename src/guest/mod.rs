@@ -4,3 +4,4 @@
 pub mod agent;
 pub mod init;
 pub mod protocol;
+pub mod work;

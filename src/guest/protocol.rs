@@ -47,6 +47,12 @@ pub enum Request {
         /// The process group is killed after this long.
         timeout_ms: u64,
     },
+    /// Ask the process group of a running `exec` to end (SIGTERM); its time-out stays in force. One
+    /// that has ended already needs no asking.
+    Terminate {
+        /// The id of the `exec` request.
+        exec: u64,
+    },
     /// Send a file's contents.
     ReadFile {
         /// An absolute path in the guest.
@@ -89,7 +95,7 @@ pub enum Reply {
         /// The contents; bytes that are not UTF-8 are replaced.
         text: String,
     },
-    /// To `power-off` and `reboot`: about to happen.
+    /// To `terminate`: passed on. To `power-off` and `reboot`: about to happen.
     Done,
     /// The request could not be carried out.
     Error {

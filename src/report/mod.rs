@@ -1,5 +1,23 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
+mod hexdiff;
+mod json;
 mod jsonl;
+mod junit;
+mod ktap;
+mod offenders;
+mod session;
+mod text;
+mod words;
 
+pub use hexdiff::Colour;
+pub use json::{WriteError, verdict_json, write_whole};
 pub use jsonl::{Sink, SinkError};
+pub use junit::verdict_junit;
+pub use ktap::verdict_ktap;
+pub use offenders::{Offender, Offenders};
+pub use session::{LabelSummary, Session, SessionError, UNLABELLED};
+pub use text::{offenders_text, session_text, verdict_text};
+
+#[cfg(test)]
+mod agree;

@@ -3,12 +3,21 @@
 
 pub mod accel;
 pub mod blame;
+pub mod catalogue;
+pub mod cell;
 pub mod child;
 pub mod console;
+pub mod daemon;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod link;
 pub mod modules;
+pub mod plan;
+pub mod progress;
 pub mod qemu;
+pub mod run;
+pub mod scenario;
+pub mod settle;
+pub mod table;
 pub mod tools;

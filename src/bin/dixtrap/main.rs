@@ -7,6 +7,9 @@ use dixtrap::cli::one_line;
 
 mod ctl;
 mod image;
+mod list;
+mod report;
+mod run;
 
 /// Catches pages that change after their protection information was generated.
 #[derive(Debug, Parser)]
@@ -18,6 +21,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
+    Run(run::Args),
+    /// Tells what records and verdicts hold.
+    Report(report::Args),
+    /// Lists what there is to run.
+    List(list::Args),
     /// Creates, checks and adopts disk images with protection information.
     Image(image::Args),
     /// Talks to a running dixtrapd over its control socket.
@@ -29,11 +38,15 @@ const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
     env_logger::init();
+    blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Report(args) => report::run(args),
+        Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),
         Command::Ctl(args) => ctl::run(args),
     };
@@ -55,5 +68,26 @@ fn refuse(error: &clap::Error) -> ExitCode {
             let _ = error.print();
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// A panic's own status is 101, which `git bisect run` would take for a bad commit.
+fn blame_no_commit_for_a_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(EXIT_ERROR.into());
+    }));
+}
+
+/// Writes `text` to standard output. A reader that has gone away is no failure of ours.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,10 +37,11 @@ pub struct Work {
     pub timeout_ms: u64,
 }
 
-/// Runs it and sends every reply that it gives rise to.
-pub fn run(work: Work, send: &dyn Fn(Reply)) {
+/// Runs it and sends every reply that it gives rise to. Setting `terminate` asks its process group
+/// to end.
+pub fn run(work: Work, terminate: &AtomicBool, send: &dyn Fn(Reply)) {
     match start(&work) {
-        Ok(child) => attend(child, Duration::from_millis(work.timeout_ms), send),
+        Ok(child) => attend(child, Duration::from_millis(work.timeout_ms), terminate, send),
         Err(error) => {
             send(Reply::Error { message: format!("cannot run {}: {error}", work.argv.join(" ")) });
         }
@@ -54,13 +56,14 @@ fn start(work: &Work) -> io::Result<Child> {
     command.spawn()
 }
 
-fn attend(mut child: Child, limit: Duration, send: &dyn Fn(Reply)) {
+fn attend(mut child: Child, limit: Duration, terminate: &AtomicBool, send: &dyn Fn(Reply)) {
     let started = Instant::now();
     let group = i32::try_from(child.id()).map(Pid::from_raw);
-    let kill = || {
-        // Nobody left to kill is what is wanted.
-        let _ = group.map(|group| killpg(group, Signal::SIGKILL));
+    let signal = |signal| {
+        // Nobody left to signal is what is wanted.
+        let _ = group.map(|group| killpg(group, signal));
     };
+    let kill = || signal(Signal::SIGKILL);
     let (lines, output) = sync_channel(BACKLOG);
     forward(child.stdout.take(), Stream::Stdout, lines.clone());
     forward(child.stderr.take(), Stream::Stderr, lines);
@@ -84,6 +87,9 @@ fn attend(mut child: Child, limit: Duration, send: &dyn Fn(Reply)) {
                 // What the program left behind in its group would hold its output open.
                 kill();
             }
+        }
+        if ended.is_none() && terminate.swap(false, Ordering::Relaxed) {
+            signal(Signal::SIGTERM);
         }
         if killed.is_none() && ended.is_none() && started.elapsed() >= limit {
             kill();
@@ -142,8 +148,18 @@ mod tests {
         let replies = Mutex::new(Vec::new());
         let argv = ["sh", "-c", script].map(String::from).to_vec();
         let env = [("X".to_owned(), "y".to_owned())].into();
-        run(Work { argv, env, timeout_ms }, &|reply| replies.lock().unwrap().push(reply));
+        let terminate = AtomicBool::new(false);
+        run(Work { argv, env, timeout_ms }, &terminate, &|reply| {
+            if reply == line(Stream::Stdout, "ready") {
+                terminate.store(true, Ordering::Relaxed);
+            }
+            replies.lock().unwrap().push(reply);
+        });
         replies.into_inner().unwrap()
+    }
+
+    fn line(stream: Stream, text: &str) -> Reply {
+        Reply::Output { stream, text: text.into() }
     }
 
     fn status_of(replies: &[Reply]) -> ExitStatus {
@@ -154,11 +170,20 @@ mod tests {
     #[test]
     fn output_is_tagged_and_the_status_comes_last() {
         let replies = shell("echo $X; printf unfinished >&2; exit 3", 10_000);
-        let line = |stream, text: &str| Reply::Output { stream, text: text.into() };
         assert!(replies.contains(&line(Stream::Stdout, "y")));
         assert!(replies.contains(&line(Stream::Stderr, "unfinished")));
         assert_eq!((replies.len(), status_of(&replies)), (3, ExitStatus::Code(3)));
         assert_eq!(status_of(&shell("kill -TERM $$", 10_000)), ExitStatus::Signal(15));
+    }
+
+    #[test]
+    fn a_script_that_is_asked_to_end_still_cleans_up() {
+        let started = Instant::now();
+        let replies =
+            shell("trap 'stopped=1' TERM; echo ready; sleep 30; echo clean $stopped", 20_000);
+        assert!(replies.contains(&line(Stream::Stdout, "clean 1")), "{replies:?}");
+        assert_eq!(status_of(&replies), ExitStatus::Code(0));
+        assert!(started.elapsed() < DYING);
     }
 
     #[test]
@@ -182,7 +207,7 @@ mod tests {
         let replies = Mutex::new(Vec::new());
         for argv in [vec!["/no/such".to_owned()], vec![]] {
             let work = Work { argv, env: BTreeMap::new(), timeout_ms: 1 };
-            run(work, &|reply| replies.lock().unwrap().push(reply));
+            run(work, &AtomicBool::new(false), &|reply| replies.lock().unwrap().push(reply));
         }
         let replies = replies.into_inner().unwrap();
         assert!(replies.iter().all(|reply| matches!(reply, Reply::Error { .. })), "{replies:?}");

@@ -2,9 +2,11 @@
 
 mod exec;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +59,15 @@ fn answer(request: Envelope<Request>, answers: &Answers) {
         Request::Hello => answers.send(id, hello()),
         Request::Exec { argv, env, timeout_ms } => {
             let (work, answers) = (exec::Work { argv, env, timeout_ms }, answers.clone());
-            thread::spawn(move || exec::run(work, &|reply| answers.send(id, reply)));
+            let terminate = answers.running.add(id);
+            thread::spawn(move || {
+                exec::run(work, &terminate, &|reply| answers.send(id, reply));
+                answers.running.remove(id);
+            });
+        }
+        Request::Terminate { exec } => {
+            answers.running.terminate(exec);
+            answers.send(id, Reply::Done);
         }
         Request::ReadFile { path } => answers.send(id, read_file(Path::new(&path))),
         Request::PowerOff => {
@@ -127,15 +137,38 @@ fn find_port(class: &Path) -> Option<PathBuf> {
     device.exists().then_some(device)
 }
 
+/// The programs that run, by the ids of their requests, each with the flag that asks it to end.
+#[derive(Debug, Clone, Default)]
+struct Running(Arc<Mutex<BTreeMap<u64, Arc<AtomicBool>>>>);
+
+impl Running {
+    fn add(&self, id: u64) -> Arc<AtomicBool> {
+        let flag = Arc::<AtomicBool>::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&flag));
+        flag
+    }
+
+    fn remove(&self, id: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn terminate(&self, id: u64) {
+        if let Some(flag) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Where replies go; each as one whole line, from whatever thread.
 #[derive(Debug, Clone)]
 struct Answers {
     port: Arc<Mutex<File>>,
+    running: Running,
 }
 
 impl Answers {
     fn new(port: File) -> Answers {
-        Answers { port: Arc::new(Mutex::new(port)) }
+        Answers { port: Arc::new(Mutex::new(port)), running: Running::default() }
     }
 
     fn send(&self, id: u64, body: Reply) {

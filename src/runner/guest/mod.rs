@@ -48,6 +48,24 @@ pub struct OutputLine {
     pub text: String,
 }
 
+/// What a watch over a program hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecEvent {
+    /// The program wrote a line.
+    Line(OutputLine),
+    /// Nothing happened for a while.
+    Tick,
+}
+
+/// What a watch over a program wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The program goes on.
+    GoOn,
+    /// The program is asked to end.
+    Terminate,
+}
+
 /// How a program in the guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecResult {
@@ -104,17 +122,43 @@ impl Guest {
         exec: &Exec,
         output: &mut dyn FnMut(OutputLine),
     ) -> Result<ExecResult, GuestError> {
+        self.exec_watched(exec, &mut |event| {
+            if let ExecEvent::Line(line) = event {
+                output(line);
+            }
+            Flow::GoOn
+        })
+    }
+
+    /// As [`Guest::exec`], with a watch that also hears when nothing happens, about ten times a
+    /// second, and may ask the program to end: its process group gets one SIGTERM.
+    ///
+    /// # Errors
+    /// As [`Guest::exec`].
+    pub fn exec_watched(
+        &mut self,
+        exec: &Exec,
+        watch: &mut dyn FnMut(ExecEvent) -> Flow,
+    ) -> Result<ExecResult, GuestError> {
         let timeout_ms = u64::try_from(exec.timeout.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Exec { argv: exec.argv.clone(), env: exec.env.clone(), timeout_ms };
         let mut call = Call::new(&exec.argv.join(" "), exec.timeout.saturating_add(GRACE));
         call.id = self.link.send(request)?;
+        let mut asked_to_end = false;
         loop {
-            match self.reply(&call)? {
-                Reply::Output { stream, text } => output(OutputLine { stream, text }),
-                Reply::Exited { status, elapsed_ms } => {
+            let event = match self.poll(&call)? {
+                None => ExecEvent::Tick,
+                Some(Reply::Output { stream, text }) => {
+                    ExecEvent::Line(OutputLine { stream, text })
+                }
+                Some(Reply::Exited { status, elapsed_ms }) => {
                     return Ok(ExecResult { status, elapsed: Duration::from_millis(elapsed_ms) });
                 }
-                other => return Err(unexpected(other)),
+                Some(other) => return Err(unexpected(other)),
+            };
+            if watch(event) == Flow::Terminate && !asked_to_end {
+                self.link.send(Request::Terminate { exec: call.id })?;
+                asked_to_end = true;
             }
         }
     }
@@ -186,21 +230,28 @@ impl Guest {
     /// Waits for the next reply to `call`, with an eye on the console and on QEMU.
     fn reply(&mut self, call: &Call) -> Result<Reply, GuestError> {
         loop {
-            // Also while the guest talks: it may flood the link and be in trouble.
-            if self.looked.elapsed() >= TICK {
-                self.check(call)?;
-                self.looked = Instant::now();
+            if let Some(reply) = self.poll(call)? {
+                return Ok(reply);
             }
-            match self.link.receive(TICK)? {
-                Received::Reply(Envelope { id, body }) if id == call.id => match body {
-                    Reply::Error { message } => return Err(GuestError::Refused { message }),
-                    reply => return Ok(reply),
-                },
-                // A late answer to something that was given up.
-                Received::Reply(_) | Received::Nothing => {}
-                Received::Garbage(line) => return Err(GuestError::Protocol { line }),
-                Received::Closed => return Err(self.closed()?),
-            }
+        }
+    }
+
+    /// Waits a short while for a reply to `call`.
+    fn poll(&mut self, call: &Call) -> Result<Option<Reply>, GuestError> {
+        // Also while the guest talks: it may flood the link and be in trouble.
+        if self.looked.elapsed() >= TICK {
+            self.check(call)?;
+            self.looked = Instant::now();
+        }
+        match self.link.receive(TICK)? {
+            Received::Reply(Envelope { id, body }) if id == call.id => match body {
+                Reply::Error { message } => Err(GuestError::Refused { message }),
+                reply => Ok(Some(reply)),
+            },
+            // A late answer to something that was given up, or that nobody waits for.
+            Received::Reply(_) | Received::Nothing => Ok(None),
+            Received::Garbage(line) => Err(GuestError::Protocol { line }),
+            Received::Closed => Err(self.closed()?),
         }
     }
 

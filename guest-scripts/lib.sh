@@ -1,0 +1,136 @@
+# What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish.
+#
+# Inputs, all with defaults:
+#   DIXTRAP_DEV      the disk (the first argument of the script); everything on it is lost
+#   DIXTRAP_FS       a name of the file "filesystems" (the first one of the script's "# fs:" line)
+#   DIXTRAP_STABLE   on or off: sets the queue's stable_writes before the mount; empty: leaves it
+#   DIXTRAP_SECONDS  how long to write (10)
+#   DIXTRAP_MNT      where to mount (a new directory)
+#   DIXTRAP_GUEST    the helper program (dixtrap-guest, from PATH or beside the script)
+#   DIXTRAP_LIB      where lib.sh and "filesystems" lie (beside the script)
+#
+# prepare sets TARGET: the disk itself on "raw", else a file on the mounted file system.
+# Exit status: 0 done, 77 cannot be done here (with the reason), anything else went wrong.
+# Interrupting (Ctrl-C, SIGTERM) ends the writing early; what was mounted is unmounted all the same.
+
+set -u
+
+DIXTRAP_LIB=${DIXTRAP_LIB:-$(dirname "$0")}
+DIXTRAP_FS=${DIXTRAP_FS:-$(sed -n 's/^# fs: *\([^ ]*\).*/\1/p' "$0")}
+DIXTRAP_STABLE=${DIXTRAP_STABLE:-}
+DIXTRAP_SECONDS=${DIXTRAP_SECONDS:-10}
+DIXTRAP_MNT=${DIXTRAP_MNT:-}
+DIXTRAP_GUEST=${DIXTRAP_GUEST:-}
+
+mounted=
+made_mnt=
+stopped=
+TARGET=
+
+say() { echo "dixtrap: $*"; }
+skip() { say "skip: $*"; exit 77; }
+die() { say "error: $*"; exit 1; }
+
+# Unmounts, whatever the script ended by, and keeps its exit status.
+cleanup() {
+    status=$?
+    trap - EXIT
+    trap '' INT TERM HUP
+    if [ -n "$mounted" ]; then
+        umount "$DIXTRAP_MNT" || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
+    fi
+    [ -z "$made_mnt" ] || rmdir "$DIXTRAP_MNT" 2>/dev/null
+    exit "$status"
+}
+
+# A signal reaches the running command as well; the writers end well on it, and the script goes on.
+trap 'stopped=yes' INT TERM HUP
+trap cleanup EXIT
+
+# Finds the helper program.
+find_guest() {
+    if [ -z "$DIXTRAP_GUEST" ]; then
+        DIXTRAP_GUEST=$(command -v dixtrap-guest) || DIXTRAP_GUEST=$DIXTRAP_LIB/dixtrap-guest
+    fi
+    [ -x "$DIXTRAP_GUEST" ] || die "no helper program: copy dixtrap-guest beside this script, or name it in DIXTRAP_GUEST"
+}
+
+# Checks that the disk is one, and that nobody uses it.
+check_device() {
+    [ -n "$DIXTRAP_DEV" ] || die "which disk? sh $0 /dev/vdb (everything on it is lost)"
+    [ -b "$DIXTRAP_DEV" ] || die "$DIXTRAP_DEV is not a block device"
+    ! grep -q "^$DIXTRAP_DEV[0-9p]* " /proc/mounts /proc/swaps || die "$DIXTRAP_DEV is in use"
+}
+
+# Looks the file system up: sets fs_type, fs_package, fs_options and fs_mkfs.
+look_up_fs() {
+    while read -r name fs_type fs_package fs_options fs_mkfs; do
+        [ "$name" = "$DIXTRAP_FS" ] && return 0
+    done <"$DIXTRAP_LIB/filesystems"
+    die "file system '$DIXTRAP_FS' is not known: see $DIXTRAP_LIB/filesystems"
+}
+
+# Sets stable_writes. A file system samples it when it is mounted, so this comes first.
+set_stable_writes() {
+    [ -n "$DIXTRAP_STABLE" ] || return 0
+    knob=/sys/class/block/${DIXTRAP_DEV##*/}/queue/stable_writes
+    [ -e "$knob" ] || skip "this kernel has no $knob (Linux 5.10 and later do)"
+    case $DIXTRAP_STABLE in
+    on) value=1 ;;
+    off) value=0 ;;
+    *) die "DIXTRAP_STABLE is '$DIXTRAP_STABLE': use on or off" ;;
+    esac
+    echo "$value" >"$knob" || skip "$knob cannot be set"
+    [ "$(cat "$knob")" = "$value" ] || skip "$knob does not keep the value $value"
+}
+
+# Makes the file system and mounts it.
+make_and_mount() {
+    # Word splitting is what turns the table's command into words.
+    # shellcheck disable=SC2086
+    set -- $fs_mkfs
+    command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
+    grep -qw "$fs_type" /proc/filesystems || modprobe "$fs_type" 2>/dev/null
+    grep -qw "$fs_type" /proc/filesystems || skip "this kernel has no driver for $fs_type"
+    "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
+    if [ -z "$DIXTRAP_MNT" ]; then
+        DIXTRAP_MNT=$(mktemp -d) || die "cannot make a directory to mount on"
+        made_mnt=yes
+    fi
+    mkdir -p "$DIXTRAP_MNT"
+    options=
+    [ "$fs_options" = - ] || options="-o $fs_options"
+    # shellcheck disable=SC2086
+    mount -t "$fs_type" $options "$DIXTRAP_DEV" "$DIXTRAP_MNT" || die "cannot mount $DIXTRAP_DEV as $fs_type"
+    mounted=yes
+}
+
+# From here on there is a TARGET to write to.
+prepare() {
+    DIXTRAP_DEV=${1:-${DIXTRAP_DEV:-}}
+    find_guest
+    check_device
+    look_up_fs
+    set_stable_writes
+    if [ "$DIXTRAP_FS" = raw ]; then
+        TARGET=$DIXTRAP_DEV
+    else
+        make_and_mount
+        TARGET=$DIXTRAP_MNT/target
+    fi
+}
+
+# Runs a writer of the helper program for DIXTRAP_SECONDS: work KIND PATH [OPTION…].
+work() {
+    [ -z "$stopped" ] || return 0
+    say "writing"
+    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS" || die "the writer '$1' failed"
+}
+
+# Has everything written out and unmounts, so that the next scenario finds an idle disk.
+finish() {
+    trap '' INT TERM HUP
+    sync
+    say "done"
+    exit 0
+}

@@ -1,0 +1,10 @@
+#!/bin/sh
+# description: Two threads change the pages of a shared mapping while a third has them written back.
+# fs: raw ext4
+# stable-writes: both
+# expect: survey
+# needs:
+. "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"
+prepare "$@"
+work mmap "$TARGET"
+finish

@@ -1,0 +1,125 @@
+//! Every format tells the same of one verdict: the outcome, the figures and the reason of every cell.
+
+use chrono::DateTime;
+
+use super::{Colour, verdict_json, verdict_junit, verdict_ktap, verdict_text};
+use crate::record::Phases;
+use crate::verdict::tests::bare_cell;
+use crate::verdict::{Cell, CellOutcome, Expect, Repeat, StableWrites, Verdict};
+
+fn verdict() -> Verdict {
+    let seen = |scenario, outcome, races: u64| Cell {
+        writes: Some(300),
+        blocks_checked: Some(4_321),
+        races: Some(races),
+        phases: Some(Phases { in_window: races, ..Phases::default() }),
+        repeat: Some(Repeat { k: u32::from(races > 0), n: 1 }),
+        ..bare_cell(scenario, outcome)
+    };
+    let cells = vec![
+        seen("alpha", CellOutcome::Pass, 17),
+        Cell {
+            stable_writes: Some(StableWrites::On),
+            expect: Expect::Stable,
+            ..seen("beta", CellOutcome::Fail, 23)
+        },
+        bare_cell("gamma", CellOutcome::Skip),
+        Cell { kernel: "7.0.0-other".into(), ..bare_cell("delta <&>", CellOutcome::Error) },
+    ];
+    Verdict::over(cells, None, DateTime::UNIX_EPOCH, 12.0)
+}
+
+/// A cell as one format tells it: name, outcome, and the text that holds figures and reason.
+type Told = (String, CellOutcome, String);
+
+fn from_ktap(text: &str) -> Vec<Told> {
+    let mut told = Vec::new();
+    let mut before = "";
+    for line in text.lines().filter(|line| line.starts_with("  ")).map(str::trim) {
+        let (word, rest) = match line.strip_prefix("not ok ") {
+            Some(rest) => (CellOutcome::Fail, rest),
+            None => match line.strip_prefix("ok ") {
+                Some(rest) => (CellOutcome::Pass, rest),
+                None => {
+                    before = line;
+                    continue;
+                }
+            },
+        };
+        let (_, rest) = rest.split_once(' ').unwrap();
+        let (name, directive) = rest.split_once(" # ").unwrap_or((rest, ""));
+        let outcome = match directive.split(' ').next() {
+            Some("SKIP") => CellOutcome::Skip,
+            Some("ERROR") => CellOutcome::Error,
+            _ => word,
+        };
+        told.push((name.to_owned(), outcome, format!("{before} {directive}")));
+    }
+    told
+}
+
+fn from_junit(text: &str) -> Vec<Told> {
+    let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    text.split("<testcase ")
+        .skip(1)
+        .map(|case| {
+            let (_, rest) = case.split_once("name=\"").unwrap();
+            let (name, _) = rest.split_once('"').unwrap();
+            let outcome = [
+                ("<failure", CellOutcome::Fail),
+                ("<error", CellOutcome::Error),
+                ("<skipped", CellOutcome::Skip),
+            ]
+            .into_iter()
+            .find(|(tag, _)| case.contains(tag))
+            .map_or(CellOutcome::Pass, |(_, outcome)| outcome);
+            (unescape(name), outcome, unescape(case))
+        })
+        .collect()
+}
+
+#[test]
+fn every_format_tells_the_same_of_every_cell() {
+    let verdict = verdict();
+    let json: Verdict = serde_json::from_str(&verdict_json(&verdict).unwrap()).unwrap();
+    assert_eq!(json, verdict);
+    let ktap = from_ktap(&verdict_ktap(&verdict));
+    let junit = from_junit(&verdict_junit(&verdict).unwrap());
+    let text = verdict_text(&verdict, Colour::Never);
+    assert_eq!((ktap.len(), junit.len()), (verdict.cells.len(), verdict.cells.len()));
+    for (at, cell) in verdict.cells.iter().enumerate() {
+        let row = text.lines().find(|line| line.trim_start().starts_with(&cell.scenario)).unwrap();
+        assert!(row.contains(&cell.outcome.to_string()), "{row}");
+        for (name, outcome, words) in [&ktap[at], &junit[at]] {
+            assert_eq!((name, *outcome), (&cell.name(), cell.outcome));
+            for fact in facts(cell) {
+                assert!(words.contains(&fact), "{fact} is missing in {words}");
+            }
+        }
+        for fact in facts(cell) {
+            assert!(text.contains(&fact), "{fact} is missing in {text}");
+        }
+    }
+    assert!(
+        text.ends_with("verdict: fail (1 pass, 1 fail, 1 error, 1 skip), exit status 1, 12 s\n")
+    );
+}
+
+fn facts(cell: &Cell) -> Vec<String> {
+    let seen = match cell.races {
+        Some(races) => format!("{races} of 4321 blocks raced"),
+        None => "not run".to_owned(),
+    };
+    cell.reason.iter().cloned().chain([seen]).collect()
+}
+
+#[test]
+fn ktap_counts_its_lines() {
+    let text = verdict_ktap(&verdict());
+    assert!(
+        text.starts_with(
+            "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: 6.1.0-test\n  1..3\n"
+        )
+    );
+    assert!(text.contains("\nnot ok 1 6.1.0-test\n") && text.ends_with("\nnot ok 2 7.0.0-other\n"));
+}

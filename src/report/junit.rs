@@ -1,0 +1,39 @@
+//! The verdict as JUnit XML: a suite for each kernel, a case for each cell.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use crate::verdict::{Cell, CellOutcome, Verdict};
+
+use super::words::seen_words;
+
+/// The verdict as an XML document.
+pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
+    let mut report = Report::new("dixtrap");
+    report.set_timestamp(verdict.started);
+    report.set_time(Duration::try_from_secs_f64(verdict.seconds).unwrap_or_default());
+    for kernel in verdict.kernels() {
+        let mut suite = TestSuite::new(kernel);
+        let cells = verdict.cells.iter().filter(|cell| cell.kernel == kernel);
+        suite.add_test_cases(cells.map(case));
+        report.add_test_suite(suite);
+    }
+    report.to_string()
+}
+
+fn case(cell: &Cell) -> TestCase {
+    let mut status = match cell.outcome {
+        CellOutcome::Pass => TestCaseStatus::success(),
+        CellOutcome::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        CellOutcome::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        CellOutcome::Skip => TestCaseStatus::skipped(),
+    };
+    if let Some(reason) = &cell.reason {
+        status.set_message(reason.as_str());
+    }
+    let mut case = TestCase::new(cell.name(), status);
+    case.set_classname(format!("{}.{}", cell.device, cell.scenario));
+    case.set_system_out(format!("expected {}, seen: {}", cell.expect, seen_words(cell)));
+    case
+}

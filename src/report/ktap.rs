@@ -1,0 +1,45 @@
+//! The verdict as KTAP version 1 (the kernel's Documentation/dev-tools/ktap.rst): a subtest for
+//! each kernel, a line for each cell.
+
+use std::fmt::Write;
+
+use crate::verdict::{Cell, CellOutcome, Verdict};
+
+use super::words::seen_words;
+
+/// The verdict as KTAP.
+pub fn verdict_ktap(verdict: &Verdict) -> String {
+    let kernels = verdict.kernels();
+    let mut out = format!("KTAP version 1\n1..{}\n", kernels.len());
+    for (number, kernel) in kernels.iter().enumerate() {
+        let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == *kernel).collect();
+        // A String takes every write.
+        let _ = write!(out, "  KTAP version 1\n  # Subtest: {kernel}\n  1..{}\n", cells.len());
+        for (number, cell) in cells.iter().enumerate() {
+            let _ = writeln!(
+                out,
+                "  # {}: expected {}, seen: {}",
+                cell.name(),
+                cell.expect,
+                seen_words(cell)
+            );
+            let _ = writeln!(out, "  {}", result_line(number + 1, cell));
+        }
+        let bad = cells.iter().any(|c| matches!(c.outcome, CellOutcome::Fail | CellOutcome::Error));
+        let word = if bad { "not ok" } else { "ok" };
+        let _ = writeln!(out, "{word} {} {kernel}", number + 1);
+    }
+    out
+}
+
+fn result_line(number: usize, cell: &Cell) -> String {
+    // `#` begins a directive and a line ends the result.
+    let reason = cell.reason.as_deref().unwrap_or("").replace(['#', '\n'], " ");
+    let name = cell.name();
+    match cell.outcome {
+        CellOutcome::Pass => format!("ok {number} {name}"),
+        CellOutcome::Skip => format!("ok {number} {name} # SKIP {reason}"),
+        CellOutcome::Fail => format!("not ok {number} {name} # {reason}"),
+        CellOutcome::Error => format!("not ok {number} {name} # ERROR {reason}"),
+    }
+}

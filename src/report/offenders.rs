@@ -1,0 +1,131 @@
+//! The blocks that raced most often: what a developer looks at first.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Race, RaceId};
+use crate::units::Lba;
+
+/// How many blocks are kept with their bytes; a run may race over millions.
+const KEPT: usize = 10_000;
+
+/// A block that raced, under one label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offender {
+    /// How often.
+    pub races: u64,
+    /// The race of these that changed the most bytes.
+    pub worst: Race,
+    /// How long the medium kept the bytes of that race, where a later write covered them.
+    pub healed_after_us: Option<u64>,
+}
+
+/// All blocks that raced.
+#[derive(Debug, Clone, Default)]
+pub struct Offenders {
+    blocks: BTreeMap<(Option<String>, Lba), Offender>,
+    healed: BTreeMap<RaceId, u64>,
+    beyond: u64,
+}
+
+impl Offenders {
+    /// Counts a race.
+    pub fn add(&mut self, race: Race) {
+        let key = (race.label.clone(), race.lba);
+        if let Some(block) = self.blocks.get_mut(&key) {
+            block.races += 1;
+            if race.changed_bytes > block.worst.changed_bytes {
+                block.worst = race;
+            }
+        } else if self.blocks.len() < KEPT {
+            self.blocks.insert(key, Offender { races: 1, worst: race, healed_after_us: None });
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    /// Notes that a later write covered a race.
+    pub fn healed(&mut self, race: RaceId, after_us: u64) {
+        self.healed.insert(race, after_us);
+    }
+
+    /// Races of blocks that came after the first 10,000 and were not kept.
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// The `count` worst of the labels that `wanted` takes: blocks with the most races first, then
+    /// those with the most bytes changed. Each label has its turn before one has its second.
+    pub fn worst(&self, count: usize, wanted: impl Fn(Option<&str>) -> bool) -> Vec<Offender> {
+        let mut all: Vec<&Offender> =
+            self.blocks.values().filter(|block| wanted(block.worst.label.as_deref())).collect();
+        all.sort_by_key(|block| std::cmp::Reverse((block.races, block.worst.changed_bytes)));
+        let mut turns: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        let mut ranked: Vec<(u64, &Offender)> = all
+            .into_iter()
+            .map(|block| {
+                let turn = turns.entry(block.worst.label.as_deref()).or_default();
+                *turn += 1;
+                (*turn, block)
+            })
+            .collect();
+        ranked.sort_by_key(|(turn, _)| *turn);
+        ranked
+            .into_iter()
+            .take(count)
+            .map(|(_, block)| {
+                let healed_after_us = self.healed.get(&block.worst.id).copied();
+                Offender { healed_after_us, ..block.clone() }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::record::{Change, Outcome, Phase, RequestInfo};
+    use crate::units::{BlockCount, QueueIndex};
+
+    /// A race of one block with one changed byte.
+    pub(crate) fn race(id: u64, lba: u64) -> Race {
+        Race {
+            id: RaceId(id),
+            t_us: id,
+            label: None,
+            device: "blk".into(),
+            queue: QueueIndex(0),
+            request: RequestInfo { id, op: "write".into(), lba: Lba(lba), blocks: BlockCount(1) },
+            lba: Lba(lba),
+            gpa: 0x1000,
+            phase: Phase::InWindow,
+            window_us: 1_000.0,
+            doorbell_guard: 0x1234,
+            fetch_guard: 0xabcd,
+            submit_guard: None,
+            pi_changed: None,
+            guard_blind: false,
+            changed: vec![Change { offset: 16, len: 1, old: "41".into(), new: "42".into() }],
+            changed_bytes: 1,
+            overlap: false,
+            outcome: Outcome::Stored,
+            owner: None,
+        }
+    }
+
+    #[test]
+    fn many_races_come_before_many_bytes() {
+        let mut offenders = Offenders::default();
+        offenders.add(Race { changed_bytes: 500, ..race(1, 10) });
+        offenders.add(race(2, 20));
+        offenders.add(Race { changed_bytes: 9, ..race(3, 20) });
+        offenders.add(Race { label: Some("other".into()), ..race(4, 20) });
+        offenders.healed(RaceId(3), 777);
+        let worst = offenders.worst(9, |_| true);
+        assert_eq!((worst[0].races, worst[0].worst.id), (2, RaceId(3)));
+        assert_eq!(worst[0].healed_after_us, Some(777));
+        assert_eq!(worst[1].worst.id, RaceId(4), "another label has its turn first");
+        assert_eq!((worst[2].races, worst[2].worst.lba), (1, Lba(10)));
+        assert_eq!(offenders.worst(2, |_| true).len(), 2);
+        assert_eq!(offenders.worst(9, |label| label == Some("other")).len(), 1);
+    }
+}

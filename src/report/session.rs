@@ -1,0 +1,225 @@
+//! A records file read back: what each label counted, and the blocks that raced most.
+//!
+//! A daemon that was killed leaves a truncated last line and no `stop`; both are tolerated and
+//! told. Anything else that is not a record is an error: half a report is no report.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::record::{Counters, Line, Mark, MarkState, Phase, Race, Record, SCHEMA, Start, Stop};
+
+use super::offenders::Offenders;
+
+/// Why a records file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The system will not give it.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// A line is not a record.
+    #[error("{}, line {line}: not a record of dixtrapd", path.display())]
+    NotARecord {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A line of another schema.
+    #[error("{}, line {line}: schema {schema}, and this build reads schema {SCHEMA}: use the dixtrap that wrote it", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+        /// The schema it names.
+        schema: u32,
+    },
+    /// Nothing in it.
+    #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
+    Empty(PathBuf),
+}
+
+/// What was counted while one label was open; of a label opened several times, the sum.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LabelSummary {
+    /// What the daemon counted, from every `end` mark.
+    pub counters: Vec<Counters>,
+    /// Race records that carry the label and are no mere audit.
+    pub races: u64,
+    /// Microseconds from the label's first begin to its first race.
+    pub first_catch_us: Option<u64>,
+    /// When it was opened first.
+    pub began_us: Option<u64>,
+}
+
+/// The label of races that have none.
+pub const UNLABELLED: &str = "(no label)";
+
+/// A records file, read.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The first record.
+    pub start: Option<Start>,
+    /// The last record; `None` where the daemon did not end by itself.
+    pub stop: Option<Stop>,
+    /// The last line ends in the middle.
+    pub truncated: bool,
+    /// By label, in the order of the alphabet.
+    pub labels: BTreeMap<String, LabelSummary>,
+    /// The blocks that raced.
+    pub offenders: Offenders,
+}
+
+/// What every line has, whatever its type.
+#[derive(Deserialize)]
+struct Versioned {
+    schema: u32,
+}
+
+impl Session {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Result<Session, SessionError> {
+        let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
+        Session::from_lines(path, BufReader::new(file))
+    }
+
+    fn from_lines(path: &Path, mut input: impl BufRead) -> Result<Session, SessionError> {
+        let mut session = Session::default();
+        let mut text = Vec::new();
+        for line in 1.. {
+            text.clear();
+            let read = input
+                .read_until(b'\n', &mut text)
+                .map_err(|e| SessionError::Read(path.to_owned(), e))?;
+            if read == 0 && line == 1 {
+                return Err(SessionError::Empty(path.to_owned()));
+            }
+            if read == 0 {
+                break;
+            }
+            match parse(&text) {
+                Ok(record) => session.add(record),
+                // Cut off while it was written. A first line is no evidence of a records file.
+                Err(Bad::Json(_)) if line > 1 && !text.ends_with(b"\n") => {
+                    session.truncated = true;
+                }
+                Err(bad) => return Err(bad.at(path, line)),
+            }
+        }
+        Ok(session)
+    }
+
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Start(start) => self.start = Some(start),
+            Record::Stop(stop) => self.stop = Some(stop),
+            Record::Mark(mark) => self.add_mark(mark),
+            Record::Race(race) => self.add_race(*race),
+            Record::Healed(healed) => self.offenders.healed(healed.race, healed.after_us),
+            Record::Inject(_) | Record::Medium(_) | Record::Broken(_) => {}
+        }
+    }
+
+    fn add_mark(&mut self, mark: Mark) {
+        let summary = self.labels.entry(mark.label).or_default();
+        match mark.state {
+            MarkState::Begin => {
+                summary.began_us.get_or_insert(mark.t_us);
+            }
+            MarkState::End => summary.counters.extend(mark.counters),
+        }
+    }
+
+    fn add_race(&mut self, race: Race) {
+        if race.phase == Phase::AfterFetch {
+            return;
+        }
+        let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
+        let summary = self.labels.entry(label).or_default();
+        summary.races += 1;
+        let since = race.t_us.saturating_sub(summary.began_us.unwrap_or(0));
+        summary.first_catch_us.get_or_insert(since);
+        self.offenders.add(race);
+    }
+}
+
+enum Bad {
+    Json(serde_json::Error),
+    Schema(u32),
+}
+
+impl Bad {
+    fn at(self, path: &Path, line: usize) -> SessionError {
+        let path = path.to_owned();
+        match self {
+            Bad::Json(source) => SessionError::NotARecord { path, line, source },
+            Bad::Schema(schema) => SessionError::Schema { path, line, schema },
+        }
+    }
+}
+
+/// Reads one line. The schema comes first: a newer one may have types that this build lacks.
+fn parse(text: &[u8]) -> Result<Record, Bad> {
+    match serde_json::from_slice::<Versioned>(text) {
+        Ok(versioned) if versioned.schema != SCHEMA => Err(Bad::Schema(versioned.schema)),
+        Ok(_) => serde_json::from_slice::<Line>(text).map(|l| l.record).map_err(Bad::Json),
+        Err(error) => Err(Bad::Json(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offenders::tests::race;
+    use super::*;
+
+    fn line(record: Record) -> String {
+        serde_json::to_string(&Line::from(record)).unwrap() + "\n"
+    }
+
+    fn mark(t_us: u64, state: MarkState) -> String {
+        let counters =
+            (state == MarkState::End).then(|| Counters { writes: 7, ..Counters::default() });
+        line(Record::Mark(Mark { t_us, label: "a".into(), state, counters }))
+    }
+
+    fn read(text: &str) -> Result<Session, SessionError> {
+        Session::from_lines(Path::new("races.jsonl"), text.as_bytes())
+    }
+
+    #[test]
+    fn labels_keep_their_counters_and_first_catch() {
+        let first = Race { t_us: 1_500, label: Some("a".into()), ..race(1, 8) };
+        let second = Race { t_us: 1_900, label: Some("a".into()), ..race(2, 9) };
+        let audit = Race { phase: Phase::AfterFetch, ..race(3, 9) };
+        let text = mark(1_000, MarkState::Begin)
+            + &line(Record::Race(Box::new(first)))
+            + &line(Record::Race(Box::new(second)))
+            + &line(Record::Race(Box::new(audit)))
+            + &mark(2_000, MarkState::End);
+        let session = read(&text).unwrap();
+        let label = &session.labels["a"];
+        assert_eq!((label.races, label.first_catch_us), (2, Some(500)));
+        assert_eq!(label.counters[0].writes, 7);
+        assert!(!session.labels.contains_key(UNLABELLED));
+        assert!(session.stop.is_none() && !session.truncated);
+    }
+
+    #[test]
+    fn only_the_last_line_may_be_cut_off() {
+        let whole = mark(1, MarkState::Begin);
+        let cut = &whole[..20];
+        assert!(read(&format!("{whole}{cut}")).unwrap().truncated);
+        let error = read(&format!("{whole}{cut}\n{whole}")).unwrap_err();
+        assert!(matches!(error, SessionError::NotARecord { line: 2, .. }), "{error}");
+        assert!(read(cut).is_err());
+        assert!(matches!(read(""), Err(SessionError::Empty(_))));
+        let newer = whole.replace("\"schema\":1", "\"schema\":2");
+        assert!(matches!(read(&newer), Err(SessionError::Schema { schema: 2, .. })));
+    }
+}

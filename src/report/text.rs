@@ -1,0 +1,225 @@
+//! The verdict and the records of a session as text for people.
+
+use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
+use console::Style;
+
+use crate::record::{Counters, Phase};
+use crate::verdict::{Cell, CellOutcome, Verdict};
+
+use super::hexdiff::{Colour, hexdiff};
+use super::offenders::Offender;
+use super::session::{Session, UNLABELLED};
+use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
+
+/// The verdict: a table for each kernel, the reasons, and one line to end on.
+pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
+    let mut out = String::new();
+    for kernel in verdict.kernels() {
+        let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == kernel).collect();
+        let device = cells.first().map_or("", |cell| cell.device.as_str());
+        out.push_str(&format!(
+            "Linux {kernel}, device {device}\n{}\n",
+            cells_table(&cells).trim_end()
+        ));
+        for cell in cells {
+            if let Some(reason) = &cell.reason {
+                out.push_str(&format!(
+                    "{} {}: {reason}\n",
+                    painted(cell.outcome, colour),
+                    cell.name()
+                ));
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str(&last_line(verdict, colour));
+    out
+}
+
+fn painted(outcome: CellOutcome, colour: Colour) -> String {
+    let style = match outcome {
+        CellOutcome::Pass => Style::new().green(),
+        CellOutcome::Skip => Style::new().yellow(),
+        CellOutcome::Fail | CellOutcome::Error => Style::new().red().bold(),
+    };
+    colour.paint(style, &outcome.to_string())
+}
+
+fn last_line(verdict: &Verdict, colour: Colour) -> String {
+    let counts: Vec<String> =
+        [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
+            .into_iter()
+            .map(|outcome| format!("{} {outcome}", verdict.count(outcome)))
+            .collect();
+    let word = colour.paint(Style::new().bold(), &verdict.verdict.to_string());
+    format!(
+        "verdict: {word} ({}), exit status {}, {:.0} s\n",
+        counts.join(", "),
+        verdict.exit_status,
+        verdict.seconds
+    )
+}
+
+const HEADINGS: [&str; 10] = [
+    "scenario",
+    "fs",
+    "stable_writes",
+    "expected",
+    "seen",
+    "first catch",
+    "window",
+    "guard-blind",
+    "healed/standing",
+    "outcome",
+];
+
+fn cells_table(cells: &[&Cell]) -> String {
+    let mut table = plain_table(&HEADINGS);
+    for cell in cells {
+        table.add_row(cell_row(cell));
+    }
+    table.trim_fmt()
+}
+
+fn cell_row(cell: &Cell) -> Row {
+    let window = cell
+        .window_us
+        .map_or_else(dash, |w| format!("{}, max {}", micros_words(w.median), micros_words(w.max)));
+    let healed = match (cell.healed, cell.standing) {
+        (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
+        _ => dash(),
+    };
+    let control = if cell.control { " (control)" } else { "" };
+    Row::from(vec![
+        Slot::new(&cell.scenario),
+        Slot::new(&cell.fs),
+        Slot::new(cell.stable_writes.map_or_else(dash, |s| s.to_string())),
+        Slot::new(cell.expect),
+        Slot::new(seen_words(cell)),
+        Slot::new(millis_words(cell.first_catch_ms)).set_alignment(CellAlignment::Right),
+        Slot::new(window),
+        Slot::new(count_or_dash(cell.guard_blind)).set_alignment(CellAlignment::Right),
+        Slot::new(healed).set_alignment(CellAlignment::Right),
+        Slot::new(format!("{}{control}", cell.outcome)),
+    ])
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn count_or_dash(count: Option<u64>) -> String {
+    count.map_or_else(dash, |count| count.to_string())
+}
+
+fn plain_table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings.to_vec());
+    table
+}
+
+/// What a records file holds: figures by label, then the worst blocks with their bytes.
+pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
+    let mut out = String::new();
+    if let Some(start) = &session.start {
+        out.push_str(&format!(
+            "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}\n",
+            start.version, start.device, start.disk, start.block_size, start.window
+        ));
+    }
+    if session.truncated {
+        out.push_str("the last line is cut off: the daemon was killed while it wrote\n");
+    } else if session.stop.is_none() {
+        out.push_str("the records have no end: the daemon still runs, or was killed\n");
+    }
+    out.push_str(&format!("{}\n", labels_table(session).trim_end()));
+    out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
+    if session.offenders.beyond() > 0 {
+        out.push_str(&format!(
+            "{} races of further blocks are not ranked\n",
+            session.offenders.beyond()
+        ));
+    }
+    out
+}
+
+const LABEL_HEADINGS: [&str; 7] =
+    ["label", "writes", "blocks checked", "races", "first catch", "guard-blind", "healed/standing"];
+
+fn labels_table(session: &Session) -> String {
+    let mut table = plain_table(&LABEL_HEADINGS);
+    for (label, summary) in &session.labels {
+        let sum = |figure: fn(&Counters) -> u64| {
+            (!summary.counters.is_empty()).then(|| summary.counters.iter().map(figure).sum::<u64>())
+        };
+        let healed = match (sum(|c| c.healed), sum(|c| c.standing)) {
+            (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
+            _ => dash(),
+        };
+        table.add_row(vec![
+            label.clone(),
+            count_or_dash(sum(|c| c.writes)),
+            count_or_dash(sum(|c| c.blocks_checked)),
+            summary.races.to_string(),
+            summary.first_catch_us.map_or_else(dash, whole_micros_words),
+            count_or_dash(sum(|c| c.guard_blind)),
+            healed,
+        ]);
+    }
+    if let Some(stop) = &session.stop {
+        let all = &stop.counters;
+        table.add_row(vec![
+            "(all)".to_owned(),
+            all.writes.to_string(),
+            all.blocks_checked.to_string(),
+            (all.races.before_doorbell + all.races.in_window).to_string(),
+            dash(),
+            all.guard_blind.to_string(),
+            format!("{}/{}", all.healed, all.standing),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+/// The worst blocks, each with its facts and its bytes before and after.
+pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
+    let mut out = String::new();
+    for offender in worst {
+        out.push_str(&format!("\n{}", offender_facts(offender)));
+        for line in hexdiff(&offender.worst.changed, colour) {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    out
+}
+
+fn offender_facts(offender: &Offender) -> String {
+    let race = &offender.worst;
+    let label = race.label.as_deref().unwrap_or(UNLABELLED);
+    let races =
+        if offender.races == 1 { "1 race".into() } else { format!("{} races", offender.races) };
+    let phase = match race.phase {
+        Phase::BeforeDoorbell => "before the doorbell",
+        Phase::InWindow => "between doorbell and fetch",
+        Phase::AfterFetch => "after the fetch",
+    };
+    let guards = if race.guard_blind {
+        format!("guard {:04x} at both: a guard alone sees nothing", race.doorbell_guard)
+    } else {
+        format!(
+            "guard {:04x} at the doorbell, {:04x} at the fetch",
+            race.doorbell_guard, race.fetch_guard
+        )
+    };
+    let healed = offender.healed_after_us.map_or_else(String::new, |us| {
+        format!("; covered by a later write {} on", whole_micros_words(us))
+    });
+    let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    format!(
+        "{label}: block {}, {races}\n  race {}: {} bytes changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
+        race.lba.0,
+        race.id.0,
+        race.changed_bytes,
+        micros_words(Some(race.window_us)),
+    )
+}

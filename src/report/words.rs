@@ -1,0 +1,58 @@
+//! Figures in words: the same in every format for people.
+
+use std::time::Duration;
+
+use crate::units::format_duration;
+use crate::verdict::Cell;
+
+/// What was seen of a cell: `34 of 12345 blocks raced`, `none of 12345 blocks raced`, `not run`.
+pub fn seen_words(cell: &Cell) -> String {
+    let (Some(races), Some(checked)) = (cell.races, cell.blocks_checked) else {
+        return "not run".to_owned();
+    };
+    let count = if races == 0 { "none".to_owned() } else { races.to_string() };
+    let repeats = match cell.repeat {
+        Some(repeat) if repeat.n > 1 => format!(", in {} of {} runs", repeat.k, repeat.n),
+        _ => String::new(),
+    };
+    format!("{count} of {checked} blocks raced{repeats}")
+}
+
+/// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.
+pub fn millis_words(millis: Option<f64>) -> String {
+    match millis {
+        None => "-".to_owned(),
+        Some(millis) if millis < 10.0 => format!("{millis:.1} ms"),
+        Some(millis) => format!("{millis:.0} ms"),
+    }
+}
+
+/// Microseconds in words, `-` where there are none.
+pub fn micros_words(micros: Option<f64>) -> String {
+    match micros {
+        Some(micros) if micros < 1_000.0 => format!("{micros:.0} us"),
+        other => millis_words(other.map(|micros| micros / 1_000.0)),
+    }
+}
+
+/// A number of microseconds in words, whole and in the largest unit that fits.
+pub fn whole_micros_words(micros: u64) -> String {
+    let rounded = if micros < 10_000 { micros } else { micros / 1_000 * 1_000 };
+    format_duration(Duration::from_micros(rounded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_units() {
+        assert_eq!(millis_words(None), "-");
+        assert_eq!(millis_words(Some(4.26)), "4.3 ms");
+        assert_eq!(millis_words(Some(460.2)), "460 ms");
+        assert_eq!(micros_words(Some(812.4)), "812 us");
+        assert_eq!(micros_words(Some(1_912.4)), "1.9 ms");
+        assert_eq!(whole_micros_words(999), "999us");
+        assert_eq!(whole_micros_words(46_123), "46ms");
+    }
+}

@@ -1,0 +1,202 @@
+//! The scenarios that come with dixtrap, their tables, and the choice among them and a user's own.
+
+use std::path::{Path, PathBuf};
+
+use glob::Pattern;
+use include_dir::{Dir, include_dir};
+
+use crate::runner::scenario::{Scenario, ScenarioError};
+use crate::runner::table::{
+    CellKey, ExpectError, Expectation, Expectations, FileSystems, FileSystemsError,
+};
+
+/// The folder as it was when this program was built, so that an installed program needs no other
+/// file.
+static SCRIPTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/guest-scripts");
+
+/// Why there is no catalogue, or no choice from it.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A file that dixtrap was built with is not there.
+    #[error("dixtrap was built without guest-scripts/{0}: build it again")]
+    Incomplete(&'static str),
+    /// A script's header.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The table of expectations.
+    #[error(transparent)]
+    Expect(#[from] ExpectError),
+    /// The table of file systems.
+    #[error(transparent)]
+    FileSystems(#[from] FileSystemsError),
+    /// A pattern that is not one.
+    #[error("'{0}' is no glob pattern")]
+    Pattern(String, #[source] glob::PatternError),
+    /// A name that nothing has.
+    #[error(
+        "no scenario matches '{pattern}': there are {known}; a file of your own needs a / in its path"
+    )]
+    Unknown {
+        /// What was asked for.
+        pattern: String,
+        /// What there is.
+        known: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read scenario {}", .0.display())]
+    Unreadable(PathBuf, #[source] std::io::Error),
+}
+
+/// Everything that is known about scenarios and file systems.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    scenarios: Vec<Scenario>,
+    /// Every file system.
+    pub file_systems: FileSystems,
+    expectations: Expectations,
+}
+
+impl Catalogue {
+    /// The catalogue that dixtrap was built with.
+    pub fn embedded() -> Result<Catalogue, CatalogueError> {
+        let mut scenarios = Vec::new();
+        for file in SCRIPTS.files() {
+            if let Some(name) = scenario_name(file.path()) {
+                scenarios.push(Scenario::parse(&name, file.contents(), false)?);
+            }
+        }
+        scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Catalogue {
+            scenarios,
+            file_systems: FileSystems::parse(shared_file("filesystems")?)?,
+            expectations: Expectations::parse(shared_file("expectations")?)?,
+        })
+    }
+
+    /// The scenarios that come with dixtrap.
+    pub fn scenarios(&self) -> &[Scenario] {
+        &self.scenarios
+    }
+
+    /// The scenario called `name`.
+    pub fn get(&self, name: &str) -> Option<&Scenario> {
+        self.scenarios.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The scenarios that `wanted` names: glob patterns over names, or paths of a user's own files
+    /// (recognised by a `/` or by `.sh`). Nothing wanted means all that come with dixtrap.
+    pub fn choose(&self, wanted: &[String]) -> Result<Vec<Scenario>, CatalogueError> {
+        if wanted.is_empty() {
+            return Ok(self.scenarios.clone());
+        }
+        let mut chosen: Vec<Scenario> = Vec::new();
+        for want in wanted {
+            for scenario in self.matching(want)? {
+                if !chosen.iter().any(|c| c.name == scenario.name && c.own == scenario.own) {
+                    chosen.push(scenario);
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn matching(&self, want: &str) -> Result<Vec<Scenario>, CatalogueError> {
+        if want.contains('/') || want.ends_with(".sh") {
+            return Ok(vec![read_own(Path::new(want))?]);
+        }
+        let pattern =
+            Pattern::new(want).map_err(|e| CatalogueError::Pattern(want.to_owned(), e))?;
+        let found: Vec<Scenario> =
+            self.scenarios.iter().filter(|s| pattern.matches(&s.name)).cloned().collect();
+        if found.is_empty() {
+            let names: Vec<&str> = self.scenarios.iter().map(|s| s.name.as_str()).collect();
+            return Err(CatalogueError::Unknown {
+                pattern: want.to_owned(),
+                known: names.join(", "),
+            });
+        }
+        Ok(found)
+    }
+
+    /// What is expected of a cell: the table's word, else the script's own. A user's own file
+    /// speaks for itself, and never proves that the trap was armed.
+    pub fn expectation(&self, scenario: &Scenario, cell: CellKey) -> Expectation {
+        if scenario.own {
+            return Expectation { control: false, ..scenario.expects(cell) };
+        }
+        let known = self.expectations.of(&scenario.name, cell).cloned();
+        known.unwrap_or_else(|| scenario.expects(cell))
+    }
+
+    /// The files that a guest needs beside the scripts: name and contents.
+    pub fn shared_files() -> Result<[(&'static str, &'static str); 2], CatalogueError> {
+        Ok([("lib.sh", shared_file("lib.sh")?), ("filesystems", shared_file("filesystems")?)])
+    }
+}
+
+fn shared_file(name: &'static str) -> Result<&'static str, CatalogueError> {
+    SCRIPTS
+        .get_file(name)
+        .and_then(|file| file.contents_utf8())
+        .ok_or(CatalogueError::Incomplete(name))
+}
+
+/// The name of the scenario in a file: `mmap-rewrite.sh` is `mmap-rewrite`; `lib.sh` is none.
+fn scenario_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".sh")?;
+    (name != "lib").then(|| name.to_owned())
+}
+
+fn read_own(path: &Path) -> Result<Scenario, CatalogueError> {
+    let contents =
+        std::fs::read(path).map_err(|e| CatalogueError::Unreadable(path.to_owned(), e))?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    // The name becomes a file name in the guest and part of a label.
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect();
+    Ok(Scenario::parse(&name, &contents, true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Expect;
+
+    #[test]
+    fn what_dixtrap_was_built_with_can_be_read() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let names: Vec<&str> = catalogue.scenarios().iter().map(|s| s.name.as_str()).collect();
+        assert!(names.contains(&"mmap-rewrite") && !names.contains(&"lib"), "{names:?}");
+        assert!(catalogue.file_systems.get("raw").is_some());
+        Catalogue::shared_files().unwrap();
+    }
+
+    #[test]
+    fn globs_choose_once_and_unknown_names_list_what_there_is() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let wanted = ["*-rewrite".to_owned(), "mmap-*".to_owned()];
+        let chosen = catalogue.choose(&wanted).unwrap();
+        assert_eq!(chosen.iter().filter(|s| s.name == "mmap-rewrite").count(), 1);
+        assert!(!chosen.iter().any(|s| s.name == "metadata-churn"));
+        let error = catalogue.choose(&["nosuch".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("metadata-churn"), "{error}");
+        assert!(catalogue.choose(&["[".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_users_file_speaks_for_itself_and_is_no_control() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("direct-rewrite.sh");
+        let script = "# description: d\n# fs: raw\n# stable-writes: any\n# expect: race control\n";
+        std::fs::write(&path, script).unwrap();
+        let catalogue = Catalogue::embedded().unwrap();
+        let chosen = catalogue.choose(&[path.display().to_string()]).unwrap();
+        let cell = CellKey { fs: "raw", stable_writes: None, release: "6.1.0" };
+        let expectation = catalogue.expectation(&chosen[0], cell);
+        assert_eq!((expectation.expect, expectation.control), (Expect::Race, false));
+        let missing = directory.path().join("none.sh").display().to_string();
+        assert!(catalogue.choose(&[missing]).unwrap_err().to_string().contains("cannot read"));
+    }
+}

@@ -1,0 +1,248 @@
+//! One cell on a running guest: label it, run its script, watch the counters, and tell what was seen.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::guest::protocol::ExitStatus;
+use crate::record::Counters;
+use crate::runner::daemon::{Daemon, DaemonError};
+use crate::runner::guest::{Exec, ExecEvent, Flow, Guest, GuestError};
+use crate::runner::plan::PlannedCell;
+use crate::runner::progress::{Progress, Standing};
+use crate::verdict::Expect;
+
+/// Where scripts lie in the guest.
+pub const SCRIPTS: &str = "/dixtrap";
+/// Where a user's own scripts lie in the guest: their names may be those of ours.
+pub const OWN_SCRIPTS: &str = "/dixtrap/own";
+/// The status of a script that cannot do its work here.
+const SKIPPED: i32 = 77;
+/// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
+const OVERHEAD: Duration = Duration::from_secs(120);
+/// How often the daemon is asked for its counters.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What every cell of a boot runs with.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// The disk.
+    pub daemon: &'a mut Daemon,
+    /// Who listens.
+    pub progress: &'a dyn Progress,
+    /// The user wants an end.
+    pub interrupted: &'a AtomicBool,
+    /// The disk's path in the guest.
+    pub disk: &'a str,
+    /// How long a scenario writes.
+    pub seconds: u32,
+}
+
+/// One run of a cell.
+#[derive(Debug)]
+pub struct Ran {
+    /// The label of its records.
+    pub label: String,
+    /// What the daemon counted.
+    pub counters: Counters,
+    /// When the writer began, on the daemon's clock.
+    pub writing_us: Option<u64>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a run of a cell ended.
+#[derive(Debug)]
+pub enum End {
+    /// The script did its work.
+    Done,
+    /// The script cannot do its work here, and said why.
+    Skipped(String),
+    /// The script failed.
+    Trouble(String),
+    /// The guest is lost; no other cell can run on it.
+    GuestLost(GuestError),
+}
+
+/// Runs `cell` once. Only the daemon's failure is an error: without it nothing was seen.
+pub fn run_once(
+    site: &mut Site<'_>,
+    guest: &mut Guest,
+    cell: &PlannedCell,
+    repetition: u32,
+) -> Result<Ran, DaemonError> {
+    let label = format!("{}#{repetition}", cell.square.name());
+    let before = site.daemon.stats()?.counters;
+    site.daemon.begin(&label)?;
+    let exec = script(cell, site.disk, site.seconds);
+    let mut heard = Heard::new(site, cell, &before);
+    let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
+    let (failed, writing_us) = (heard.failed, heard.writing_us);
+    let end = match result {
+        Ok(result) => end_of_script(result.status, heard.skip, heard.error),
+        Err(error) => End::GuestLost(error),
+    };
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let counters = site.daemon.end(&label)?;
+    Ok(Ran { label, counters, writing_us, end })
+}
+
+/// The script's command line and environment.
+fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
+    let square = &cell.square;
+    let folder = if square.scenario.own { OWN_SCRIPTS } else { SCRIPTS };
+    let path = format!("{folder}/{}.sh", square.scenario.name);
+    let stable = square.stable_writes.map_or_else(String::new, |stable| stable.to_string());
+    let env = [
+        ("DIXTRAP_LIB", SCRIPTS.to_owned()),
+        ("DIXTRAP_DEV", disk.to_owned()),
+        ("DIXTRAP_FS", square.fs.name.clone()),
+        ("DIXTRAP_STABLE", stable),
+        ("DIXTRAP_SECONDS", seconds.to_string()),
+    ];
+    Exec {
+        argv: vec!["sh".to_owned(), path, disk.to_owned()],
+        env: env
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<BTreeMap<_, _>>(),
+        timeout: OVERHEAD.saturating_add(Duration::from_secs(seconds.into())),
+    }
+}
+
+fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>) -> End {
+    let said = || error.unwrap_or_else(|| "it gave no reason".to_owned());
+    match status {
+        ExitStatus::Code(0) => End::Done,
+        ExitStatus::Code(SKIPPED) => {
+            End::Skipped(skip.unwrap_or_else(|| "the script gave no reason".to_owned()))
+        }
+        ExitStatus::Code(code) => End::Trouble(format!("the script failed ({code}): {}", said())),
+        ExitStatus::Signal(signal) => {
+            End::Trouble(format!("the script died of signal {signal}: {}", said()))
+        }
+        ExitStatus::TimedOut { stuck: false } => {
+            End::Trouble("the script did not end in time and was killed".to_owned())
+        }
+        ExitStatus::TimedOut { stuck: true } => {
+            End::Trouble("the script hangs inside the guest kernel".to_owned())
+        }
+    }
+}
+
+/// What is heard while a script runs.
+struct Heard<'s> {
+    daemon: &'s mut Daemon,
+    progress: &'s dyn Progress,
+    interrupted: &'s AtomicBool,
+    /// One race is enough.
+    stop_at_first: bool,
+    before: Standing,
+    time: Duration,
+    writing: Option<Instant>,
+    writing_us: Option<u64>,
+    polled: Instant,
+    skip: Option<String>,
+    error: Option<String>,
+    failed: Option<DaemonError>,
+}
+
+impl<'s> Heard<'s> {
+    fn new(site: &'s mut Site<'_>, cell: &PlannedCell, before: &Counters) -> Heard<'s> {
+        Heard {
+            daemon: site.daemon,
+            progress: site.progress,
+            interrupted: site.interrupted,
+            stop_at_first: cell.expectation.expect == Expect::Race,
+            before: standing(before, Duration::ZERO),
+            time: Duration::from_secs(site.seconds.into()),
+            writing: None,
+            writing_us: None,
+            polled: Instant::now(),
+            skip: None,
+            error: None,
+            failed: None,
+        }
+    }
+
+    fn hear(&mut self, event: ExecEvent) -> Flow {
+        if let ExecEvent::Line(line) = event {
+            self.line(&line.text);
+        }
+        if self.failed.is_none() && self.polled.elapsed() >= POLL {
+            self.polled = Instant::now();
+            return self.poll();
+        }
+        Flow::GoOn
+    }
+
+    /// The words of lib.sh.
+    fn line(&mut self, text: &str) {
+        log::debug!("guest: {text}");
+        match text.strip_prefix("dixtrap: ") {
+            Some("writing") => {
+                self.writing = Some(Instant::now());
+                self.writing_us = self.keep(Daemon::stats).map(|stats| stats.t_us);
+            }
+            Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
+                (Some(reason), _) => self.skip = Some(reason.to_owned()),
+                (_, Some(reason)) => self.error = Some(reason.to_owned()),
+                _ => {}
+            },
+            None => {}
+        }
+    }
+
+    fn poll(&mut self) -> Flow {
+        let Some(stats) = self.keep(Daemon::stats) else { return Flow::Terminate };
+        let left =
+            self.writing.map_or(self.time, |since| self.time.saturating_sub(since.elapsed()));
+        let now = standing(&stats.counters, left);
+        let seen = Standing {
+            blocks: now.blocks.saturating_sub(self.before.blocks),
+            races: now.races.saturating_sub(self.before.races),
+            left,
+        };
+        self.progress.update(seen);
+        let enough = self.stop_at_first && seen.races > 0;
+        if enough || self.interrupted.load(Ordering::Relaxed) {
+            Flow::Terminate
+        } else {
+            Flow::GoOn
+        }
+    }
+
+    /// Asks the daemon; the first failure is kept.
+    fn keep<T>(&mut self, ask: impl FnOnce(&mut Daemon) -> Result<T, DaemonError>) -> Option<T> {
+        ask(self.daemon).map_err(|error| self.failed = Some(error)).ok()
+    }
+}
+
+fn standing(counters: &Counters, left: Duration) -> Standing {
+    let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
+    Standing { blocks: counters.blocks_checked, races, left }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scripts_status_becomes_its_end() {
+        let some = |text: &str| Some(text.to_owned());
+        let end = |status| end_of_script(status, some("no mkfs"), some("mount failed"));
+        assert!(matches!(end(ExitStatus::Code(0)), End::Done));
+        assert!(matches!(end(ExitStatus::Code(77)), End::Skipped(why) if why == "no mkfs"));
+        for (status, words) in [
+            (ExitStatus::Code(1), "failed (1): mount failed"),
+            (ExitStatus::Signal(9), "signal 9: mount failed"),
+            (ExitStatus::TimedOut { stuck: false }, "was killed"),
+            (ExitStatus::TimedOut { stuck: true }, "hangs inside the guest kernel"),
+        ] {
+            let End::Trouble(why) = end(status) else { panic!("{status:?}") };
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A scenario: a shell script whose first comment lines say what it is and what it expects.
+
+use crate::runner::table::{CellKey, ExpectError, Expectation, Rule};
+use crate::verdict::{Expect, StableWrites};
+
+/// Why a script is not a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// A line of the header is missing.
+    #[error("scenario {0} has no line '# {1}:': see guest-scripts/README.md")]
+    Missing(String, &'static str),
+    /// An expectation that cannot be read.
+    #[error("scenario {0}: '# expect:' {1}")]
+    Expect(String, ExpectError),
+    /// A value that is none.
+    #[error("scenario {0}: '# stable-writes: {1}' is not known: use on, off, both or any")]
+    StableWrites(String, String),
+    /// Not text.
+    #[error("scenario {0} is not a text file")]
+    NotText(String),
+}
+
+/// A script with its header read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// The file's name without `.sh`.
+    pub name: String,
+    /// One sentence.
+    pub description: String,
+    /// Glob patterns of the file systems that it runs on.
+    pub fs: Vec<String>,
+    /// The settings of `stable_writes` that it runs with; `None` leaves the queue alone.
+    pub stable_writes: Vec<Option<StableWrites>>,
+    /// Programs that it needs in the guest, beyond what every guest has.
+    pub needs: Vec<String>,
+    /// The user's own file: the table of expectations says nothing about it.
+    pub own: bool,
+    /// The script.
+    pub script: String,
+    expect: Vec<Rule>,
+}
+
+impl Scenario {
+    /// Reads the header of `script`. `own` tells a user's file from those that come with dixtrap.
+    pub fn parse(name: &str, script: &[u8], own: bool) -> Result<Scenario, ScenarioError> {
+        let named = || name.to_owned();
+        let script = std::str::from_utf8(script).map_err(|_| ScenarioError::NotText(named()))?;
+        let header = Header(script);
+        let value = |key| header.value(key).ok_or(ScenarioError::Missing(named(), key));
+        let rules: Result<Vec<Rule>, ExpectError> =
+            header.values("expect").map(Rule::parse).collect();
+        let expect = rules.map_err(|error| ScenarioError::Expect(named(), error))?;
+        if expect.is_empty() {
+            return Err(ScenarioError::Missing(named(), "expect"));
+        }
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let stable = value("stable-writes")?;
+        Ok(Scenario {
+            name: named(),
+            description: value("description")?.to_owned(),
+            fs: words(value("fs")?),
+            stable_writes: parse_stable_writes(stable)
+                .ok_or_else(|| ScenarioError::StableWrites(named(), stable.to_owned()))?,
+            needs: words(header.value("needs").unwrap_or("")),
+            own,
+            script: script.to_owned(),
+            expect,
+        })
+    }
+
+    /// What the script itself expects of a cell: its first line that matches, else a survey.
+    pub fn expects(&self, cell: CellKey) -> Expectation {
+        let survey = Expectation { expect: Expect::Survey, control: false, why: None };
+        self.expect.iter().find_map(|rule| rule.of(cell)).cloned().unwrap_or(survey)
+    }
+}
+
+fn parse_stable_writes(text: &str) -> Option<Vec<Option<StableWrites>>> {
+    match text {
+        "on" => Some(vec![Some(StableWrites::On)]),
+        "off" => Some(vec![Some(StableWrites::Off)]),
+        "both" => Some(vec![Some(StableWrites::Off), Some(StableWrites::On)]),
+        "any" => Some(vec![None]),
+        _ => None,
+    }
+}
+
+/// The comment lines at the beginning of a script.
+struct Header<'a>(&'a str);
+
+impl<'a> Header<'a> {
+    /// The values of every line `# key: value`, in order.
+    fn values(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        let comments = self.0.lines().take_while(|line| line.starts_with('#'));
+        comments.filter_map(move |line| {
+            let (name, value) = line.trim_start_matches('#').split_once(':')?;
+            (name.trim() == key).then(|| value.trim())
+        })
+    }
+
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.values(key).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRIPT: &str = "#!/bin/sh\n# description: A test: of headers.\n# fs: raw ext4*\n\
+        # stable-writes: both\n# expect: race stable-writes=off -- pages are not held\n\
+        # expect: stable\n# needs: losetup dmsetup\n\n# description: too late\necho\n";
+
+    #[test]
+    fn the_header_is_read_as_far_as_it_goes() {
+        let scenario = Scenario::parse("t", SCRIPT.as_bytes(), true).unwrap();
+        assert_eq!(scenario.description, "A test: of headers.");
+        assert_eq!(scenario.fs, ["raw", "ext4*"]);
+        assert_eq!(scenario.needs, ["losetup", "dmsetup"]);
+        assert_eq!(scenario.stable_writes.len(), 2);
+        for (stable, expect) in
+            [(StableWrites::Off, Expect::Race), (StableWrites::On, Expect::Stable)]
+        {
+            let cell = CellKey { fs: "raw", stable_writes: Some(stable), release: "6.1.0" };
+            assert_eq!(scenario.expects(cell).expect, expect);
+        }
+    }
+
+    #[test]
+    fn a_header_that_lacks_something_says_what() {
+        for (old, new, word) in [
+            ("# fs: raw ext4*\n", "", "# fs:"),
+            ("# description: A test: of headers.\n", "", "# description:"),
+            ("both", "sometimes", "use on, off, both or any"),
+            ("# expect: stable", "# expect: fine", "'fine' is no expectation"),
+        ] {
+            let script = SCRIPT.replace(old, new);
+            let error = Scenario::parse("t", script.as_bytes(), true).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(Scenario::parse("t", &[0xff, 0xfe], true).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! From what was planned and what happened to the cells of the verdict. Pure.
+
+use crate::record::{Counters, WindowStats};
+use crate::runner::plan::PlannedCell;
+use crate::units::WindowSpec;
+use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, Repeat, Seen, judge};
+
+/// What became of a planned cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// It ran, wholly or in part.
+    Ran(Box<Runs>),
+    /// It could not run on this machine or kernel.
+    Skipped(String),
+    /// It did not run, or what it showed is lost.
+    Lost(String),
+}
+
+/// What the repetitions of a cell showed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Runs {
+    /// Their counters, summed.
+    pub counters: Counters,
+    /// The medians of their windows.
+    pub medians: Vec<f64>,
+    /// How many ran and how many raced.
+    pub repeat: Repeat,
+    /// Milliseconds from the first write to the first race, of the first that raced.
+    pub first_catch_ms: Option<f64>,
+    /// What went wrong.
+    pub trouble: Option<String>,
+}
+
+impl Runs {
+    /// Adds what one repetition counted.
+    pub fn add(&mut self, counters: &Counters) {
+        let raced = counters.races.before_doorbell.saturating_add(counters.races.in_window) > 0;
+        self.repeat.n = self.repeat.n.saturating_add(1);
+        self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
+        self.medians.extend(counters.window_us.map(|window| window.median));
+        add_counters(&mut self.counters, counters);
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            counters: self.counters.clone(),
+            repeat: self.repeat,
+            first_catch_ms: self.first_catch_ms,
+            trouble: self.trouble.clone(),
+        }
+    }
+
+    fn median(&self) -> Option<f64> {
+        let mut sorted = self.medians.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// Sums what a cell tells of; its window keeps the maximum.
+fn add_counters(sum: &mut Counters, more: &Counters) {
+    sum.writes = sum.writes.saturating_add(more.writes);
+    sum.blocks_checked = sum.blocks_checked.saturating_add(more.blocks_checked);
+    let (races, other) = (&mut sum.races, more.races);
+    races.before_doorbell = races.before_doorbell.saturating_add(other.before_doorbell);
+    races.in_window = races.in_window.saturating_add(other.in_window);
+    races.after_fetch = races.after_fetch.saturating_add(other.after_fetch);
+    sum.guard_blind = sum.guard_blind.saturating_add(more.guard_blind);
+    sum.healed = sum.healed.saturating_add(more.healed);
+    sum.standing = sum.standing.saturating_add(more.standing);
+    sum.medium_faults = sum.medium_faults.saturating_add(more.medium_faults);
+    sum.window_us = match (sum.window_us, more.window_us) {
+        (Some(a), Some(b)) => Some(WindowStats { median: a.median, max: a.max.max(b.max) }),
+        (a, b) => a.or(b),
+    };
+}
+
+/// Where the cells ran.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The guest's release, or the kernel as it was asked for.
+    pub kernel: &'a str,
+    /// `blk` or `scsi`.
+    pub device: &'a str,
+    /// The window asked for.
+    pub window: WindowSpec,
+}
+
+/// The cells of one boot, judged. A clean cell passes only if a control of this boot was caught.
+pub fn settle(ground: Ground<'_>, planned: &[PlannedCell], fates: &[Fate]) -> Vec<Cell> {
+    let caught: Vec<bool> = planned
+        .iter()
+        .zip(fates)
+        .map(|(cell, fate)| cell.expectation.control && raced(fate))
+        .collect();
+    planned
+        .iter()
+        .zip(fates)
+        .enumerate()
+        .map(|(at, (cell, fate))| {
+            let others = caught.iter().enumerate().any(|(other, caught)| other != at && *caught);
+            let arm = Arm { is_control: cell.expectation.control, proven_by_another: others };
+            settle_one(ground, cell, fate, arm)
+        })
+        .collect()
+}
+
+fn raced(fate: &Fate) -> bool {
+    matches!(fate, Fate::Ran(runs) if runs.repeat.k > 0)
+}
+
+fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> Cell {
+    match fate {
+        Fate::Skipped(reason) => blank(ground, cell, CellOutcome::Skip, Some(reason.clone())),
+        Fate::Lost(reason) => blank(ground, cell, CellOutcome::Error, Some(reason.clone())),
+        Fate::Ran(runs) => {
+            let (outcome, reason) = judge(cell.expectation.expect, arm, &runs.seen());
+            let counters = &runs.counters;
+            Cell {
+                writes: Some(counters.writes),
+                blocks_checked: Some(counters.blocks_checked),
+                races: Some(runs.seen().races()),
+                phases: Some(counters.races),
+                guard_blind: Some(counters.guard_blind),
+                healed: Some(counters.healed),
+                standing: Some(counters.standing),
+                first_catch_ms: runs.first_catch_ms,
+                window_us: Some(CellWindow {
+                    asked: ground.window,
+                    median: runs.median(),
+                    max: counters.window_us.map(|window| window.max),
+                }),
+                repeat: Some(runs.repeat),
+                ..blank(ground, cell, outcome, reason)
+            }
+        }
+    }
+}
+
+/// A cell without any figure.
+fn blank(
+    ground: Ground<'_>,
+    cell: &PlannedCell,
+    outcome: CellOutcome,
+    reason: Option<String>,
+) -> Cell {
+    Cell {
+        kernel: ground.kernel.to_owned(),
+        device: ground.device.to_owned(),
+        fs: cell.square.fs.name.clone(),
+        scenario: cell.square.scenario.name.clone(),
+        stable_writes: cell.square.stable_writes,
+        expect: cell.expectation.expect,
+        outcome,
+        reason,
+        control: cell.expectation.control,
+        writes: None,
+        blocks_checked: None,
+        races: None,
+        phases: None,
+        guard_blind: None,
+        healed: None,
+        standing: None,
+        first_catch_ms: None,
+        window_us: None,
+        owners: None,
+        repeat: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Phases;
+    use crate::runner::catalogue::Catalogue;
+    use crate::runner::plan::{Selection, Surroundings};
+
+    const GROUND: Ground = Ground {
+        kernel: "6.1.0",
+        device: "blk",
+        window: WindowSpec::Fixed(std::time::Duration::from_millis(1)),
+    };
+
+    /// `mmap-rewrite` on ext4: first off, which is a control, then on, which must be stable.
+    fn two_cells() -> Vec<PlannedCell> {
+        let words = |word: &str| vec![word.to_owned()];
+        let catalogue = Catalogue::embedded().unwrap();
+        let selection = Selection::new(catalogue, &words("mmap-rewrite"), &words("ext4")).unwrap();
+        selection.plan(&Surroundings { release: "6.1.0".into(), ..Surroundings::default() })
+    }
+
+    fn ran(runs: &[(u64, u64, f64)]) -> Fate {
+        let mut all = Runs::default();
+        for (checked, in_window, median) in runs {
+            all.add(&Counters {
+                blocks_checked: *checked,
+                races: Phases { in_window: *in_window, ..Phases::default() },
+                window_us: Some(WindowStats { median: *median, max: median * 2.0 }),
+                ..Counters::default()
+            });
+        }
+        Fate::Ran(Box::new(all))
+    }
+
+    fn outcomes(fates: &[Fate]) -> Vec<CellOutcome> {
+        settle(GROUND, &two_cells(), fates).iter().map(|cell| cell.outcome).collect()
+    }
+
+    #[test]
+    fn a_clean_cell_stands_and_falls_with_the_control_of_its_boot() {
+        use CellOutcome::{Error, Fail, Pass};
+        let clean = ran(&[(5_000, 0, 1.0)]);
+        let raced = ran(&[(5_000, 9, 1.0)]);
+        let lost = Fate::Lost("QEMU died".into());
+        assert_eq!(outcomes(&[raced.clone(), clean.clone()]), [Pass, Pass]);
+        assert_eq!(outcomes(&[clean.clone(), clean.clone()]), [Error, Error]);
+        assert_eq!(outcomes(&[lost.clone(), clean]), [Error, Error]);
+        assert_eq!(outcomes(&[lost, raced]), [Error, Fail]);
+    }
+
+    #[test]
+    fn repetitions_are_summed_and_counted() {
+        let runs = [(1_000, 0, 1.0), (2_000, 3, 9.0), (3_000, 4, 2.0)];
+        let cells = settle(GROUND, &two_cells(), &[ran(&runs), Fate::Skipped("no".into())]);
+        let first = &cells[0];
+        assert_eq!((first.blocks_checked, first.races), (Some(6_000), Some(7)));
+        assert_eq!(first.repeat, Some(Repeat { k: 2, n: 3 }));
+        let window = first.window_us.unwrap();
+        assert_eq!((window.median, window.max), (Some(2.0), Some(18.0)));
+        assert_eq!((cells[1].races, cells[1].repeat), (None, None));
+        assert_eq!(cells[1].reason.as_deref(), Some("no"));
+    }
+}

@@ -1,0 +1,169 @@
+//! A cell: one scenario on one file system with one setting, on one kernel.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Phases;
+use crate::units::WindowSpec;
+
+/// What a cell is expected to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expect {
+    /// No block may race.
+    Stable,
+    /// Blocks race; a run without a race breaks the expectation.
+    Race,
+    /// Nothing is known; whatever is seen is told and never judged.
+    Survey,
+}
+
+impl FromStr for Expect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "stable" => Ok(Expect::Stable),
+            "race" => Ok(Expect::Race),
+            "survey" => Ok(Expect::Survey),
+            other => Err(format!("'{other}' is no expectation: use stable, race or survey")),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Expect::Stable => "stable",
+            Expect::Race => "race",
+            Expect::Survey => "survey",
+        })
+    }
+}
+
+/// The queue's `stable_writes`, set before the file system is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StableWrites {
+    /// The guest waits for writeback before it changes a page.
+    On,
+    /// The guest does not.
+    Off,
+}
+
+impl fmt::Display for StableWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            StableWrites::On => "on",
+            StableWrites::Off => "off",
+        })
+    }
+}
+
+/// What became of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellOutcome {
+    /// As expected.
+    Pass,
+    /// Proven not to be as expected.
+    Fail,
+    /// Not run, for the reason given.
+    Skip,
+    /// Run, or meant to be run, without a result that counts.
+    Error,
+}
+
+impl fmt::Display for CellOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            CellOutcome::Pass => "pass",
+            CellOutcome::Fail => "fail",
+            CellOutcome::Skip => "skip",
+            CellOutcome::Error => "error",
+        })
+    }
+}
+
+/// The window of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CellWindow {
+    /// The window asked for.
+    pub asked: WindowSpec,
+    /// The measured median in microseconds; with several repetitions the median of their medians.
+    pub median: Option<f64>,
+    /// The longest window measured, in microseconds.
+    pub max: Option<f64>,
+}
+
+/// In how many repetitions something raced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// Repetitions in which at least one block raced.
+    pub k: u32,
+    /// Repetitions that ran.
+    pub n: u32,
+}
+
+/// One line of the verdict. Counters that do not apply are `None` and `null`, never 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The guest's `uname -r`; the kernel as it was asked for where the guest never told.
+    pub kernel: String,
+    /// `blk` or `scsi`.
+    pub device: String,
+    /// The file system's name.
+    pub fs: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// How `stable_writes` was set; `None` where the scenario leaves it alone.
+    pub stable_writes: Option<StableWrites>,
+    /// What was expected.
+    pub expect: Expect,
+    /// What became of it.
+    pub outcome: CellOutcome,
+    /// Why, in one line; always there unless the cell passed.
+    pub reason: Option<String>,
+    /// It proves that the trap was armed.
+    pub control: bool,
+    /// Write requests whose samples were compared.
+    pub writes: Option<u64>,
+    /// Logical blocks whose samples were compared.
+    pub blocks_checked: Option<u64>,
+    /// Blocks that raced before or in the window.
+    pub races: Option<u64>,
+    /// Blocks whose bytes changed, by when.
+    pub phases: Option<Phases>,
+    /// Races that a guard alone would not have seen.
+    pub guard_blind: Option<u64>,
+    /// Races that a later clean write covered.
+    pub healed: Option<u64>,
+    /// Races that nothing covered while the cell ran.
+    pub standing: Option<u64>,
+    /// Milliseconds from the first write of the scenario to the first race.
+    pub first_catch_ms: Option<f64>,
+    /// The window asked for and what was measured.
+    pub window_us: Option<CellWindow>,
+    /// Races by owner, where owners are known.
+    pub owners: Option<BTreeMap<String, u64>>,
+    /// In how many repetitions something raced.
+    pub repeat: Option<Repeat>,
+}
+
+impl Cell {
+    /// The cell's name inside its kernel: `mmap-rewrite/ext4/stable_writes=off`.
+    pub fn name(&self) -> String {
+        cell_name(&self.scenario, &self.fs, self.stable_writes)
+    }
+}
+
+/// The name of a cell inside its kernel.
+pub fn cell_name(scenario: &str, fs: &str, stable: Option<StableWrites>) -> String {
+    match stable {
+        Some(stable) => format!("{scenario}/{fs}/stable_writes={stable}"),
+        None => format!("{scenario}/{fs}"),
+    }
+}

@@ -1,0 +1,149 @@
+//! The judgement of one cell: what was expected against what was seen.
+
+use crate::record::Counters;
+
+use super::cell::{CellOutcome, Expect, Repeat};
+
+/// How many blocks have to be checked before "none raced" is a result.
+pub const MIN_BLOCKS: u64 = 1_000;
+
+/// What was seen of a cell that ran.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// The device's counters, summed over the repetitions.
+    pub counters: Counters,
+    /// In how many repetitions something raced.
+    pub repeat: Repeat,
+    /// Milliseconds from the first write to the first race, of the first repetition that raced.
+    pub first_catch_ms: Option<f64>,
+    /// What went wrong in the guest, in one line.
+    pub trouble: Option<String>,
+}
+
+impl Seen {
+    /// Races that hardware would have seen; changes after the fetch are an audit.
+    pub fn races(&self) -> u64 {
+        self.counters.races.before_doorbell.saturating_add(self.counters.races.in_window)
+    }
+}
+
+/// What else is known of the boot that a cell ran in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arm {
+    /// The cell is itself a positive control.
+    pub is_control: bool,
+    /// A positive control other than this cell was caught in the same boot.
+    pub proven_by_another: bool,
+}
+
+/// Decides a cell: its outcome and, unless it passed, the reason.
+///
+/// A race is proof by itself. The absence of races is not: it counts only over [`MIN_BLOCKS`]
+/// blocks and in a boot where a positive control was caught.
+pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<String>) {
+    let races = seen.races();
+    let checked = seen.counters.blocks_checked;
+    if expect == Expect::Stable && races > 0 {
+        return fail(format!("{races} of {checked} blocks raced where none may"));
+    }
+    if let Some(trouble) = &seen.trouble {
+        return error(trouble.clone());
+    }
+    if seen.counters.medium_faults > 0 {
+        return error(format!(
+            "{} blocks on the medium did not match their protection information",
+            seen.counters.medium_faults
+        ));
+    }
+    match expect {
+        Expect::Survey if checked == 0 => error("no block was written".to_owned()),
+        Expect::Survey => (CellOutcome::Pass, None),
+        Expect::Race if races > 0 => (CellOutcome::Pass, None),
+        _ if checked < MIN_BLOCKS => error(format!(
+            "only {checked} blocks were checked, {MIN_BLOCKS} are needed: raise --seconds"
+        )),
+        Expect::Race if arm.is_control => {
+            error(format!("control missed: none of {checked} blocks raced; raise --seconds"))
+        }
+        _ if !arm.proven_by_another => error(
+            "no control was caught in this boot, so nothing proves that the trap was armed"
+                .to_owned(),
+        ),
+        Expect::Race => fail(format!("a race was expected and none of {checked} blocks raced")),
+        Expect::Stable => (CellOutcome::Pass, None),
+    }
+}
+
+fn fail(reason: String) -> (CellOutcome, Option<String>) {
+    (CellOutcome::Fail, Some(reason))
+}
+
+fn error(reason: String) -> (CellOutcome, Option<String>) {
+    (CellOutcome::Error, Some(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Phases;
+
+    const ARMED: Arm = Arm { is_control: false, proven_by_another: true };
+    const UNPROVEN: Arm = Arm { is_control: false, proven_by_another: false };
+    const CONTROL: Arm = Arm { is_control: true, proven_by_another: true };
+
+    fn seen(checked: u64, in_window: u64) -> Seen {
+        let races = Phases { in_window, ..Phases::default() };
+        let counters = Counters { blocks_checked: checked, races, ..Counters::default() };
+        Seen { counters, ..Seen::default() }
+    }
+
+    #[test]
+    fn every_rule() {
+        use CellOutcome::{Error, Fail, Pass};
+        for (expect, arm, checked, races, outcome) in [
+            (Expect::Stable, ARMED, 5_000, 0, Pass),
+            (Expect::Stable, ARMED, 5_000, 1, Fail),
+            // Proof needs no control and no number of blocks.
+            (Expect::Stable, UNPROVEN, 1, 1, Fail),
+            (Expect::Stable, UNPROVEN, 5_000, 0, Error),
+            (Expect::Stable, ARMED, MIN_BLOCKS, 0, Pass),
+            (Expect::Stable, ARMED, MIN_BLOCKS - 1, 0, Error),
+            (Expect::Race, UNPROVEN, 1, 1, Pass),
+            (Expect::Race, ARMED, 5_000, 0, Fail),
+            (Expect::Race, UNPROVEN, 5_000, 0, Error),
+            (Expect::Race, ARMED, 10, 0, Error),
+            // A control that misses says nothing about the kernel.
+            (Expect::Race, CONTROL, 5_000, 0, Error),
+            (Expect::Survey, UNPROVEN, 10, 0, Pass),
+            (Expect::Survey, ARMED, 10, 5, Pass),
+            (Expect::Survey, ARMED, 0, 0, Error),
+        ] {
+            let (got, reason) = judge(expect, arm, &seen(checked, races));
+            assert_eq!(got, outcome, "{expect} {arm:?} {checked} {races}");
+            assert_eq!(reason.is_none(), outcome == Pass);
+        }
+    }
+
+    #[test]
+    fn a_change_after_the_fetch_is_no_race() {
+        let mut audit = seen(5_000, 0);
+        audit.counters.races.after_fetch = 9;
+        assert_eq!(judge(Expect::Stable, ARMED, &audit).0, CellOutcome::Pass);
+    }
+
+    #[test]
+    fn trouble_in_the_guest_hides_no_race_and_passes_no_cell() {
+        let trouble = Some("umount failed".to_owned());
+        let clean = Seen { trouble: trouble.clone(), ..seen(5_000, 0) };
+        assert_eq!(judge(Expect::Stable, ARMED, &clean), (CellOutcome::Error, trouble.clone()));
+        let raced = Seen { trouble, ..seen(5_000, 3) };
+        assert_eq!(judge(Expect::Stable, ARMED, &raced).0, CellOutcome::Fail);
+    }
+
+    #[test]
+    fn faults_of_the_medium_are_never_clean() {
+        let mut faulty = seen(5_000, 0);
+        faulty.counters.medium_faults = 1;
+        assert_eq!(judge(Expect::Stable, ARMED, &faulty).0, CellOutcome::Error);
+    }
+}

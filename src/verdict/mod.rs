@@ -1,0 +1,172 @@
+//! What a run came to: cells, their judgement and the exit status. Pure: no I/O and no clock.
+//!
+//! Every output format derives from one [`Verdict`], so that they cannot disagree.
+
+mod cell;
+mod exit;
+mod judge;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
+pub use exit::{ExitStatus, Ruling};
+pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
+
+/// The version of the verdict's schema.
+pub const SCHEMA: u32 = 1;
+
+/// What ended a run before its cells could be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The user interrupted it.
+    Interrupted,
+    /// Something of ours broke: the daemon, the disk, the host.
+    Fault,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// dixtrap's version.
+    pub version: String,
+    /// In one word.
+    pub verdict: Ruling,
+    /// The status that the process ends with.
+    pub exit_status: u8,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Every cell that was planned.
+    pub cells: Vec<Cell>,
+}
+
+impl Verdict {
+    /// The verdict over `cells`, which hold every cell that was planned.
+    pub fn over(
+        cells: Vec<Cell>,
+        cut: Option<Cut>,
+        started: DateTime<Utc>,
+        seconds: f64,
+    ) -> Verdict {
+        let status = status_of(&cells, cut);
+        Verdict {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict: status.ruling(),
+            exit_status: status.code(),
+            started,
+            seconds,
+            cells,
+        }
+    }
+
+    /// How many cells had this outcome.
+    pub fn count(&self, outcome: CellOutcome) -> usize {
+        self.cells.iter().filter(|cell| cell.outcome == outcome).count()
+    }
+
+    /// The kernels, each once, in the order of their first cells.
+    pub fn kernels(&self) -> Vec<&str> {
+        let mut kernels: Vec<&str> = Vec::new();
+        for cell in &self.cells {
+            if !kernels.contains(&cell.kernel.as_str()) {
+                kernels.push(&cell.kernel);
+            }
+        }
+        kernels
+    }
+}
+
+/// The status over `cells`. A run that was cut short blames nobody; a proven failure outweighs a
+/// cell without a result; and a run in which nothing passed, or nothing but controls beside
+/// skipped cells, has tested nothing.
+fn status_of(cells: &[Cell], cut: Option<Cut>) -> ExitStatus {
+    let any = |outcome| cells.iter().any(|cell| cell.outcome == outcome);
+    let tested = cells.iter().any(|c| c.outcome == CellOutcome::Pass && !c.control)
+        || any(CellOutcome::Pass) && !any(CellOutcome::Skip);
+    match cut {
+        Some(Cut::Interrupted) => ExitStatus::Interrupted,
+        Some(Cut::Fault) => ExitStatus::Fault,
+        None if any(CellOutcome::Fail) => ExitStatus::Proven,
+        None if any(CellOutcome::Error) || !tested => ExitStatus::Untestable,
+        None => ExitStatus::AsExpected,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A cell that has nothing but a name and an outcome.
+    pub(crate) fn bare_cell(scenario: &str, outcome: CellOutcome) -> Cell {
+        Cell {
+            kernel: "6.1.0-test".to_owned(),
+            device: "blk".to_owned(),
+            fs: "ext4".to_owned(),
+            scenario: scenario.to_owned(),
+            stable_writes: Some(StableWrites::Off),
+            expect: Expect::Race,
+            outcome,
+            reason: (outcome != CellOutcome::Pass).then(|| format!("{scenario} has a reason")),
+            control: false,
+            writes: None,
+            blocks_checked: None,
+            races: None,
+            phases: None,
+            guard_blind: None,
+            healed: None,
+            standing: None,
+            first_catch_ms: None,
+            window_us: None,
+            owners: None,
+            repeat: None,
+        }
+    }
+
+    #[test]
+    fn the_worst_cell_decides_unless_the_run_was_cut() {
+        use CellOutcome::{Error, Fail, Pass, Skip};
+        for (outcomes, cut, code) in [
+            (vec![Pass, Pass], None, 0),
+            (vec![Pass, Skip], None, 0),
+            (vec![Pass, Fail, Error], None, 1),
+            (vec![Pass, Error], None, 125),
+            (vec![Skip, Skip], None, 125),
+            (vec![], None, 125),
+            (vec![Pass, Fail], Some(Cut::Fault), 129),
+            (vec![Pass, Fail], Some(Cut::Interrupted), 130),
+        ] {
+            let cells: Vec<Cell> = outcomes.iter().map(|o| bare_cell("x", *o)).collect();
+            assert_eq!(status_of(&cells, cut).code(), code, "{outcomes:?} {cut:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_alone_tests_nothing_where_the_rest_was_skipped() {
+        let control = Cell { control: true, ..bare_cell("c", CellOutcome::Pass) };
+        let skipped = bare_cell("x", CellOutcome::Skip);
+        assert_eq!(status_of(&[control.clone(), skipped], None).code(), 125);
+        assert_eq!(status_of(&[control], None).code(), 0);
+    }
+
+    #[test]
+    fn counters_that_do_not_apply_are_null() {
+        let cells = vec![bare_cell("x", CellOutcome::Skip)];
+        let verdict = Verdict::over(cells, None, DateTime::UNIX_EPOCH, 1.5);
+        let json = serde_json::to_value(&verdict).unwrap();
+        assert_eq!(json["started"], "1970-01-01T00:00:00Z");
+        assert_eq!(json["verdict"], "untestable");
+        let cell = json["cells"][0].as_object().unwrap();
+        for key in ["writes", "blocks_checked", "races", "phases", "guard_blind", "healed"] {
+            assert!(cell[key].is_null(), "{key}");
+        }
+        for key in ["standing", "first_catch_ms", "window_us", "owners", "repeat"] {
+            assert!(cell[key].is_null(), "{key}");
+        }
+        assert_eq!(serde_json::from_value::<Verdict>(json).unwrap(), verdict);
+    }
+}

@@ -113,9 +113,8 @@ impl Client {
         let start = Instant::now();
         let outcomes: Vec<anyhow::Result<Vec<u64>>> = std::thread::scope(|scope| {
             let threads = self.lines.iter_mut();
-            let threads: Vec<_> = threads
-                .map(|line| scope.spawn(move || line.drive(pattern, limit, disk)))
-                .collect();
+            let threads: Vec<_> =
+                threads.map(|line| scope.spawn(move || line.drive(pattern, limit, disk))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a client panicked")).collect()
         });
         let elapsed = start.elapsed();

@@ -57,7 +57,9 @@ impl Server {
         let folder = tempfile::Builder::new().prefix(kind.name()).tempdir_in(parent)?.keep();
         let mut command = match kind {
             Kind::Checked => dixtrapd(&folder, disk_bytes, &[]),
-            Kind::Unchecked => dixtrapd(&folder, disk_bytes, &["--benchmark-without-checks"]),
+            Kind::Unchecked => {
+                dixtrapd(&folder, disk_bytes, &["--benchmark-without-checks", "--pi-type=0"])
+            }
             Kind::Threads => storage_daemon(&folder, disk_bytes, "threads")?,
             Kind::Uring => storage_daemon(&folder, disk_bytes, "io_uring")?,
         };

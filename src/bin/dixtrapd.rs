@@ -73,10 +73,15 @@ fn run(config: Config) -> anyhow::Result<()> {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
-    let options = TrapOptions { device: "blk", on_race: config.on_race, audit: config.audit };
+    let options = TrapOptions {
+        device: "blk",
+        on_race: config.on_race,
+        audit: config.audit,
+        unchecked: config.unchecked,
+    };
     let trap = Arc::new(Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options));
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
-    let pace = Arc::new(Pace::new(config.window, config.seed));
+    let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, pace)?);
     let governor = governor(Arc::clone(&trap), Arc::clone(&server));
     let control = config.control.as_deref().map(|path| ControlServer::start(path, governor));
@@ -112,6 +117,7 @@ fn start_record(config: &Config, trap: &Trap) -> Start {
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
+        unchecked: config.unchecked,
         features: feature_names(trap.geometry().read_only),
         unix_ms: since_1970.as_millis().try_into().unwrap_or(u64::MAX),
     }

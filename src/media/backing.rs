@@ -109,6 +109,11 @@ impl Backing {
         Ok(())
     }
 
+    /// Whether most copies are made without a system call.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
     /// The size when it was opened.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

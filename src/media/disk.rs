@@ -87,6 +87,13 @@ impl Disk {
         }
     }
 
+    /// How many blocks are best read with one call: few where that is only a copy, so that they
+    /// stay in the caches; many where it is a system call.
+    pub fn blocks_at_once(&self) -> usize {
+        let bytes: usize = if self.data.is_mapped() { 16 << 10 } else { 1 << 20 };
+        bytes / self.geometry.block_size.bytes()
+    }
+
     /// The disk's shape.
     pub fn geometry(&self) -> Geometry {
         self.geometry
@@ -219,7 +226,7 @@ impl Disk {
     }
 
     /// Refuses blocks that do not exist.
-    pub(super) fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
+    pub fn require_range(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
         self.extent(lba, count).map(drop)
     }
 

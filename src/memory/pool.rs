@@ -92,6 +92,14 @@ impl DerefMut for Buffer {
     }
 }
 
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Buffer::new(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
 impl PartialEq for Buffer {
     fn eq(&self, other: &Self) -> bool {
         **self == **other

@@ -91,6 +91,11 @@ impl Segments {
         self.len
     }
 
+    /// How many bytes the list itself takes.
+    pub fn list_bytes(&self) -> u64 {
+        (self.list.len() as u64).saturating_mul(size_of::<Segment>() as u64)
+    }
+
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0

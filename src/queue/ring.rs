@@ -96,6 +96,17 @@ impl Ring {
         self.vring.get_ref().get_queue().ready()
     }
 
+    /// Whether a request is waiting.
+    pub fn has_requests(&self, map: &MemoryMap) -> Result<bool, RingError> {
+        let state = self.vring.get_ref();
+        let queue = state.get_queue();
+        if !queue.ready() {
+            return Ok(false);
+        }
+        let index = queue.avail_idx(&**map, Ordering::Acquire).map_err(RingError::Available)?;
+        Ok(index.0 != queue.next_avail())
+    }
+
     /// Asks the driver not to ring the doorbell while the ring is being emptied.
     pub fn hush(&self) -> Result<(), RingError> {
         self.vring.disable_notification().map_err(RingError::Used)

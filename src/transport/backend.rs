@@ -21,8 +21,8 @@ use crate::proto::Device;
 use crate::queue::Ring;
 use crate::units::QueueIndex;
 
-/// The largest ring; QEMU's default is 128.
-const MAX_RING: usize = 1024;
+/// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
+const MAX_RING: usize = 32_768;
 
 /// The guest's memory as the crate passes it around.
 pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::schedule::Schedule;
-use super::timer::Timer;
+use super::timer::{Alarm, Timer};
+use crate::clock::Moment;
 use crate::memory::MemoryMap;
 use crate::proto::{Device, Exchange, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
@@ -17,6 +18,11 @@ use crate::units::QueueIndex;
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
 /// lock.
 const MAX_ROUNDS: usize = 16;
+/// How many requests are answered with one notification: few enough for the driver to take them up
+/// while the rest is still being worked on.
+const ANSWERS_A_NOTIFICATION: usize = 8;
+/// What a request in flight costs besides its data and its list of pieces.
+const REQUEST_BYTES: u64 = 512;
 /// When to look again for room in the budget, which other lanes give back.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -24,33 +30,38 @@ const RETRY: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Lane<D: Device> {
     index: QueueIndex,
-    device: Arc<D>,
-    pace: Arc<Pace>,
+    pub(super) device: Arc<D>,
+    pub(super) pace: Arc<Pace>,
     timer: Timer,
     work: Mutex<Work<D>>,
 }
 
 /// What is under way in a lane.
 #[derive(Debug)]
-struct Work<D: Device> {
-    in_window: Schedule<InFlight<D::Held>>,
+pub(super) struct Work<D: Device> {
+    pub(super) in_window: Schedule<InFlight<D::Held>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
     policy: WindowPolicy,
+    pub(super) alarm: Alarm,
+    /// When the ring was last seen empty, or the lane woke up.
+    pub(super) looked: Moment,
+    /// When the ring was last seen not to be.
+    pub(super) active: Moment,
     broken: bool,
 }
 
-/// A held request, the token that answers it and the bytes it took from the budget.
+/// A held request, the token that answers it and what it took from the budget.
 #[derive(Debug)]
-struct InFlight<H> {
+pub(super) struct InFlight<H> {
     held: H,
     token: Token,
-    bytes: u64,
+    cost: u64,
 }
 
 /// Why a lane stops following its ring.
 #[derive(Debug, thiserror::Error)]
-enum LaneError {
+pub(super) enum LaneError {
     #[error(transparent)]
     Ring(#[from] RingError),
     #[error(transparent)]
@@ -72,14 +83,24 @@ impl<D: Device> Lane<D> {
     /// The lane of queue `index`.
     pub fn new(index: QueueIndex, device: Arc<D>, pace: Arc<Pace>) -> io::Result<Self> {
         let policy = pace.policy(index);
-        let work = Work { in_window: Schedule::new(), waiting: None, policy, broken: false };
+        let work = Work {
+            in_window: Schedule::new(),
+            waiting: None,
+            policy,
+            alarm: Alarm::default(),
+            looked: device.now(),
+            active: Moment(0),
+            broken: false,
+        };
         Ok(Lane { index, device, pace, timer: Timer::new()?, work: Mutex::new(work) })
     }
 
     /// The doorbell rang, or the timer did.
     pub fn turn(&self, track: &Track) {
-        self.timer.clear();
         let mut work = self.lock();
+        let now = self.device.now();
+        self.timer.clear(&mut work.alarm, now);
+        work.looked = now;
         if work.broken || !track.ring.is_ready() {
             return;
         }
@@ -118,20 +139,22 @@ impl<D: Device> Lane<D> {
             self.take_requests(work, track)?;
             self.fetch_due(work, track)?;
             track.ring.notify(&track.map)?;
-            if work.waiting.is_some() || !track.ring.listen()? {
+            if work.waiting.is_some() {
+                return self.sleep(work);
+            }
+            if !self.watch(work, track)? && !track.ring.listen()? {
                 return self.sleep(work);
             }
         }
-        self.wake_in(Duration::ZERO)
+        self.wake_in(work, Duration::ZERO)
     }
 
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
     /// once, however often it is looked at.
     fn take_requests(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
-        let mut counted = work.waiting.is_some();
+        let (mut counted, mut taken) = (work.waiting.is_some(), false);
         while let Some(request) = self.next_request(work, track)? {
-            let bytes = request.readable.len().saturating_add(request.writable.len());
-            if !self.pace.budget.allows(bytes) {
+            if !self.pace.budget.allows(cost_of(&request)) {
                 if !counted {
                     self.device.note_deferred();
                 }
@@ -140,6 +163,12 @@ impl<D: Device> Lane<D> {
             }
             self.begin(work, track, request)?;
             counted = false;
+            taken = true;
+        }
+        let now = self.device.now();
+        work.looked = now;
+        if taken {
+            work.active = now;
         }
         Ok(())
     }
@@ -157,6 +186,7 @@ impl<D: Device> Lane<D> {
 
     /// Takes a request up to its answer or into its window.
     fn begin(&self, work: &mut Work<D>, track: &Track, request: Request) -> Result<(), LaneError> {
+        let cost = cost_of(&request);
         let Request { readable, writable, flaw, token } = request;
         if let Some(flaw) = flaw {
             log::warn!("queue {}: {flaw}; the request fails", self.index);
@@ -164,7 +194,7 @@ impl<D: Device> Lane<D> {
         let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(track.ring.complete(token, answered.written)?),
-            Ok(Step::Held(held)) => self.hold(work, track, held, token),
+            Ok(Step::Held(held)) => self.hold(work, track, InFlight { held, token, cost }),
             Err(unanswerable) => {
                 token.abandon();
                 Err(unanswerable.into())
@@ -176,32 +206,37 @@ impl<D: Device> Lane<D> {
         &self,
         work: &mut Work<D>,
         track: &Track,
-        held: D::Held,
-        token: Token,
+        item: InFlight<D::Held>,
     ) -> Result<(), LaneError> {
         // VIRTIO 1.2 §2.7.13.3: a driver has at most as many chains outstanding as descriptors.
         let size = track.ring.size();
         if work.in_window.len() >= size {
-            token.abandon();
+            item.token.abandon();
             return Err(LaneError::Overfull(size));
         }
-        let bytes = held.bytes();
-        self.pace.budget.take(bytes);
-        let deadline = work.policy.deadline(&self.pace.window(), held.rung(), bytes);
-        work.in_window.add(deadline, InFlight { held, token, bytes });
+        self.pace.budget.take(item.cost);
+        let rung = item.held.rung();
+        self.device.note_blind(rung.since(work.looked));
+        let deadline = work.policy.deadline(&self.pace.window(), rung, item.held.bytes());
+        work.in_window.add(deadline, item);
         Ok(())
     }
 
     fn fetch_due(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+        let mut answered = 0;
         while let Some(due) = work.in_window.take_due(self.device.now()) {
             self.finish(due, track)?;
+            answered += 1;
+            if answered % ANSWERS_A_NOTIFICATION == 0 {
+                track.ring.notify(&track.map)?;
+            }
         }
         Ok(())
     }
 
     fn finish(&self, due: InFlight<D::Held>, track: &Track) -> Result<(), LaneError> {
-        let InFlight { held, token, bytes } = due;
-        self.pace.budget.give_back(bytes);
+        let InFlight { held, token, cost } = due;
+        self.pace.budget.give_back(cost);
         match self.device.finish(held) {
             Ok(answered) => Ok(track.ring.complete(token, answered.written)?),
             Err(unanswerable) => {
@@ -232,7 +267,7 @@ impl<D: Device> Lane<D> {
             request.token.abandon();
         }
         while let Some(item) = work.in_window.take_first() {
-            self.pace.budget.give_back(item.bytes);
+            self.pace.budget.give_back(item.cost);
             item.token.abandon();
         }
         let reason = format!("{error}; the ring stands still until the driver resets it");
@@ -240,22 +275,36 @@ impl<D: Device> Lane<D> {
     }
 
     /// Sleeps until the next deadline, or until the budget may have room again.
-    fn sleep(&self, work: &Work<D>) -> Result<(), LaneError> {
+    fn sleep(&self, work: &mut Work<D>) -> Result<(), LaneError> {
         let now = self.device.now();
-        let next = work.in_window.next_deadline().map(|deadline| deadline.since(now));
-        let retry = work.waiting.as_ref().map(|_| RETRY);
-        match next.into_iter().chain(retry).min() {
-            Some(delay) => self.wake_in(delay),
-            None => Ok(()),
+        let next = work.in_window.next_deadline();
+        if work.waiting.is_some() && next.is_none_or(|deadline| deadline.since(now) > RETRY) {
+            return self.wake_in(work, RETRY);
         }
-    }
-
-    fn wake_in(&self, delay: Duration) -> Result<(), LaneError> {
-        if let Err(error) = self.timer.arm(delay) {
-            log::error!("queue {}: the timer cannot be armed: {error}", self.index);
+        if let Some(deadline) = next {
+            self.note_armed(self.timer.wake_for(&mut work.alarm, now, deadline));
         }
         Ok(())
     }
+
+    fn wake_in(&self, work: &mut Work<D>, delay: Duration) -> Result<(), LaneError> {
+        let now = self.device.now();
+        self.note_armed(self.timer.wake_in(&mut work.alarm, now, delay));
+        Ok(())
+    }
+
+    fn note_armed(&self, armed: io::Result<()>) {
+        if let Err(error) = armed {
+            log::error!("queue {}: the timer cannot be armed: {error}", self.index);
+        }
+    }
+}
+
+/// What a request takes from the budget while it is in flight.
+fn cost_of(request: &Request) -> u64 {
+    let lists = [&request.readable, &request.writable];
+    lists.iter().map(|list| list.len().saturating_add(list.list_bytes())).sum::<u64>()
+        + REQUEST_BYTES
 }
 
 impl<D: Device> AsRawFd for Lane<D> {
@@ -272,7 +321,7 @@ impl<D: Device> Drop for Lane<D> {
             request.token.abandon();
         }
         while let Some(item) = work.in_window.take_first() {
-            self.pace.budget.give_back(item.bytes);
+            self.pace.budget.give_back(item.cost);
             item.token.abandon();
         }
     }

@@ -12,6 +12,7 @@ mod pace;
 mod schedule;
 mod server;
 mod timer;
+mod watch;
 
 pub use listener::{Endpoint, ListenError};
 pub use pace::Pace;

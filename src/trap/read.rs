@@ -3,7 +3,8 @@
 use super::error::{Cause, TrapError};
 use super::service::Trap;
 use super::tally::{Count, Span};
-use crate::pi::{Check, Checks, Mismatch, Tuple, guard};
+use crate::memory::{Buffer, List, Segments};
+use crate::pi::{Check, Checks, GuardTag, Mismatch, Tuple, guards};
 use crate::record::{MediumFault, Record};
 use crate::units::{BlockCount, Lba};
 
@@ -14,11 +15,28 @@ impl Trap {
     /// Reads blocks and makes every check that needs no command: guard, and with Types 1 and 2 the
     /// reference tag against the address.
     ///
-    /// `data` is a whole number of blocks. A block that does not fit is recorded and fails the read.
-    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
-        let mut tuples = vec![Tuple::ESCAPE; data.len() / self.block_bytes()];
+    /// `into` is a whole number of blocks. A block that does not fit is recorded and fails the read;
+    /// blocks before it may be in guest memory all the same. Only bytes that were checked go there.
+    pub fn read(&self, lba: Lba, into: &Segments) -> Result<(), TrapError> {
+        let span = self.tally.open();
+        self.tally.add(&span, Count::Reads, 1);
         let checks = Checks::of_address(self.geometry().pi_type, lba);
-        self.read_protected(lba, data, &mut tuples, &checks)
+        let (size, step) = (self.block_bytes(), self.disk.blocks_at_once());
+        let blocks = usize::try_from(into.len()).unwrap_or(usize::MAX) / size;
+        self.disk.require_range(lba, BlockCount(blocks as u64))?;
+        let mut data = Buffer::new(blocks.min(step).saturating_mul(size));
+        let mut tuples = List::of(Tuple::ESCAPE, blocks.min(step));
+        let mut done = 0;
+        while done < blocks {
+            let count = (blocks - done).min(step);
+            let data = data.get_mut(..count.saturating_mul(size)).unwrap_or_default();
+            let tuples = tuples.get_mut(..count).unwrap_or_default();
+            self.disk.read(lba.offset(done as u64), data, tuples)?;
+            self.check_stored(&span, (lba, done as u64), data, tuples, &checks)?;
+            into.copy_in(done.saturating_mul(size) as u64, data)?;
+            done += count;
+        }
+        Ok(())
     }
 
     /// Reads blocks with the tuples that are stored for them, and makes the checks that a command
@@ -64,9 +82,13 @@ impl Trap {
         tuples: &[Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
-        let blocks = data.chunks_exact(self.block_bytes()).zip(tuples).zip(skipped..);
-        for ((block, tuple), index) in blocks {
-            if let Err(mismatch) = checks.verify(*tuple, guard(block), index) {
+        if self.options.unchecked {
+            return Ok(());
+        }
+        let mut computed = List::of(GuardTag(0), tuples.len());
+        guards(data, &mut computed);
+        for ((guard, tuple), index) in computed.iter().zip(tuples).zip(skipped..) {
+            if let Err(mismatch) = checks.verify(*tuple, *guard, index) {
                 let lba = lba.offset(index);
                 if accuses_medium(checks, mismatch, index, lba) {
                     self.note_medium_fault(span, lba, mismatch);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::error::TrapError;
 use super::standing::Standing;
@@ -23,6 +24,8 @@ pub struct TrapOptions {
     pub on_race: OnRace,
     /// Look once more before the completion.
     pub audit: bool,
+    /// Check nothing at all: the yardstick of the benchmark.
+    pub unchecked: bool,
 }
 
 /// A disk behind a trap. Shared by all queues.
@@ -120,6 +123,11 @@ impl Trap {
     /// Counts a request that failed for another reason than a race.
     pub fn note_error(&self) {
         self.tally.add(&self.tally.open(), Count::Errors, 1);
+    }
+
+    /// Counts the time between the last look at a ring without a write and its doorbell sample.
+    pub fn note_blind(&self, blind: Duration) {
+        self.tally.add_blind(blind);
     }
 
     /// Counts a request that has to wait because too many bytes are in flight.

@@ -11,8 +11,8 @@ use super::standing::Open;
 use super::tally::{Count, Span};
 use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
-use crate::memory::Segments;
-use crate::pi::{Checks, GuardTag, guard};
+use crate::memory::{List, Segments};
+use crate::pi::{Checks, GuardTag};
 use crate::record::{Outcome, Phase, RaceId, Record};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -71,9 +71,17 @@ impl Held {
 
 /// The fetch sample: the bytes that are stored, and the guards computed over exactly those bytes.
 struct Fetched {
-    sample: Sample,
-    guards: Vec<GuardTag>,
+    /// The sample, where it is not the doorbell's once more.
+    changed: Option<Sample>,
+    guards: List<GuardTag>,
     window: Duration,
+}
+
+impl Fetched {
+    /// What was read: the doorbell's sample where both are the same, bit by bit.
+    fn sample<'a>(&'a self, held: &'a Held) -> &'a Sample {
+        self.changed.as_ref().unwrap_or(&held.doorbell)
+    }
 }
 
 impl Trap {
@@ -81,7 +89,7 @@ impl Trap {
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
         let rung = self.now();
-        let doorbell = Sample::take(&write)?;
+        let doorbell = if self.options.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
         let (id, span) = (self.take_request_id(), self.tally.open());
         Ok(Held { id, write, doorbell, before, rung, span })
@@ -93,12 +101,15 @@ impl Trap {
     /// With `--on-race fail` a write of which any block raced is refused whole, so the medium keeps
     /// its old bytes; so it does where a check fails.
     pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
+        if self.options.unchecked {
+            return self.fetch_unchecked(&held);
+        }
         let fetched = self.fetch_sample(&held)?;
         self.count(&held, fetched.window);
         let clues = self.compare(&held, &fetched);
         let on_race = self.options.on_race;
-        let result = judge(&held, &fetched.sample, &fetched.guards, &clues, on_race)
-            .and_then(|()| self.store(&held.write, &fetched, &clues));
+        let result = judge(&held, fetched.sample(&held), &fetched.guards, &clues, on_race)
+            .and_then(|()| self.store(&held, &fetched, &clues));
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
         result?;
@@ -109,9 +120,10 @@ impl Trap {
 
     fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
         let window = self.now().since(held.rung);
-        let sample = Sample::take(&held.write)?;
-        let guards = sample.bytes.chunks_exact(self.block_bytes()).map(guard).collect();
-        Ok(Fetched { sample, guards, window })
+        let blocks = held.doorbell.bytes.len() / self.block_bytes();
+        let mut guards = List::of(GuardTag(0), blocks);
+        let changed = held.doorbell.again(&held.write, &mut guards)?;
+        Ok(Fetched { changed, guards, window })
     }
 
     fn count(&self, held: &Held, window: Duration) {
@@ -122,20 +134,21 @@ impl Trap {
 
     /// The races of a write in the order of its blocks; a block can have one a phase.
     fn compare(&self, held: &Held, fetched: &Fetched) -> Vec<Clue> {
-        let (doorbell, size) = (&held.doorbell, self.block_bytes());
-        let in_window = differing(&held.write, doorbell, &fetched.sample, size, Phase::InWindow);
         let mut clues = held.before.clone();
-        clues.extend(in_window);
+        if let Some(changed) = &fetched.changed {
+            let (write, size) = (&held.write, self.block_bytes());
+            clues.extend(differing(write, &held.doorbell, changed, size, Phase::InWindow));
+        }
         // Stable: of one block's races the earlier phase stays first.
         clues.sort_by_key(|clue| clue.index);
         clues
     }
 
     /// Stores the fetched bytes with their protection information.
-    fn store(&self, write: &Write, fetched: &Fetched, clues: &[Clue]) -> Result<(), TrapError> {
-        let kind = self.geometry().pi_type;
-        let tuples = tuples_to_store(kind, write, &fetched.sample, &fetched.guards, clues);
-        Ok(self.disk.write(write.lba, &fetched.sample.bytes, &tuples)?)
+    fn store(&self, held: &Held, fetched: &Fetched, clues: &[Clue]) -> Result<(), TrapError> {
+        let (write, sample, kind) = (&held.write, fetched.sample(held), self.geometry().pi_type);
+        let tuples = tuples_to_store(kind, write, sample, &fetched.guards, clues);
+        Ok(self.disk.write(write.lba, &sample.bytes, &tuples)?)
     }
 
     /// Counts, records and watches the races of a write.
@@ -146,7 +159,7 @@ impl Trap {
         let evidence = Evidence {
             held,
             earlier: &held.doorbell,
-            later: &fetched.sample,
+            later: fetched.sample(held),
             guards: &fetched.guards,
             window: fetched.window,
             outcome,
@@ -189,10 +202,10 @@ impl Trap {
         let window = self.now().since(held.rung);
         let Ok(last) = Sample::take(&held.write) else { return };
         let (write, size) = (&held.write, self.block_bytes());
-        let clues = differing(write, &fetched.sample, &last, size, Phase::AfterFetch);
+        let clues = differing(write, fetched.sample(held), &last, size, Phase::AfterFetch);
         let evidence = Evidence {
             held,
-            earlier: &fetched.sample,
+            earlier: fetched.sample(held),
             later: &last,
             guards: &fetched.guards,
             window,

@@ -74,10 +74,12 @@ impl Client {
         buffer_bytes: usize,
     ) -> anyhow::Result<Client> {
         let features = (VirtioFeatureFlags::VERSION_1 | VirtioFeatureFlags::RING_EVENT_IDX).bits();
-        // Bit 12 is VIRTIO_BLK_F_MQ: without it the crate sees one queue.
+        // VIRTIO_BLK_F_FLUSH: without it every write would have to be durable when it completes.
+        // VIRTIO_BLK_F_MQ: without it the crate sees one queue.
+        let device = 1 << 9 | 1 << 12;
         let path = socket.to_str().context("the socket's path is not UTF-8")?;
         let mut transport: Box<VirtioBlkTransport> =
-            Box::new(VhostUser::new(path, features | 1 << 12).context("cannot connect")?);
+            Box::new(VhostUser::new(path, features | device).context("cannot connect")?);
         let rings = VirtioBlkQueue::setup_queues(&mut *transport, queues, ring)?;
         let disk_bytes = u64::from(transport.get_config()?.capacity) * 512;
         let lines = rings.into_iter().enumerate().map(|(index, queue)| {

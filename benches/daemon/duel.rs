@@ -31,7 +31,12 @@ struct Contender {
 }
 
 /// All servers, all work.
-pub fn fight(kinds: &[Kind], folder: &Path, effort: Effort) -> anyhow::Result<Results> {
+pub fn fight(
+    kinds: &[Kind],
+    folder: &Path,
+    effort: Effort,
+    prefix: &str,
+) -> anyhow::Result<Results> {
     let mut contenders = kinds
         .iter()
         .map(|kind| {
@@ -42,7 +47,7 @@ pub fn fight(kinds: &[Kind], folder: &Path, effort: Effort) -> anyhow::Result<Re
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut results = Results::new();
-    for work in WORKS {
+    for work in WORKS.iter().filter(|work| work.name.starts_with(prefix)) {
         let mut turns = vec![Vec::new(); contenders.len()];
         for round in 0..=effort.rounds {
             for (contender, turns) in contenders.iter_mut().zip(&mut turns) {

@@ -31,6 +31,9 @@ struct Args {
     /// Only these servers
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only work whose name begins so
+    #[arg(long, default_value = "")]
+    work: String,
     /// Rounds of each kind of work
     #[arg(long)]
     rounds: Option<usize>,
@@ -51,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     let kinds = [Kind::Checked, Kind::Unchecked, Kind::Threads, Kind::Uring];
     let chosen = |kind: &Kind| args.only.is_empty() || args.only.iter().any(|o| o == kind.name());
     let kinds: Vec<Kind> = kinds.into_iter().filter(chosen).collect();
-    let results = duel::fight(&kinds, folder.path(), effort)?;
+    let results = duel::fight(&kinds, folder.path(), effort, &args.work)?;
     for (key, ratio) in duel::ratios(&results) {
         println!("{key:24} {ratio:5.2}");
     }

@@ -21,6 +21,9 @@ const MAX_ROUNDS: usize = 16;
 /// How many requests are answered with one notification: few enough for the driver to take them up
 /// while the rest is still being worked on.
 const ANSWERS_A_NOTIFICATION: usize = 8;
+/// How many bytes are sampled before what is due meanwhile is fetched: both samples of them, and what
+/// they are compared with, stay in a core's second-level cache.
+const SAMPLED_AT_ONCE: u64 = 256 << 10;
 /// What a request in flight costs besides its data and its list of pieces.
 const REQUEST_BYTES: u64 = 512;
 /// When to look again for room in the budget, which other lanes give back.
@@ -152,7 +155,7 @@ impl<D: Device> Lane<D> {
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
     /// once, however often it is looked at.
     fn take_requests(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
-        let (mut counted, mut taken) = (work.waiting.is_some(), false);
+        let (mut counted, mut taken, mut sampled) = (work.waiting.is_some(), false, 0);
         while let Some(request) = self.next_request(work, track)? {
             if !self.pace.budget.allows(cost_of(&request)) {
                 if !counted {
@@ -161,9 +164,13 @@ impl<D: Device> Lane<D> {
                 work.waiting = Some(request);
                 return Ok(());
             }
+            sampled += cost_of(&request);
             self.begin(work, track, request)?;
-            counted = false;
-            taken = true;
+            (counted, taken) = (false, true);
+            if sampled >= SAMPLED_AT_ONCE {
+                self.fetch_due(work, track)?;
+                sampled = 0;
+            }
         }
         let now = self.device.now();
         work.looked = now;

@@ -30,21 +30,25 @@ struct Contender {
     client: Client,
 }
 
-/// All servers, all work.
+impl Contender {
+    fn start(kind: Kind, folder: &Path) -> anyhow::Result<Contender> {
+        let server = Server::start(kind, folder, DISK_BYTES)?;
+        let mut client = Client::connect(&server.socket(), 1, RING, BUFFER_BYTES)?;
+        client.populate()?;
+        Ok(Contender { kind, server, client })
+    }
+}
+
+/// All servers, all work whose name begins with `prefix`.
 pub fn fight(
     kinds: &[Kind],
     folder: &Path,
     effort: Effort,
     prefix: &str,
 ) -> anyhow::Result<Results> {
-    let mut contenders = kinds
-        .iter()
-        .map(|kind| {
-            let server = Server::start(*kind, folder, DISK_BYTES)?;
-            let mut client = Client::connect(&server.socket(), 1, RING, BUFFER_BYTES)?;
-            client.populate()?;
-            Ok(Contender { kind: *kind, server, client })
-        })
+    let contenders = kinds.iter().filter(|kind| kind.is_installed());
+    let mut contenders = contenders
+        .map(|kind| Contender::start(*kind, folder))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut results = Results::new();
     for work in WORKS.iter().filter(|work| work.name.starts_with(prefix)) {

@@ -7,20 +7,28 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a program that measures; figures are floating point"
 )]
 
 mod client;
 mod duel;
+mod graph;
+mod growth;
+mod machine;
+mod report;
 mod server;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use duel::Effort;
+use machine::Machine;
+use report::Report;
+use serde_json::Value;
 use server::Kind;
 
 #[derive(Debug, Parser)]
@@ -28,12 +36,15 @@ struct Args {
     /// Take one minute instead of ten
     #[arg(long)]
     quick: bool,
-    /// Only these servers
+    /// Only these servers; nothing is written
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only work whose name begins so
+    /// Only work whose name begins so; nothing is written
     #[arg(long, default_value = "")]
     work: String,
+    /// Only the tables of growth; nothing is written
+    #[arg(long)]
+    growth: bool,
     /// Rounds of each kind of work
     #[arg(long)]
     rounds: Option<usize>,
@@ -45,19 +56,54 @@ struct Args {
     bench: bool,
 }
 
+impl Args {
+    fn effort(&self) -> Effort {
+        let (rounds, turn) = if self.quick { (4, 400) } else { (25, 1000) };
+        Effort { rounds: self.rounds.unwrap_or(rounds), turn: Duration::from_millis(turn) }
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        let kinds = [Kind::Checked, Kind::Unchecked, Kind::Threads, Kind::Uring];
+        let chosen =
+            |kind: &Kind| self.only.is_empty() || self.only.iter().any(|only| only == kind.name());
+        kinds.into_iter().filter(chosen).collect()
+    }
+
+    /// A part of the run is for who looks at it now.
+    fn is_partial(&self) -> bool {
+        self.growth || !self.only.is_empty() || !self.work.is_empty()
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let folder = tempfile::tempdir_in(&args.disks).context("cannot make a folder for the disks")?;
-    let (rounds, turn) = if args.quick { (4, 500) } else { (25, 1000) };
-    let effort =
-        Effort { rounds: args.rounds.unwrap_or(rounds), turn: Duration::from_millis(turn) };
-    let kinds = [Kind::Checked, Kind::Unchecked, Kind::Threads, Kind::Uring];
-    let chosen = |kind: &Kind| args.only.is_empty() || args.only.iter().any(|o| o == kind.name());
-    let kinds: Vec<Kind> = kinds.into_iter().filter(chosen).collect();
-    let results = duel::fight(&kinds, folder.path(), effort, &args.work)?;
-    for (key, ratio) in duel::ratios(&results) {
-        println!("{key:24} {ratio:5.2}");
+    let time = Duration::from_millis(if args.quick { 500 } else { 4000 });
+    if args.growth {
+        return growth::grow(folder.path(), time).map(drop);
     }
-    let _ = Path::new("");
-    Ok(())
+    let mut machine = Machine::describe();
+    let servers = duel::fight(&args.kinds(), folder.path(), args.effort(), &args.work)?;
+    let ratios: std::collections::BTreeMap<String, f64> =
+        duel::ratios(&servers).into_iter().map(|(key, ratio)| (key.to_owned(), ratio)).collect();
+    if args.is_partial() {
+        ratios.iter().for_each(|(key, ratio)| println!("{key:26} {ratio:6.2}"));
+        return Ok(());
+    }
+    let growth = growth::grow(folder.path(), time)?;
+    machine.finish();
+    let mut report = Report {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        quick: args.quick,
+        machine,
+        ratios,
+        servers,
+        growth: Some(growth),
+        guards: Value::Null,
+    };
+    report.add_guards()?;
+    report.write()?;
+    graph::servers(&report.servers, &report::folder().join("servers.svg"))?;
+    report.growth.as_ref().map_or(Ok(()), |growth| graph::growth(growth, &report::folder()))
 }

@@ -10,6 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
+/// The peer that everybody has: in Debian's qemu-utils and its dependencies.
+const STORAGE_DAEMON: &str = "qemu-storage-daemon";
+
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -33,6 +36,19 @@ impl Kind {
             Kind::Uring => "qsd-io_uring",
         }
     }
+
+    /// Whether it can be started here; says so where it cannot.
+    pub fn is_installed(self) -> bool {
+        if matches!(self, Kind::Checked | Kind::Unchecked) {
+            return true;
+        }
+        let version = Command::new(STORAGE_DAEMON).arg("--version").stdout(Stdio::null()).status();
+        let installed = version.is_ok_and(|status| status.success());
+        if !installed {
+            println!("{STORAGE_DAEMON} is not installed: {} is left out", self.name());
+        }
+        installed
+    }
 }
 
 /// A running server; its file and sockets lie in a folder of their own.
@@ -44,7 +60,9 @@ pub struct Server {
 impl Server {
     /// Starts a server over a new file of `disk_bytes`.
     pub fn start(kind: Kind, parent: &Path, disk_bytes: u64) -> anyhow::Result<Server> {
-        Server::start_with(kind, parent, disk_bytes, &[])
+        let dixtrapd = matches!(kind, Kind::Checked | Kind::Unchecked);
+        let window: &[&str] = if dixtrapd { &["--window", "0"] } else { &[] };
+        Server::start_with(kind, parent, disk_bytes, window)
     }
 
     /// Starts it with more arguments.
@@ -126,14 +144,14 @@ fn dixtrapd(folder: &Path, disk_bytes: u64, more: &[&str]) -> Command {
     command.arg("--socket-path").arg(folder.join("socket"));
     command.arg("--control").arg(folder.join("control"));
     command.arg("--blk-file").arg(folder.join("disk.raw"));
-    command.args(["--size", &disk_bytes.to_string(), "--window", "0"]).args(more);
+    command.args(["--size", &disk_bytes.to_string()]).args(more);
     command
 }
 
 fn storage_daemon(folder: &Path, disk_bytes: u64, aio: &str) -> anyhow::Result<Command> {
     let disk = folder.join("disk.raw");
     File::create(&disk)?.set_len(disk_bytes)?;
-    let mut command = Command::new("qemu-storage-daemon");
+    let mut command = Command::new(STORAGE_DAEMON);
     let (disk, socket) = (disk.display(), folder.join("socket"));
     command.arg("--blockdev").arg(format!("driver=file,node-name=disk,filename={disk},aio={aio}"));
     command.arg("--export").arg(format!(

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
 use super::header::{HEADER_BYTES, Header, State};
+use crate::memory::Buffer;
 use crate::pi::{TUPLE_BYTES, Tuple};
 use crate::units::{BlockCount, Lba};
 
@@ -77,7 +78,7 @@ impl PiFile {
 
     /// Reads the tuples of the blocks from `lba` on.
     pub(super) fn read(&self, lba: Lba, tuples: &mut [Tuple]) -> io::Result<()> {
-        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut bytes = Buffer::new(tuples.len().min(BATCH) * TUPLE_BYTES);
         let mut at = lba;
         for batch in tuples.chunks_mut(BATCH) {
             let count = batch.len();
@@ -102,7 +103,7 @@ impl PiFile {
         lba: Lba,
         mut tuples: impl Iterator<Item = Tuple>,
     ) -> io::Result<()> {
-        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut bytes = Buffer::new(BATCH * TUPLE_BYTES);
         let mut at = lba;
         loop {
             let mut count = 0;

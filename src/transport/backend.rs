@@ -7,25 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringMutex};
 use vm_memory::{
-    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap,
+    GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
 };
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::lane::{Lane, Track};
+use super::lane::Lane;
 use super::pace::Pace;
 use crate::proto::Device;
-use crate::queue::Ring;
+use crate::queue::{Ring, SharedMemory};
 use crate::units::QueueIndex;
 
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
 const MAX_RING: usize = 32_768;
-
-/// The guest's memory as the crate passes it around.
-pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
 
 /// One connection of a front end: the device, a lane a queue, and the guest's memory.
 ///
@@ -83,12 +79,9 @@ impl<D: Device> Backend<D> {
     }
 
     /// The lanes whose rings have been used.
-    fn tracks(&self) -> impl Iterator<Item = (&Lane<D>, Track)> + '_ {
+    fn tracks(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let map = self.memory.memory().into_inner();
-        self.lanes.iter().zip(rings).filter_map(move |(lane, ring)| {
-            ring.map(|ring| (lane, Track { ring, map: Arc::clone(&map) }))
-        })
+        self.lanes.iter().zip(rings).filter_map(|(lane, ring)| ring.map(|ring| (lane, ring)))
     }
 
     fn remember(&self, queue: usize, ring: &Ring) {
@@ -106,7 +99,7 @@ impl<D: Device> Backend<D> {
             .get(queue)
             .and_then(Option::clone);
         if let (Some(lane), Some(ring)) = (self.lanes.get(queue), ring) {
-            lane.stop(&Track { ring, map: self.memory.memory().into_inner() });
+            lane.stop(&ring);
         }
     }
 }
@@ -200,9 +193,9 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         thread: usize,
     ) -> io::Result<()> {
         if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
-            let ring = Ring::new(vring.clone());
+            let ring = Ring::new(vring.clone(), self.memory.clone());
             self.remember(thread, &ring);
-            lane.turn(&Track { ring, map: self.memory.memory().into_inner() });
+            lane.turn(&ring);
         }
         Ok(())
     }

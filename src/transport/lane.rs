@@ -9,7 +9,6 @@ use super::pace::Pace;
 use super::schedule::Schedule;
 use super::timer::{Alarm, Timer};
 use crate::clock::Moment;
-use crate::memory::MemoryMap;
 use crate::proto::{Device, Exchange, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
@@ -73,15 +72,6 @@ pub(super) enum LaneError {
     Overfull(usize),
 }
 
-/// A ring, and the guest memory it lies in, for the length of one turn.
-#[derive(Debug, Clone)]
-pub struct Track {
-    /// The ring.
-    pub ring: Ring,
-    /// The memory.
-    pub map: MemoryMap,
-}
-
 impl<D: Device> Lane<D> {
     /// The lane of queue `index`.
     pub fn new(index: QueueIndex, device: Arc<D>, pace: Arc<Pace>) -> io::Result<Self> {
@@ -99,31 +89,31 @@ impl<D: Device> Lane<D> {
     }
 
     /// The doorbell rang, or the timer did.
-    pub fn turn(&self, track: &Track) {
+    pub fn turn(&self, ring: &Ring) {
         let mut work = self.lock();
         let now = self.device.now();
         self.timer.clear(&mut work.alarm, now);
         work.looked = now;
-        if work.broken || !track.ring.is_ready() {
+        if work.broken || !ring.is_ready() {
             return;
         }
-        if let Err(error) = self.run(&mut work, track) {
+        if let Err(error) = self.run(&mut work, ring) {
             self.break_off(&mut work, &error);
         }
     }
 
     /// Ends every window now: fetches and answers all that is held. Answers how many that were.
-    pub fn drain(&self, track: &Track) -> u64 {
+    pub fn drain(&self, ring: &Ring) -> u64 {
         let mut work = self.lock();
-        self.empty(&mut work, track).unwrap_or_else(|error| {
+        self.empty(&mut work, ring).unwrap_or_else(|error| {
             self.break_off(&mut work, &error);
             0
         })
     }
 
     /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane.
-    pub fn stop(&self, track: &Track) {
-        self.drain(track);
+    pub fn stop(&self, ring: &Ring) {
+        self.drain(ring);
         self.lock().broken = false;
     }
 
@@ -136,16 +126,16 @@ impl<D: Device> Lane<D> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn run(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
         for _ in 0..MAX_ROUNDS {
-            track.ring.hush()?;
-            self.take_requests(work, track)?;
-            self.fetch_due(work, track)?;
-            track.ring.notify(&track.map)?;
+            ring.hush()?;
+            self.take_requests(work, ring)?;
+            self.fetch_due(work, ring)?;
+            ring.notify()?;
             if work.waiting.is_some() {
                 return self.sleep(work);
             }
-            if !self.watch(work, track)? && !track.ring.listen()? {
+            if !self.watch(work, ring)? && !ring.listen()? {
                 return self.sleep(work);
             }
         }
@@ -154,9 +144,9 @@ impl<D: Device> Lane<D> {
 
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
     /// once, however often it is looked at.
-    fn take_requests(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn take_requests(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
         let (mut counted, mut taken, mut sampled) = (work.waiting.is_some(), false, 0);
-        while let Some(request) = self.next_request(work, track)? {
+        while let Some(request) = self.next_request(work, ring)? {
             if !self.pace.budget.allows(cost_of(&request)) {
                 if !counted {
                     self.device.note_deferred();
@@ -165,10 +155,10 @@ impl<D: Device> Lane<D> {
                 return Ok(());
             }
             sampled += cost_of(&request);
-            self.begin(work, track, request)?;
+            self.begin(work, ring, request)?;
             (counted, taken) = (false, true);
             if sampled >= SAMPLED_AT_ONCE {
-                self.fetch_due(work, track)?;
+                self.fetch_due(work, ring)?;
                 sampled = 0;
             }
         }
@@ -180,19 +170,15 @@ impl<D: Device> Lane<D> {
         Ok(())
     }
 
-    fn next_request(
-        &self,
-        work: &mut Work<D>,
-        track: &Track,
-    ) -> Result<Option<Request>, LaneError> {
+    fn next_request(&self, work: &mut Work<D>, ring: &Ring) -> Result<Option<Request>, LaneError> {
         if let Some(request) = work.waiting.take() {
             return Ok(Some(request));
         }
-        Ok(track.ring.pop(&track.map)?)
+        Ok(ring.pop()?)
     }
 
     /// Takes a request up to its answer or into its window.
-    fn begin(&self, work: &mut Work<D>, track: &Track, request: Request) -> Result<(), LaneError> {
+    fn begin(&self, work: &mut Work<D>, ring: &Ring, request: Request) -> Result<(), LaneError> {
         let cost = cost_of(&request);
         let Request { readable, writable, flaw, token } = request;
         if let Some(flaw) = flaw {
@@ -200,8 +186,8 @@ impl<D: Device> Lane<D> {
         }
         let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
-            Ok(Step::Done(answered)) => Ok(track.ring.complete(token, answered.written)?),
-            Ok(Step::Held(held)) => self.hold(work, track, InFlight { held, token, cost }),
+            Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
+            Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
             Err(unanswerable) => {
                 token.abandon();
                 Err(unanswerable.into())
@@ -212,11 +198,11 @@ impl<D: Device> Lane<D> {
     fn hold(
         &self,
         work: &mut Work<D>,
-        track: &Track,
+        ring: &Ring,
         item: InFlight<D::Held>,
     ) -> Result<(), LaneError> {
         // VIRTIO 1.2 §2.7.13.3: a driver has at most as many chains outstanding as descriptors.
-        let size = track.ring.size();
+        let size = ring.size();
         if work.in_window.len() >= size {
             item.token.abandon();
             return Err(LaneError::Overfull(size));
@@ -229,23 +215,23 @@ impl<D: Device> Lane<D> {
         Ok(())
     }
 
-    fn fetch_due(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn fetch_due(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
         let mut answered = 0;
         while let Some(due) = work.in_window.take_due(self.device.now()) {
-            self.finish(due, track)?;
+            self.finish(due, ring)?;
             answered += 1;
             if answered % ANSWERS_A_NOTIFICATION == 0 {
-                track.ring.notify(&track.map)?;
+                ring.notify()?;
             }
         }
         Ok(())
     }
 
-    fn finish(&self, due: InFlight<D::Held>, track: &Track) -> Result<(), LaneError> {
+    fn finish(&self, due: InFlight<D::Held>, ring: &Ring) -> Result<(), LaneError> {
         let InFlight { held, token, cost } = due;
         self.pace.budget.give_back(cost);
         match self.device.finish(held) {
-            Ok(answered) => Ok(track.ring.complete(token, answered.written)?),
+            Ok(answered) => Ok(ring.complete(token, answered.written)?),
             Err(unanswerable) => {
                 token.abandon();
                 Err(unanswerable.into())
@@ -254,16 +240,16 @@ impl<D: Device> Lane<D> {
     }
 
     /// Finishes everything that is held or waiting, whatever its deadline.
-    fn empty(&self, work: &mut Work<D>, track: &Track) -> Result<u64, LaneError> {
+    fn empty(&self, work: &mut Work<D>, ring: &Ring) -> Result<u64, LaneError> {
         if let Some(request) = work.waiting.take() {
-            self.begin(work, track, request)?;
+            self.begin(work, ring, request)?;
         }
         let mut finished = 0;
         while let Some(first) = work.in_window.take_first() {
-            self.finish(first, track)?;
+            self.finish(first, ring)?;
             finished += 1;
         }
-        track.ring.notify(&track.map)?;
+        ring.notify()?;
         Ok(finished)
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::lane::{Lane, LaneError, Track, Work};
+use super::lane::{Lane, LaneError, Work};
 use crate::clock::Moment;
 use crate::proto::Device;
+use crate::queue::Ring;
 
 /// The longest stretch that is watched before the lane looks around: others may want its lock.
 const MAX_STRETCH: Duration = Duration::from_micros(500);
@@ -14,12 +15,12 @@ const PAUSES: usize = 8;
 impl<D: Device> Lane<D> {
     /// Watches the ring where that is better than to sleep. `true`: there is something to do, or to
     /// watch on for; `false`: go to sleep.
-    pub(super) fn watch(&self, work: &mut Work<D>, track: &Track) -> Result<bool, LaneError> {
+    pub(super) fn watch(&self, work: &mut Work<D>, ring: &Ring) -> Result<bool, LaneError> {
         let begin = self.device.now();
         let stretch = begin.after(MAX_STRETCH);
         loop {
             let now = self.device.now();
-            if track.ring.has_requests(&track.map)? || work.in_window.is_due(now) {
+            if ring.has_requests()? || work.in_window.is_due(now) {
                 return Ok(true);
             }
             if now >= self.watch_until(work, now) {

@@ -15,11 +15,13 @@ mod client;
 mod duel;
 mod graph;
 mod growth;
+mod guest;
 mod machine;
 mod report;
 mod server;
 mod work;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +47,9 @@ struct Args {
     /// Only the tables of growth; nothing is written
     #[arg(long)]
     growth: bool,
+    /// Only the guest; nothing is written
+    #[arg(long)]
+    guest: bool,
     /// Rounds of each kind of work
     #[arg(long)]
     rounds: Option<usize>,
@@ -82,15 +87,22 @@ fn main() -> anyhow::Result<()> {
     if args.growth {
         return growth::grow(folder.path(), time).map(drop);
     }
+    if args.guest {
+        println!("guest_write_qemu {:.2}", guest::write_ratio(folder.path())?);
+        return Ok(());
+    }
     let mut machine = Machine::describe();
     let servers = duel::fight(&args.kinds(), folder.path(), args.effort(), &args.work)?;
-    let ratios: std::collections::BTreeMap<String, f64> =
+    let mut ratios: BTreeMap<String, f64> =
         duel::ratios(&servers).into_iter().map(|(key, ratio)| (key.to_owned(), ratio)).collect();
     if args.is_partial() {
         ratios.iter().for_each(|(key, ratio)| println!("{key:26} {ratio:6.2}"));
         return Ok(());
     }
     let growth = growth::grow(folder.path(), time)?;
+    if !args.quick {
+        ratios.insert("guest_write_qemu".to_owned(), guest::write_ratio(folder.path())?);
+    }
     machine.finish();
     let mut report = Report {
         schema: 1,

@@ -9,8 +9,6 @@ use crate::queue::Ring;
 
 /// The longest stretch that is watched before the lane looks around: others may want its lock.
 const MAX_STRETCH: Duration = Duration::from_micros(500);
-/// How often the processor is told to take it easy between two looks at the clock and the ring.
-const PAUSES: usize = 8;
 
 impl<D: Device> Lane<D> {
     /// Watches the ring where that is better than to sleep. `true`: there is something to do, or to
@@ -30,7 +28,8 @@ impl<D: Device> Lane<D> {
                 return Ok(true);
             }
             work.looked = now;
-            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            // Once: a hypervisor takes the processor away from who does this in a tight loop.
+            std::hint::spin_loop();
         }
     }
 

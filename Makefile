@@ -24,10 +24,14 @@ help:
 setup:
 	@sh .ci/setup
 
+# The helper runs in guests that have none of this machine's libraries, so it is linked statically.
+# A plain `cargo build` makes it dynamic; `dixtrap run` then takes its libraries along.
 build: setup
 	cargo build --release --locked
+	cargo rustc --release --locked --bin dixtrap-guest -- -C target-feature=+crt-static
 
 demo: build
+	@rm -rf $(DEMO_OUT)
 	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
 	@echo 'Everything the run left is in $(DEMO_OUT)/.'
 

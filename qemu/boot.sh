@@ -3,7 +3,8 @@
 #
 #   qemu/boot.sh SOCKET [QEMU ARGUMENT...]
 #
-# The arguments bring the guest itself: -drive file=guest.qcow2,if=ide, or -kernel, -initrd, -append.
+# The arguments bring the guest itself: -drive file=guest.qcow2,if=ide, or -kernel, -initrd, -append
+# (with no_timer_check, or without KVM a busy machine may make the kernel panic over its timer).
 # MEMORY (1G), CPUS (2), QUEUES (1), ACCEL (tcg,thread=multi; kvm where it works) and QEMU
 # (qemu-system-x86_64) come from the environment.
 set -eu

@@ -15,6 +15,7 @@
 //! | [`queue`] | a descriptor chain walked once into checked segments, and the completion token |
 //! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk) |
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
+//! | [`inject`] | the language of faults, and which request gets which |
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
 //! | [`verdict`] | what a run came to: cells, their judgement, the exit status; pure |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod guest;
+pub mod inject;
 pub mod media;
 pub mod memory;
 pub mod pi;

@@ -78,6 +78,22 @@ fn a_label_counts_what_happened_under_it() {
 }
 
 #[test]
+fn marks_that_do_not_fit_are_refused() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut client = daemon.control();
+    let mut mark = |label: &str, state| {
+        client.ask(&Request::Mark { label: label.to_owned(), state }).map(drop)
+    };
+    assert!(mark("never opened", MarkState::End).is_err());
+    assert!(mark("", MarkState::Begin).is_err());
+    assert!(mark(&"x".repeat(10_000), MarkState::Begin).is_err());
+    assert!(mark("fine", MarkState::Begin).is_ok());
+    assert!(mark("another", MarkState::End).is_err());
+    assert!(mark("fine", MarkState::End).is_ok());
+    assert_eq!(daemon.stop().marks().len(), 2);
+}
+
+#[test]
 fn stats_tell_the_state() {
     let daemon = Daemon::start(&["--window", "hold"]);
     assert!(!daemon.stats().connected);

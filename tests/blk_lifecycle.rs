@@ -49,6 +49,23 @@ fn many_front_ends_one_after_another() {
 }
 
 #[test]
+fn a_second_front_end_waits_for_the_first_to_leave() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut first = daemon.guest();
+    let socket = daemon.socket();
+    let second = std::thread::spawn(move || {
+        let mut guest = Guest::plug(&socket, Plug::default());
+        guest.proves_it_works(0, 64);
+        Instant::now()
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    first.proves_it_works(0, 8);
+    let left = Instant::now();
+    drop(first);
+    assert!(second.join().unwrap() > left);
+}
+
+#[test]
 fn a_front_end_that_says_nothing_or_nonsense_is_survived() {
     use std::io::Write;
     let daemon = Daemon::start(&["--window", "0"]);

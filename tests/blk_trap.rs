@@ -2,13 +2,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::daemon::image_is_sound;
 use common::request::{readable, writable};
 use common::{Daemon, Draft, Guest, IOERR, OK, eventually, pattern};
 use dixtrap::pi::guard;
-use dixtrap::record::{Outcome, Phase};
+use dixtrap::record::{OnRace, Outcome, Phase};
 use dixtrap::units::{BlockCount, Lba, QueueIndex};
 
 /// The CRC's own polynomial: a difference of exactly these bytes, anywhere in a block, leaves the
@@ -314,4 +314,39 @@ fn reads_are_not_held() {
     daemon.release();
     assert_eq!(guest.finish(&sent), OK);
     eventually("nothing held", || (daemon.stats().held == 0).then_some(()));
+}
+
+#[test]
+fn the_first_record_says_what_disk_under_what_rules() {
+    let args = ["--window", "exp:200us", "--seed", "7", "--pi-type", "2", "--block-size", "4096"];
+    let daemon = Daemon::start(&[&args[..], &["--on-race", "report", "--races", "-"]].concat());
+    let stdout = daemon.file("stdout");
+    let records = eventually("the first record", || {
+        let records = common::records::Records::read(&stdout);
+        (!records.0.is_empty()).then_some(records)
+    });
+    let start = records.start();
+    assert_eq!((start.device.as_str(), start.disk.as_str()), ("blk", "disk.img"));
+    assert_eq!((start.pi_type, start.seed), (2, 7));
+    assert_eq!((u32::from(start.block_size), start.window.to_string()), (4096, "exp:200us".into()));
+    assert_eq!(start.on_race, OnRace::Report);
+    assert!(start.features.iter().any(|name| name == "EVENT_IDX"));
+    assert!(!start.version.is_empty() && start.unix_ms > 1_700_000_000_000);
+}
+
+#[test]
+fn a_link_makes_long_writes_wait_longer() {
+    let daemon = Daemon::start(&["--window", "bandwidth:1ms+10MB/s"]);
+    let mut guest = daemon.guest();
+    // 200,000 bytes at 10 MB/s take 20 ms; two of them one after the other, 40 ms.
+    let data = pattern(18, 200 * 1024);
+    let begun = Instant::now();
+    let first = guest.start_write(0, &data);
+    let second = guest.start_write(512, &data);
+    assert_eq!((guest.finish(&first), guest.finish(&second)), (OK, OK));
+    // A busy machine makes this longer and never shorter.
+    assert!(begun.elapsed() >= Duration::from_millis(41), "{:?}", begun.elapsed());
+    assert_eq!(guest.write(1024, &data[..512]), OK);
+    let windows = daemon.stop().stop().window_us.unwrap();
+    assert!(windows.median >= 20_000.0, "{windows:?}");
 }

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
 use dixtrap::runner::accel::{self, Accel, AccelMode};
 use dixtrap::runner::blame::Blame;
+use dixtrap::runner::child::spawn_tied;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
 use dixtrap::runner::initramfs::{GuestFile, find_program};
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
@@ -102,13 +104,27 @@ fn a_panic_is_told_with_the_consoles_end() {
 #[test]
 fn a_restart_is_survived_and_a_killed_qemu_is_told() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
+    let socket = dir.path().join("disk.sock");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_dixtrapd"));
+    daemon.arg("--socket-path").arg(&socket).args(["--size", "16M", "--num-queues", "2"]);
+    let _daemon = spawn_tied(daemon).unwrap();
+    let started = Instant::now();
+    while !socket.exists() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the daemon does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let mut request = boot(&kernel, dir.path());
     request.allow_reboot = true;
+    request.require = vec!["virtio_blk".into()];
+    request.disks = vec![Disk::VhostUserBlk { socket, queues: 2 }];
     let mut guest = Guest::boot(&request).unwrap();
-    shell(&mut guest, "touch /tmp/before").unwrap();
+    let script = "touch /tmp/before; echo written | dd of=/dev/vda conv=fsync 2>&1";
+    let (result, text) = shell(&mut guest, script).unwrap();
+    assert!(result.status.success(), "{text}");
     guest.reboot().unwrap();
-    let (result, _) = shell(&mut guest, "test ! -e /tmp/before").unwrap();
-    assert!(result.status.success(), "it did restart");
+    let (_, text) = shell(&mut guest, "ls /tmp; head -n 1 /dev/vda").unwrap();
+    assert_eq!(text, "written\n", "memory is gone, the disk is not");
+
     let id = i32::try_from(guest.qemu_id()).unwrap();
     kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
     let error = shell(&mut guest, "sleep 10").unwrap_err();

@@ -53,7 +53,7 @@ fn boot(dir: &Path) -> String {
         .args(["--kill-after=5", "240"])
         .arg(script)
         .args(["disk.sock", "-kernel", "vmlinuz", "-initrd", "initrd.img"])
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"])
         .current_dir(dir)
         .stdin(Stdio::null())
         .output()

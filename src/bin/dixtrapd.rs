@@ -8,15 +8,20 @@ use anyhow::Context;
 use clap::Parser;
 use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
-use dixtrap::config::{Args, Config, SocketSpec};
+use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
-use dixtrap::media::Disk;
-use dixtrap::proto::blk::{BlkDevice, feature_names};
+use dixtrap::inject::Injector;
+use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::proto::Device;
+use dixtrap::proto::blk::{self, BlkDevice};
+use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
+use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::Sink;
 use dixtrap::sandbox;
 use dixtrap::transport::{Endpoint, Pace, Server};
 use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::units::BlockSize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -65,35 +70,92 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config) -> anyhow::Result<()> {
-    let clock = Arc::new(MonotonicClock::new());
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
-    let disk = Disk::open(&config.disk)?;
+    // The disk comes last: a start that fails for another reason makes no image.
     let endpoint = listen(&config)?;
+    let control = config.control.as_deref().map(Endpoint::bind).transpose()?;
     let sink = match &config.races {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
-    let options = TrapOptions {
-        device: "blk",
-        on_race: config.on_race,
-        audit: config.audit,
-        unchecked: config.unchecked,
-    };
-    let trap = Arc::new(Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options));
-    let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
+    let mut disks = config.disks.iter().map(Disk::open);
+    let first = disks.next().context("there is no disk")??;
+    let others = disks.collect::<Result<Vec<_>, _>>()?;
+    let lun = (!others.is_empty()).then_some(0);
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let device = config.device.name();
+    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
+    let trap = Trap::new(first, clock, sink, options)
+        .with_injector(Arc::new(Injector::new(config.seed)), 0)
+        .without_checks(config.unchecked);
+    let trap = Arc::new(trap);
+    for spec in &config.inject {
+        trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
+    }
+    let entries = Entries { endpoint, control, signals };
+    match config.device {
+        DeviceKind::Blk => {
+            let device = BlkDevice::new(Arc::clone(&trap), config.queues);
+            serve(&config, Daemon { device, traps: vec![trap] }, entries)
+        }
+        DeviceKind::Scsi => {
+            let traps = beside(trap, others);
+            let units = config.disks.iter().zip(&traps).map(unit).collect();
+            let device = ScsiDevice::new(units, config.queues)?;
+            serve(&config, Daemon { device, traps }, entries)
+        }
+    }
+}
+
+/// A device and the traps behind it; the first speaks for all.
+struct Daemon<D> {
+    device: D,
+    traps: Vec<Arc<Trap>>,
+}
+
+/// The ways in: front ends, control clients, signals.
+struct Entries {
+    endpoint: Endpoint,
+    control: Option<Endpoint>,
+    signals: Signals,
+}
+
+/// A trap for every further disk, with the first one's counters and records.
+fn beside(first: Arc<Trap>, others: Vec<Disk>) -> Vec<Arc<Trap>> {
+    let mut traps = vec![first];
+    for (disk, lun) in others.into_iter().zip(1u16..) {
+        if let Some(first) = traps.first() {
+            traps.push(Arc::new(first.beside(disk, lun)));
+        }
+    }
+    traps
+}
+
+/// The logical unit of a disk. Its names follow from where the disk is, however the path is spelt.
+fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
+    let path = spec.file.as_ref().and_then(|path| path.canonicalize().ok());
+    let name = path.map_or_else(|| name_of(spec), |path| path.display().to_string());
+    Unit::new(Arc::clone(trap), UnitIdentity::of(&name))
+}
+
+/// Serves `daemon` until told to stop, and closes in order.
+fn serve<D: Device>(config: &Config, daemon: Daemon<D>, entries: Entries) -> anyhow::Result<()> {
+    let Daemon { device, traps } = daemon;
+    let Entries { endpoint, control, signals } = entries;
+    let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Arc::new(Server::new(device, pace)?);
-    let governor = governor(Arc::clone(&trap), Arc::clone(&server));
-    let control = config.control.as_deref().map(|path| ControlServer::start(path, governor));
-    let _control = control.transpose()?;
+    let server = Arc::new(Server::new(Arc::new(device), pace)?);
+    let governor = governor(Arc::clone(trap), Arc::clone(&server));
+    let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
-        sandbox::enter(&config).context("cannot enter the sandbox: start without --sandbox")?;
+        sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
     }
 
-    trap.start(start_record(&config, &trap));
+    trap.start(start_record(config, &traps));
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
-    let stopped = trap.stop();
+    let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
+    let stopped = trap.stop().and(closed);
     served?;
     stopped.context("the disk could not be flushed: its last writes may be lost")
 }
@@ -105,26 +167,36 @@ fn listen(config: &Config) -> anyhow::Result<Endpoint> {
     })
 }
 
-fn start_record(config: &Config, trap: &Trap) -> Start {
+fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let disk = config.disk.file.as_ref();
+    let names: Vec<String> = config.disks.iter().map(name_of).collect();
+    let geometry = traps.first().map(|trap| trap.geometry());
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        device: "blk".to_owned(),
-        disk: disk.map_or("memory".to_owned(), |path| path.display().to_string()),
-        block_size: config.disk.block_size,
-        pi_type: config.disk.pi_type.number(),
+        device: config.device.name().to_owned(),
+        disk: names.first().cloned().unwrap_or_default(),
+        luns: if config.device == DeviceKind::Scsi { names } else { Vec::new() },
+        block_size: geometry.map_or(BlockSize::B512, |geometry| geometry.block_size),
+        pi_type: geometry.map_or(0, |geometry| geometry.pi_type.number()),
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
         unchecked: config.unchecked,
-        features: feature_names(trap.geometry().read_only),
+        features: match config.device {
+            DeviceKind::Blk => blk::feature_names(geometry.is_some_and(|g| g.read_only)),
+            DeviceKind::Scsi => scsi::virtio::feature_names(),
+        },
         unix_ms: since_1970.as_millis().try_into().unwrap_or(u64::MAX),
     }
 }
 
+/// What a disk is called in records.
+fn name_of(spec: &DiskSpec) -> String {
+    spec.file.as_ref().map_or("memory".to_owned(), |path| path.display().to_string())
+}
+
 /// A thread that turns SIGTERM and SIGINT into an orderly end.
-fn stop_on_signal(mut signals: Signals, server: Arc<Server<BlkDevice>>) -> anyhow::Result<()> {
+fn stop_on_signal<D: Device>(mut signals: Signals, server: Arc<Server<D>>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use super::{ConfigError, SocketSpec};
+use crate::inject;
 use crate::media::DiskSpec;
 use crate::pi::PiType;
 use crate::record::OnRace;
@@ -33,7 +34,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = DeviceKind::Blk)]
     pub device: DeviceKind,
 
-    /// The disk: a raw file or a block device; a memory disk when left out
+    /// The disk: a raw file or a block device; a memory disk when left out. With --device scsi it may
+    /// be given more than once: each is a logical unit
     #[arg(long, value_name = "PATH")]
     pub blk_file: Vec<PathBuf>,
 
@@ -49,7 +51,7 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value = "512")]
     pub block_size: BlockSize,
 
-    /// The number of queues, each with a thread of its own
+    /// The number of queues for requests, each with a thread of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub num_queues: u16,
 
@@ -91,9 +93,9 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub benchmark_without_checks: bool,
 
-    /// Inject a fault
-    #[arg(long, value_name = "SPEC")]
-    pub inject: Vec<String>,
+    /// Inject a fault: flip=guard,at=medium,lba=100..200 (--help tells the whole language)
+    #[arg(long, value_name = "SPEC", long_help = format!("Inject a fault (repeatable): {}", inject::HELP))]
+    pub inject: Vec<inject::Spec>,
 
     /// Answer `dixtrap ctl` on this Unix socket
     #[arg(long, value_name = "PATH")]
@@ -120,6 +122,9 @@ fn poll_time(text: &str) -> Result<Duration, String> {
     Ok(poll)
 }
 
+/// The most logical units: what one byte can number.
+const MAX_UNITS: usize = 256;
+
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceKind {
@@ -127,6 +132,16 @@ pub enum DeviceKind {
     Blk,
     /// virtio-scsi with T10 PI: the guest does
     Scsi,
+}
+
+impl DeviceKind {
+    /// Its name, in arguments and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Blk => "blk",
+            DeviceKind::Scsi => "scsi",
+        }
+    }
 }
 
 /// What happens to a write that raced.
@@ -157,36 +172,39 @@ impl Args {
         }
     }
 
-    /// The disk.
-    pub(super) fn disk_spec(&self) -> Result<DiskSpec, ConfigError> {
-        if self.device == DeviceKind::Scsi {
-            return Err(ConfigError::NoScsi);
+    /// The disks: one, or for SCSI one for each logical unit.
+    pub(super) fn disk_specs(&self) -> Result<Vec<DiskSpec>, ConfigError> {
+        if self.device == DeviceKind::Blk && self.blk_file.len() > 1 {
+            return Err(ConfigError::OneDisk);
         }
         if self.benchmark_without_checks && self.pi_type.is_protected() {
             return Err(ConfigError::UncheckedButProtected);
         }
-        if !self.inject.is_empty() {
-            return Err(ConfigError::NoInjection);
+        if self.blk_file.len() > MAX_UNITS {
+            return Err(ConfigError::TooManyDisks);
         }
-        let file = match self.blk_file.as_slice() {
-            [] => None,
-            [file] => Some(file.clone()),
-            _ => return Err(ConfigError::OneDisk),
-        };
-        if file.is_none() && self.read_only {
+        if self.blk_file.is_empty() && self.read_only {
             return Err(ConfigError::ReadOnlyMemory);
         }
-        if self.pi_file.is_some() && (file.is_none() || !self.pi_type.is_protected()) {
+        let one_file = self.blk_file.len() == 1 && self.pi_type.is_protected();
+        if self.pi_file.is_some() && !one_file {
             return Err(ConfigError::StrayPiFile);
         }
-        Ok(DiskSpec {
+        Ok(match self.blk_file.as_slice() {
+            [] => vec![self.disk_spec(None)],
+            files => files.iter().map(|file| self.disk_spec(Some(file.clone()))).collect(),
+        })
+    }
+
+    fn disk_spec(&self, file: Option<PathBuf>) -> DiskSpec {
+        DiskSpec {
             file,
             size: self.size,
             block_size: self.block_size,
             pi_type: self.pi_type,
             pi_file: self.pi_file.clone(),
             read_only: self.read_only,
-        })
+        }
     }
 }
 
@@ -207,7 +225,10 @@ mod tests {
         assert_eq!(config.socket, SocketSpec::Path("/s".into()));
         assert_eq!((config.queues, config.seed, config.on_race), (1, 0, OnRace::Fail));
         assert_eq!(config.window.to_string(), "1ms");
-        assert_eq!((config.disk.block_size, config.disk.pi_type), (BlockSize::B512, PiType::Type1));
+        assert_eq!(
+            (config.disks[0].block_size, config.disks[0].pi_type),
+            (BlockSize::B512, PiType::Type1)
+        );
     }
 
     #[test]
@@ -220,14 +241,27 @@ mod tests {
             &["--socket-path", "/s", "--pi-file", "p"],
             &["--socket-path", "/s", "--blk-file", "a", "--pi-file", "p", "--pi-type", "0"],
             &["--socket-path", "/s", "--benchmark-without-checks"],
+            &["--socket-path", "/s", "--poll", "2s"],
             &["--socket-path", "/s", "--num-queues", "0"],
             &["--socket-path", "/s", "--num-queues", "33"],
             &["--socket-path", "/s", "--window", "soon"],
             &["--socket-path", "/s", "--pi-type", "4"],
             &["--socket-path", "/s", "--block-size", "1024"],
             &["--socket-path", "/s", "--on-race", "ignore"],
+            &["--socket-path", "/s", "--inject", "flip=crc"],
         ] {
             assert!(config(flags).is_err(), "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_scsi_target_has_a_unit_for_each_file() {
+        let scsi = ["--socket-path", "/s", "--device", "scsi", "--blk-file", "a"];
+        let two = config(&[&scsi[..], &["--blk-file", "b"]].concat()).unwrap();
+        assert_eq!(two.disks.len(), 2);
+        assert_eq!(two.disks[1].file, Some("b".into()));
+        assert!(config(&[&scsi[..], &["--pi-file", "p"]].concat()).is_ok());
+        let stray = [&scsi[..], &["--blk-file", "b", "--pi-file", "p"]].concat();
+        assert!(config(&stray).is_err(), "one PI file for two disks");
     }
 }

@@ -6,8 +6,9 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use args::Args;
+pub use args::{Args, DeviceKind};
 
+use crate::inject;
 use crate::media::DiskSpec;
 use crate::record::OnRace;
 use crate::units::WindowSpec;
@@ -19,14 +20,11 @@ pub enum ConfigError {
     #[error("give either --socket-path PATH or --fd N, so that QEMU has one place to connect to")]
     Socket,
     /// A block device is one disk.
-    #[error("--device blk serves one disk: give --blk-file once")]
+    #[error("--device blk serves one disk: give --blk-file once, or use --device scsi")]
     OneDisk,
-    /// Not built yet.
-    #[error("--device scsi is not in this build: use --device blk")]
-    NoScsi,
-    /// Not built yet.
-    #[error("--inject is not in this build: start without it")]
-    NoInjection,
+    /// More units than can be numbered.
+    #[error("--device scsi serves at most 256 disks: give --blk-file less often")]
+    TooManyDisks,
     /// Protection information that nobody makes.
     #[error(
         "--benchmark-without-checks makes no protection information: add --pi-type 0, or leave it out to have writes checked"
@@ -37,7 +35,7 @@ pub enum ConfigError {
     ReadOnlyMemory,
     /// A PI file belongs to a data file.
     #[error(
-        "--pi-file belongs to a disk that is a file and has protection: give --blk-file and --pi-type 1, 2 or 3"
+        "--pi-file belongs to one disk that is a file and has protection: give --blk-file once and --pi-type 1, 2 or 3"
     )]
     StrayPiFile,
 }
@@ -56,8 +54,10 @@ pub enum SocketSpec {
 pub struct Config {
     /// Where front ends connect.
     pub socket: SocketSpec,
-    /// The disk.
-    pub disk: DiskSpec,
+    /// What kind of device to be.
+    pub device: DeviceKind,
+    /// The disks: one, or for SCSI one for each logical unit. Never empty.
+    pub disks: Vec<DiskSpec>,
     /// The number of queues.
     pub queues: u16,
     /// The window of writes.
@@ -74,6 +74,8 @@ pub struct Config {
     pub unchecked: bool,
     /// Where records go; none are kept without it.
     pub races: Option<PathBuf>,
+    /// Faults to inject.
+    pub inject: Vec<inject::Spec>,
     /// The control socket.
     pub control: Option<PathBuf>,
     /// End with the first front end.
@@ -86,10 +88,11 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let disk = args.disk_spec()?;
+        let disks = args.disk_specs()?;
         Ok(Config {
             socket: args.socket()?,
-            disk,
+            device: args.device,
+            disks,
             queues: args.num_queues,
             window: args.window,
             poll: args.poll,
@@ -98,6 +101,7 @@ impl TryFrom<Args> for Config {
             audit: args.audit,
             unchecked: args.benchmark_without_checks,
             races: args.races,
+            inject: args.inject,
             control: args.control,
             exit_on_disconnect: args.exit_on_disconnect,
             sandbox: args.sandbox,

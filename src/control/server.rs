@@ -2,13 +2,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::protocol::{Reply, Request, Stats};
+use crate::inject::SpecError;
 use crate::proto::Device;
-use crate::transport::{Endpoint, ListenError, Server};
+use crate::transport::{Endpoint, Server};
 use crate::trap::Trap;
 
 /// The longest request line.
@@ -46,6 +46,12 @@ impl<D: Device> Daemon<D> {
         }
     }
 
+    fn inject(&self, spec: &str) -> Reply {
+        let parsed = spec.parse().map_err(|error: SpecError| error.to_string());
+        let added = parsed.and_then(|spec| self.trap.inject(spec).map_err(|e| e.to_string()));
+        added.map_or_else(Reply::refused, |()| Reply::done())
+    }
+
     fn mark(&self, label: &str, state: crate::record::MarkState) -> Reply {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Reply::refused(format!("a label has 1 to {MAX_LABEL} bytes"));
@@ -67,7 +73,7 @@ impl<D: Device> Governor for Daemon<D> {
                 self.server.pace().set_window(spec);
                 Reply::done()
             }
-            Request::Inject { .. } => Reply::refused("this build cannot inject faults yet"),
+            Request::Inject { spec } => self.inject(&spec),
             Request::Release => Reply { released: Some(self.server.release()), ..Reply::done() },
             Request::Quit => {
                 self.server.stop();
@@ -80,21 +86,16 @@ impl<D: Device> Governor for Daemon<D> {
 /// Listens on the control socket; ends with the process, and removes its path when dropped.
 #[derive(Debug)]
 pub struct ControlServer {
-    _endpoint: Arc<Endpoint>,
+    _endpoint: Endpoint,
 }
 
 impl ControlServer {
-    /// Binds `path` and answers clients from a thread of its own.
-    pub fn start(path: &Path, governor: Arc<dyn Governor>) -> Result<Self, ListenError> {
-        let endpoint = Arc::new(Endpoint::bind(path)?);
-        let accepting = endpoint
-            .listener()
-            .try_clone()
-            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+    /// Answers clients from a thread of its own.
+    pub fn start(endpoint: Endpoint, governor: Arc<dyn Governor>) -> io::Result<Self> {
+        let accepting = endpoint.listener().try_clone()?;
         std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || accept_all(&accepting, &governor))
-            .map_err(|e| ListenError::Bind(path.display().to_string(), e))?;
+            .spawn(move || accept_all(&accepting, &governor))?;
         Ok(ControlServer { _endpoint: endpoint })
     }
 }
@@ -152,6 +153,12 @@ fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
             continue;
         }
         let reply = match serde_json::from_slice(&line) {
+            // Answered first: afterwards the process may be gone.
+            Ok(Request::Quit) => {
+                answer(&mut writer, &Reply::done())?;
+                governor.carry_out(Request::Quit);
+                continue;
+            }
             Ok(request) => governor.carry_out(request),
             Err(error) => Reply::refused(format!("not a request: {error}")),
         };

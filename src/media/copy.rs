@@ -75,7 +75,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_is_what_was_given(len in 0usize..70_000, shift in 0usize..130) {
-            let from: Vec<u8> = (0..len).map(|i| (i * 7 >> 2) as u8).collect();
+            let from: Vec<u8> = (0..len).map(|i| ((i * 7) >> 2) as u8).collect();
             let mut room = vec![0xEE; len + 300];
             let to = room.as_mut_ptr().wrapping_add(shift);
             // SAFETY: `room` is longer than the copy and its shift.

@@ -45,6 +45,15 @@ pub struct Disk {
     suspect: AtomicBool,
 }
 
+/// Blocks that are alike in having space on the medium or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allocation {
+    /// They have space; those that have none read as zeros.
+    pub mapped: bool,
+    /// How many there are; at least one.
+    pub blocks: BlockCount,
+}
+
 /// Blocks that exist, as byte offsets of the data.
 struct Extent {
     lba: Lba,
@@ -168,6 +177,21 @@ impl Disk {
         let Some(pi) = &self.pi else { return Ok(()) };
         let tuples = zero_tuples(self.geometry, lba, count);
         pi.write_each(lba, tuples).map_err(|e| io("write protection information", e))
+    }
+
+    /// The run of blocks at `lba` that are alike in having space on the medium or none.
+    pub fn allocation(&self, lba: Lba) -> Result<Allocation, MediaError> {
+        let Extent { offset, .. } = self.extent(lba, BlockCount(1))?;
+        let size = self.geometry.block_size.bytes_u64();
+        let data = self.data.next_data(offset).map_err(|e| io("read the map of", e))?;
+        // A block of which a part has space counts as having it.
+        let (mapped, end) = match data {
+            None => (false, self.geometry.blocks.0),
+            Some((start, end)) if start / size <= lba.0 => (true, end.div_ceil(size)),
+            Some((start, _)) => (false, start / size),
+        };
+        let blocks = end.min(self.geometry.blocks.0).saturating_sub(lba.0).max(1);
+        Ok(Allocation { mapped, blocks: BlockCount(blocks) })
     }
 
     /// Waits until everything written so far is on stable storage (fdatasync of both files).

@@ -10,7 +10,9 @@ use crate::units::{BlockCount, BlockSize, ByteSize, Lba};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No data file, and no size to make one of.
-    #[error("{0} does not exist: create it with --size SIZE or 'dixtrap image create'")]
+    #[error(
+        "{0} does not exist: create it with 'dixtrap image create', or with --size SIZE and without --read-only"
+    )]
     Missing(PathBuf),
     /// A system call failed.
     #[error("cannot {what} {path}")]

@@ -22,7 +22,7 @@ mod mapped;
 mod open;
 mod pi_file;
 
-pub use disk::{Disk, Geometry};
+pub use disk::{Allocation, Disk, Geometry};
 pub use error::{MediaError, OpenError};
 pub use open::{DEFAULT_SIZE, DiskSpec};
 

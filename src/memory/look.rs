@@ -212,7 +212,7 @@ mod tests {
             }
             lens.push(left);
             let list = list(&map, &lens);
-            let old: Vec<u8> = (0..total).map(|i| (i * 31 >> 3) as u8).collect();
+            let old: Vec<u8> = (0..total).map(|i| ((i * 31) >> 3) as u8).collect();
             list.copy_in(0, &old).unwrap();
             let mut new = old.clone();
             for change in &changes {

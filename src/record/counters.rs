@@ -25,9 +25,9 @@ pub struct Counters {
     pub flushes: u64,
     /// Discard and write-zeroes requests.
     pub discards: u64,
-    /// Blocks on the medium that failed their stored protection information.
+    /// Blocks on the medium that failed their stored protection information and were not injected.
     pub medium_faults: u64,
-    /// Requests answered with an error for any reason but a race.
+    /// Requests answered with an error for any reason but a race or an injected fault.
     pub errors: u64,
     /// Requests that had to wait in the ring because too many bytes were in flight.
     pub deferred: u64,

@@ -71,8 +71,11 @@ pub struct Start {
     pub version: String,
     /// `blk` or `scsi`.
     pub device: String,
-    /// The path of the image, or `memory`.
+    /// The path of the image, or `memory`; of the first one where there are several.
     pub disk: String,
+    /// With `scsi`: the disk of each logical unit, by number.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub luns: Vec<String>,
     /// Bytes a logical block.
     pub block_size: BlockSize,
     /// The protection type, 0 to 3.
@@ -123,8 +126,17 @@ pub struct Inject {
     pub t_us: u64,
     /// The specification it came from.
     pub spec: String,
-    /// The first block it touched.
+    /// The first block it touched; 0 where the request has none.
     pub lba: Lba,
+    /// The label in force.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// The class of the request: `read`, `write`, ….
+    #[serde(default)]
+    pub op: String,
+    /// The logical unit it went to.
+    #[serde(default)]
+    pub lun: u16,
 }
 
 /// A race that a later clean write covered.
@@ -145,6 +157,9 @@ pub struct MediumFault {
     pub t_us: u64,
     /// The label in force.
     pub label: Option<String>,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The block.
     pub lba: Lba,
     /// Which of the three checks failed first: `guard`, `app` or `ref`.
@@ -153,6 +168,9 @@ pub struct MediumFault {
     pub stored: u32,
     /// The tag as computed from the data or the address.
     pub computed: u32,
+    /// A fault that was injected did it: not counted among `medium_faults`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub injected: bool,
 }
 
 /// Something of the peer's that could not be followed.

@@ -92,6 +92,9 @@ pub struct Race {
     pub label: Option<String>,
     /// `blk` or `scsi`.
     pub device: String,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The ring the request came by.
     pub queue: QueueIndex,
     /// The request.

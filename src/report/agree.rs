@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::{Colour, verdict_json, verdict_junit, verdict_ktap, verdict_text};
+use super::{Colour, verdict_html, verdict_json, verdict_junit, verdict_ktap, verdict_text};
 use crate::record::Phases;
 use crate::verdict::tests::bare_cell;
 use crate::verdict::{Cell, CellOutcome, Expect, Repeat, StableWrites, Verdict};
@@ -78,6 +78,32 @@ fn from_junit(text: &str) -> Vec<Told> {
         .collect()
 }
 
+fn from_html(page: &str) -> Vec<Told> {
+    let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    // The heads of the tables have no `td`.
+    let rows = page.split("<tr>").filter(|row| row.contains("<td"));
+    rows.map(|row| {
+        let columns: Vec<String> = row
+            .split("<td")
+            .skip(1)
+            .map(|column| {
+                unescape(column.split_once('>').unwrap().1.split("</td>").next().unwrap())
+            })
+            .collect();
+        let stable_writes = match columns[2].as_str() {
+            "-" => None,
+            setting => Some(if setting == "on" { StableWrites::On } else { StableWrites::Off }),
+        };
+        let name = crate::verdict::cell_name(&columns[0], &columns[1], stable_writes);
+        let outcome = [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
+            .into_iter()
+            .find(|outcome| columns[9].starts_with(&outcome.to_string()))
+            .unwrap();
+        (name, outcome, columns.join(" "))
+    })
+    .collect()
+}
+
 #[test]
 fn every_format_tells_the_same_of_every_cell() {
     let verdict = verdict();
@@ -85,12 +111,14 @@ fn every_format_tells_the_same_of_every_cell() {
     assert_eq!(json, verdict);
     let ktap = from_ktap(&verdict_ktap(&verdict));
     let junit = from_junit(&verdict_junit(&verdict).unwrap());
+    let html = from_html(&verdict_html(&verdict));
     let text = verdict_text(&verdict, Colour::Never);
+    assert_eq!(html.len(), verdict.cells.len());
     assert_eq!((ktap.len(), junit.len()), (verdict.cells.len(), verdict.cells.len()));
     for (at, cell) in verdict.cells.iter().enumerate() {
         let row = text.lines().find(|line| line.trim_start().starts_with(&cell.scenario)).unwrap();
         assert!(row.contains(&cell.outcome.to_string()), "{row}");
-        for (name, outcome, words) in [&ktap[at], &junit[at]] {
+        for (name, outcome, words) in [&ktap[at], &junit[at], &html[at]] {
             assert_eq!((name, *outcome), (&cell.name(), cell.outcome));
             for fact in facts(cell) {
                 assert!(words.contains(&fact), "{fact} is missing in {words}");

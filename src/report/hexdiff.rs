@@ -9,7 +9,7 @@ use crate::record::Change;
 /// Bytes a row.
 const ROW: usize = 16;
 /// Rows a block; many small runs say no more than a few.
-const MOST_ROWS: usize = 8;
+const MOST_ROWS: usize = 4;
 
 /// Whether to colour what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +135,7 @@ mod tests {
         let (old, new) = ("41".repeat(200), "42".repeat(200));
         let lines = hexdiff(&[change(0, &old, &new)], Colour::Never);
         assert_eq!(lines.len(), 2 * MOST_ROWS + 1);
-        assert_eq!(lines.last().unwrap().trim(), "… and 5 lines more");
+        assert_eq!(lines.last().unwrap().trim(), "… and 9 lines more");
     }
 
     #[test]

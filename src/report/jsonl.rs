@@ -23,6 +23,9 @@ pub enum SinkError {
     /// The file cannot be made.
     #[error("cannot write records to {0}: choose another --races file")]
     Create(String, #[source] io::Error),
+    /// Another daemon writes there.
+    #[error("{0} gets the records of another dixtrapd: choose another --races file")]
+    InUse(String),
     /// No thread for the writer.
     #[error("cannot start the thread that writes the records")]
     Thread(#[source] io::Error),
@@ -47,18 +50,23 @@ impl Sink {
         Sink::over(None, None, Arc::default())
     }
 
-    /// Writes to the file at `path`, which begins anew, or to standard output for `-`.
+    /// Writes to the file at `path`, which begins anew with the first record, or to standard output for `-`.
     pub fn open(path: &Path) -> Result<Sink, SinkError> {
         if path.as_os_str() == "-" {
             return Sink::spawn(Output::Stream(Box::new(io::stdout())));
         }
-        let file = OpenOptions::new()
+        let name = || path.display().to_string();
+        OpenOptions::new()
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .open(path)
-            .map_err(|e| SinkError::Create(path.display().to_string(), e))?;
-        Sink::spawn(Output::of_file(file))
+            .and_then(Output::of_file)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => SinkError::InUse(name()),
+                _ => SinkError::Create(name(), error),
+            })
+            .and_then(Sink::spawn)
     }
 
     fn spawn(output: Output) -> Result<Sink, SinkError> {
@@ -120,9 +128,12 @@ fn write_all(receiver: Receiver<Record>, mut output: Output, lost: &AtomicU64) {
                 count += 1;
             }
         }
-        if let Err(error) = output.write_whole(&buffer)
-            && lost.fetch_add(count, Ordering::Relaxed) == 0
-        {
+        let (missing, error) = match output.write_whole(&buffer) {
+            Ok(Written::All) => continue,
+            Ok(Written::Short { lines_lost, error }) => (lines_lost, error),
+            Err(error) => (count, error),
+        };
+        if lost.fetch_add(missing, Ordering::Relaxed) == 0 {
             log::error!("records cannot be written and are only counted: {error}");
         }
     }
@@ -137,36 +148,74 @@ fn append_line(buffer: &mut Vec<u8>, record: Record) -> serde_json::Result<()> {
 
 /// A file that can be cut back to its last whole line, or a stream that cannot.
 enum Output {
-    File { file: File, whole: u64 },
+    File { file: File, whole: u64, begun: bool },
     Stream(Box<dyn Write + Send>),
 }
 
 impl Output {
-    /// A regular file can be cut; a pipe or device given by path is a stream.
-    fn of_file(file: File) -> Output {
-        match file.metadata() {
-            Ok(metadata) if metadata.is_file() => Output::File { file, whole: 0 },
-            _ => Output::Stream(Box::new(file)),
+    /// A regular file can be cut, and belongs to one daemon; a pipe or device is a stream.
+    fn of_file(file: File) -> io::Result<Output> {
+        if !file.metadata()?.is_file() {
+            return Ok(Output::Stream(Box::new(file)));
         }
+        file.try_lock().map_err(io::Error::from)?;
+        Ok(Output::File { file, whole: 0, begun: false })
     }
 
-    /// Writes whole lines; what a full disk cut off is taken back.
-    fn write_whole(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Writes whole lines; answers how many did not fit.
+    ///
+    /// What an earlier daemon left in the file goes when the first line comes, not before: a start
+    /// that fails loses nothing.
+    fn write_whole(&mut self, lines: &[u8]) -> io::Result<Written> {
         match self {
-            Output::Stream(stream) => stream.write_all(lines).and_then(|()| stream.flush()),
-            Output::File { file, whole } => match file.write_all(lines) {
-                Ok(()) => {
-                    *whole += lines.len() as u64;
-                    Ok(())
+            Output::Stream(stream) => {
+                stream.write_all(lines).and_then(|()| stream.flush())?;
+                Ok(Written::All)
+            }
+            Output::File { file, whole, begun } => {
+                if !std::mem::replace(begun, true) {
+                    file.set_len(0)?;
                 }
-                Err(error) => {
-                    file.set_len(*whole)?;
-                    file.seek(io::SeekFrom::Start(*whole))?;
-                    Err(error)
-                }
-            },
+                append(file, whole, lines)
+            }
         }
     }
+}
+
+/// How much of a batch of lines was written.
+enum Written {
+    All,
+    /// A full disk: so many lines are missing.
+    Short {
+        lines_lost: u64,
+        error: io::Error,
+    },
+}
+
+/// Appends at `whole`; a line that a full disk cut off is taken back, those before it stay.
+fn append(file: &mut File, whole: &mut u64, lines: &[u8]) -> io::Result<Written> {
+    let mut done = 0;
+    let error = loop {
+        let rest = lines.get(done..).unwrap_or_default();
+        if rest.is_empty() {
+            *whole += lines.len() as u64;
+            return Ok(Written::All);
+        }
+        match file.write(rest) {
+            Ok(0) => break io::ErrorKind::WriteZero.into(),
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break error,
+        }
+    };
+    let written = lines.get(..done).unwrap_or_default();
+    let kept = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let lost = lines.get(kept..).unwrap_or_default();
+    *whole += kept as u64;
+    file.set_len(*whole)?;
+    file.seek(io::SeekFrom::Start(*whole))?;
+    let lines_lost = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
+    Ok(Written::Short { lines_lost, error })
 }
 
 #[cfg(test)]
@@ -202,6 +251,19 @@ mod tests {
         }
         sink.close();
         assert_eq!(sink.lost(), 10);
+    }
+
+    #[test]
+    fn a_file_is_one_daemons_and_is_not_emptied_before_the_first_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("races.jsonl");
+        std::fs::write(&path, "an earlier session\n").unwrap();
+        let sink = Sink::open(&path).unwrap();
+        assert!(matches!(Sink::open(&path), Err(SinkError::InUse(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier session\n");
+        sink.emit(healed(1));
+        sink.close();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
 mod hexdiff;
+mod html;
 mod json;
 mod jsonl;
 mod junit;
@@ -11,13 +12,14 @@ mod text;
 mod words;
 
 pub use hexdiff::Colour;
+pub use html::verdict_html;
 pub use json::{WriteError, verdict_json, write_whole};
 pub use jsonl::{Sink, SinkError};
 pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};
 pub use session::{LabelSummary, Session, SessionError, UNLABELLED};
-pub use text::{offenders_text, session_text, verdict_text};
+pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 
 #[cfg(test)]
 mod agree;

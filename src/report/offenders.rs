@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::record::{Race, RaceId};
 use crate::units::Lba;
 
-/// How many blocks are kept with their bytes; a run may race over millions.
-const KEPT: usize = 10_000;
+/// How many blocks of a label are kept with their bytes; a run may race over millions.
+const KEPT: u64 = 2_000;
 
 /// A block that raced, under one label.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,7 @@ pub struct Offender {
 #[derive(Debug, Clone, Default)]
 pub struct Offenders {
     blocks: BTreeMap<(Option<String>, Lba), Offender>,
+    kept: BTreeMap<Option<String>, u64>,
     healed: BTreeMap<RaceId, u64>,
     beyond: u64,
 }
@@ -36,7 +37,11 @@ impl Offenders {
             if race.changed_bytes > block.worst.changed_bytes {
                 block.worst = race;
             }
-        } else if self.blocks.len() < KEPT {
+            return;
+        }
+        let kept = self.kept.entry(race.label.clone()).or_default();
+        if *kept < KEPT {
+            *kept += 1;
             self.blocks.insert(key, Offender { races: 1, worst: race, healed_after_us: None });
         } else {
             self.beyond += 1;
@@ -48,7 +53,7 @@ impl Offenders {
         self.healed.insert(race, after_us);
     }
 
-    /// Races of blocks that came after the first 10,000 and were not kept.
+    /// Races of blocks that came after a label's first 2,000 and were not kept.
     pub fn beyond(&self) -> u64 {
         self.beyond
     }
@@ -93,6 +98,7 @@ pub(crate) mod tests {
             t_us: id,
             label: None,
             device: "blk".into(),
+            lun: None,
             queue: QueueIndex(0),
             request: RequestInfo { id, op: "write".into(), lba: Lba(lba), blocks: BlockCount(1) },
             lba: Lba(lba),
@@ -126,6 +132,17 @@ pub(crate) mod tests {
         assert_eq!(worst[1].worst.id, RaceId(4), "another label has its turn first");
         assert_eq!((worst[2].races, worst[2].worst.lba), (1, Lba(10)));
         assert_eq!(offenders.worst(2, |_| true).len(), 2);
+        assert_eq!(offenders.worst(9, |label| label == Some("other")).len(), 1);
+    }
+
+    #[test]
+    fn a_label_with_many_blocks_leaves_room_for_the_next() {
+        let mut offenders = Offenders::default();
+        for lba in 0..=KEPT {
+            offenders.add(race(lba, lba));
+        }
+        offenders.add(Race { label: Some("other".into()), ..race(9, 9) });
+        assert_eq!(offenders.beyond(), 1);
         assert_eq!(offenders.worst(9, |label| label == Some("other")).len(), 1);
     }
 }

@@ -32,7 +32,7 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
         }
         out.push('\n');
     }
-    out.push_str(&last_line(verdict, colour));
+    out.push_str(&verdict_line(verdict, colour));
     out
 }
 
@@ -45,7 +45,8 @@ fn painted(outcome: CellOutcome, colour: Colour) -> String {
     colour.paint(style, &outcome.to_string())
 }
 
-fn last_line(verdict: &Verdict, colour: Colour) -> String {
+/// The verdict in one line.
+pub fn verdict_line(verdict: &Verdict, colour: Colour) -> String {
     let counts: Vec<String> =
         [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
             .into_iter()
@@ -196,8 +197,9 @@ pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
 fn offender_facts(offender: &Offender) -> String {
     let race = &offender.worst;
     let label = race.label.as_deref().unwrap_or(UNLABELLED);
-    let races =
-        if offender.races == 1 { "1 race".into() } else { format!("{} races", offender.races) };
+    let many =
+        |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let bytes = u64::try_from(race.changed_bytes).unwrap_or(u64::MAX);
     let phase = match race.phase {
         Phase::BeforeDoorbell => "before the doorbell",
         Phase::InWindow => "between doorbell and fetch",
@@ -216,10 +218,11 @@ fn offender_facts(offender: &Offender) -> String {
     });
     let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
     format!(
-        "{label}: block {}, {races}\n  race {}: {} bytes changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
+        "{label}: block {}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
         race.lba.0,
+        many(offender.races, "race"),
         race.id.0,
-        race.changed_bytes,
+        many(bytes, "byte"),
         micros_words(Some(race.window_us)),
     )
 }

@@ -171,7 +171,10 @@ impl<'s> Heard<'s> {
         if let ExecEvent::Line(line) = event {
             self.line(&line.text);
         }
-        if self.failed.is_none() && self.polled.elapsed() >= POLL {
+        if self.failed.is_some() {
+            return Flow::Abandon;
+        }
+        if self.polled.elapsed() >= POLL {
             self.polled = Instant::now();
             return self.poll();
         }
@@ -196,7 +199,7 @@ impl<'s> Heard<'s> {
     }
 
     fn poll(&mut self) -> Flow {
-        let Some(stats) = self.keep(Daemon::stats) else { return Flow::Terminate };
+        let Some(stats) = self.keep(Daemon::stats) else { return Flow::Abandon };
         let left =
             self.writing.map_or(self.time, |since| self.time.saturating_sub(since.elapsed()));
         let now = standing(&stats.counters, left);

@@ -80,9 +80,12 @@ impl Selection {
         if chosen.is_empty() {
             return Err(PlanError::Nothing(fs.join(", ")));
         }
-        // The plainest controls come first: those that need no driver and no program.
+        // The surest controls come first: those that need no driver and no program, and race whatever
+        // the knob says.
         let mut controls = squares(&catalogue, catalogue.scenarios());
-        controls.sort_by_key(|square| square.fs.driver.is_some());
+        controls.sort_by_key(|square| {
+            (square.fs.driver.is_some(), square.stable_writes != Some(StableWrites::On))
+        });
         Ok(Selection { catalogue, chosen, controls })
     }
 
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn a_choice_without_a_control_gets_one_that_needs_nothing() {
         let cells = select(&["metadata-churn"], &[]).unwrap().plan(&around(&[], &[]));
-        assert!(cells[0].expectation.control && cells[0].square.fs.name == "raw");
+        assert!(cells[0].expectation.control);
+        assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=on");
         assert!(cells[1..].iter().all(|c| c.square.scenario.name == "metadata-churn"));
     }
 

@@ -1,22 +1,23 @@
 //! One kernel: find it, boot it once on a `dixtrapd` of our own, run every cell, and settle.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::report::{Session, SessionError};
+use crate::report::SessionError;
 use crate::runner::accel::{self, AccelError, AccelMode};
 use crate::runner::blame::Blame;
-use crate::runner::catalogue::{Catalogue, CatalogueError};
-use crate::runner::cell::{self, End, OWN_SCRIPTS, Ran, SCRIPTS, Site};
+use crate::runner::catalogue::CatalogueError;
+use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonError, DaemonOptions, RECORDS};
+use crate::runner::errors::{one_line, whole_text};
+use crate::runner::fate::{fate, fate_words, fill_first_catches};
 use crate::runner::guest::{BootError, BootRequest, Guest};
-use crate::runner::initramfs::{GuestFile, find_program};
 use crate::runner::kernel::{Kernel, KernelError, KernelSpec};
-use crate::runner::plan::{PlannedCell, Selection, Square, Surroundings};
+use crate::runner::luggage::{Programs, guest_files, make_boot_directory};
+use crate::runner::plan::{PlannedCell, Selection, Surroundings};
 use crate::runner::progress::Progress;
 use crate::runner::qemu::Disk;
-use crate::runner::settle::{Fate, Ground, Runs, settle};
+use crate::runner::settle::{Fate, Ground, settle};
 use crate::units::{ByteSize, WindowSpec};
 use crate::verdict::{Cell, Cut};
 
@@ -124,7 +125,7 @@ pub struct KernelRun {
     pub cut: Option<Cut>,
     /// What went wrong, for people; the console's end included.
     pub trouble: Option<String>,
-    /// The records of the boot, where it got so far.
+    /// The records of the boot; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
 }
 
@@ -177,7 +178,8 @@ impl Runner<'_> {
     fn try_run(&self, spec: &KernelSpec, boot: &mut Booted) -> Result<(), RunError> {
         let kernel = spec.locate(&|line| self.progress.note(line))?;
         boot.kernel.clone_from(&kernel.release);
-        let directory = make_boot_directory(&self.options.out)?;
+        let directory = make_boot_directory(&self.options.out)
+            .map_err(|error| RunError::Output(self.options.out.clone(), error))?;
         let probe = directory.join("probe");
         let (accel, notice) = accel::choose(self.options.accel, &kernel, &probe)?;
         if let Some(notice) = notice {
@@ -185,10 +187,10 @@ impl Runner<'_> {
         }
         self.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
         let mut daemon = Daemon::start(&directory, &self.daemon_options())?;
-        boot.records = Some(directory.join(RECORDS));
         let programs = Programs::find(self.selection);
         let request = self.boot_request(&kernel, accel, &directory, &daemon, &programs)?;
         let mut guest = Guest::boot(&request)?;
+        boot.records = Some(directory.join(RECORDS));
         guest.release().clone_into(&mut boot.kernel);
         boot.planned = self.selection.plan(&Surroundings {
             release: guest.release().to_owned(),
@@ -200,8 +202,16 @@ impl Runner<'_> {
             log::info!("the guest did not power off: {error}");
         }
         drop(guest);
+        let lost = daemon.stats()?.counters.records_lost;
+        if lost > 0 {
+            let records = directory.join(RECORDS);
+            self.progress.note(&format!(
+                "{lost} records could not be written to {}: is the disk full?",
+                records.display()
+            ));
+        }
         daemon.stop()?;
-        fill_first_catches(&directory.join(RECORDS), &labels, &mut boot.fates)
+        Ok(fill_first_catches(&directory.join(RECORDS), &labels, &mut boot.fates)?)
     }
 
     fn daemon_options(&self) -> DaemonOptions {
@@ -248,7 +258,10 @@ impl Runner<'_> {
             }
             progress.begin(number + 1, boot.planned.len(), &cell.square.name());
             let ran = self.run_cell(&mut site, guest, cell)?;
-            let fate = fate(cell, &ran);
+            let mut fate = fate(cell, &ran);
+            if interrupted.load(Ordering::Relaxed) {
+                fate.cut_short("interrupted while it ran");
+            }
             progress.end(&fate_words(cell, &fate));
             boot.fates.push(fate);
             let lost = ran.iter().find_map(|ran| match &ran.end {
@@ -314,153 +327,9 @@ impl Booted {
     }
 }
 
-/// Programs of this machine that the guest takes along.
-struct Programs {
-    found: Vec<PathBuf>,
-    missing: BTreeSet<String>,
-}
-
-impl Programs {
-    fn find(selection: &Selection) -> Programs {
-        let mut programs = Programs { found: Vec::new(), missing: BTreeSet::new() };
-        for name in selection.programs() {
-            match find_program(&name) {
-                Some(path) => programs.found.push(path),
-                None => {
-                    programs.missing.insert(name);
-                }
-            }
-        }
-        programs
-    }
-}
-
-/// The scripts and what they share.
-fn guest_files(selection: &Selection) -> Result<Vec<GuestFile>, CatalogueError> {
-    let file = |path: String, mode, text: &str| GuestFile { path, mode, contents: text.into() };
-    let shared = Catalogue::shared_files()?;
-    let mut files: Vec<GuestFile> =
-        shared.iter().map(|(name, text)| file(format!("{SCRIPTS}/{name}"), 0o644, text)).collect();
-    for Square { scenario, .. } in selection.squares() {
-        let folder = if scenario.own { OWN_SCRIPTS } else { SCRIPTS };
-        let path = format!("{folder}/{}.sh", scenario.name);
-        if !files.iter().any(|known| known.path == path) {
-            files.push(file(path, 0o755, &scenario.script));
-        }
-    }
-    Ok(files)
-}
-
-/// Makes the first of `boot-1`, `boot-2`, … that is not there yet: two runs may share a directory.
-fn make_boot_directory(out: &Path) -> Result<PathBuf, RunError> {
-    let failed = |error| RunError::Output(out.to_owned(), error);
-    std::fs::create_dir_all(out).map_err(failed)?;
-    // The guest and QEMU work there; they need a path that holds wherever they stand.
-    let out = out.canonicalize().map_err(failed)?;
-    let mut number = 1_u32;
-    loop {
-        let directory = out.join(format!("boot-{number}"));
-        match std::fs::create_dir(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                number = number.saturating_add(1);
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
-/// What the runs of a cell came to.
-fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
-    if let Some(reason) = &cell.skip {
-        return Fate::Skipped(reason.clone());
-    }
-    let mut runs = Runs::default();
-    for one in ran {
-        if let End::Skipped(reason) = &one.end {
-            return Fate::Skipped(reason.clone());
-        }
-        runs.add(&one.counters);
-        runs.trouble = match &one.end {
-            End::Done | End::Skipped(_) => None,
-            End::Trouble(reason) => Some(reason.clone()),
-            End::GuestLost(error) => Some(one_line(error)),
-        };
-    }
-    Fate::Ran(Box::new(runs))
-}
-
-fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
-    match fate {
-        Fate::Skipped(reason) => format!("skipped: {reason}"),
-        Fate::Lost(reason) => format!("lost: {reason}"),
-        Fate::Ran(runs) => {
-            let races = runs.counters.races.before_doorbell + runs.counters.races.in_window;
-            let trouble = runs.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
-            let checked = runs.counters.blocks_checked;
-            format!(
-                "{races} of {checked} blocks raced, expected: {}{trouble}",
-                cell.expectation.expect
-            )
-        }
-    }
-}
-
-/// Looks the first race of every cell up in the records, and counts from the writer's first write.
-fn fill_first_catches(
-    records: &Path,
-    ran: &[Vec<Ran>],
-    fates: &mut [Fate],
-) -> Result<(), RunError> {
-    let session = Session::read(records)?;
-    for (runs, fate) in ran.iter().zip(fates) {
-        if let Fate::Ran(known) = fate {
-            known.first_catch_ms = runs.iter().find_map(|one| first_catch_ms(&session, one));
-        }
-    }
-    Ok(())
-}
-
-fn first_catch_ms(session: &Session, ran: &Ran) -> Option<f64> {
-    let label = session.labels.get(&ran.label)?;
-    let began = label.began_us.unwrap_or(0);
-    let caught = began.saturating_add(label.first_catch_us?);
-    let after = caught.saturating_sub(ran.writing_us.unwrap_or(began));
-    Some(std::time::Duration::from_micros(after).as_secs_f64() * 1_000.0)
-}
-
-/// An error and its causes, with all their lines.
-fn whole_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// An error and its causes in one line; a console's tail stays behind.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let text = whole_text(error);
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_end_matches("; its console ended with:").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn two_runs_in_one_directory_do_not_meet() {
-        let out = tempfile::tempdir().unwrap();
-        let first = make_boot_directory(out.path()).unwrap();
-        let second = make_boot_directory(out.path()).unwrap();
-        assert!(first.ends_with("boot-1") && second.ends_with("boot-2"));
-        let file = out.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(make_boot_directory(&file).unwrap_err().blame(), Blame::Host);
-    }
 
     #[test]
     fn every_error_has_its_blame() {
@@ -477,15 +346,5 @@ mod tests {
         ] {
             assert_eq!(error.blame(), blame, "{error}");
         }
-    }
-
-    #[test]
-    fn a_reason_is_one_line() {
-        let error = SessionError::Read(
-            PathBuf::from("f"),
-            std::io::Error::other("first; its console ended with:\n    second"),
-        );
-        assert_eq!(one_line(&error), "cannot read f: first");
-        assert!(whole_text(&error).contains("second"));
     }
 }

@@ -16,6 +16,15 @@ pub enum Fate {
     Lost(String),
 }
 
+impl Fate {
+    /// Notes that the cell did not come to its end, unless something else is known to be wrong.
+    pub fn cut_short(&mut self, why: &str) {
+        if let Fate::Ran(runs) = self {
+            runs.trouble.get_or_insert_with(|| why.to_owned());
+        }
+    }
+}
+
 /// What the repetitions of a cell showed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Runs {

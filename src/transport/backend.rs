@@ -16,7 +16,8 @@ use vmm_sys_util::event::{
 
 use super::lane::Lane;
 use super::pace::Pace;
-use crate::proto::Device;
+use super::sweep::Others;
+use crate::proto::{Device, Sweep};
 use crate::queue::{Ring, SharedMemory};
 use crate::units::QueueIndex;
 
@@ -58,6 +59,11 @@ impl<D: Device> Backend<D> {
         self.lanes.iter().map(AsRawFd::as_raw_fd)
     }
 
+    /// The thread that tells the device's news, and what wakes it.
+    pub fn bell(&self) -> Option<(usize, RawFd)> {
+        self.device.bell().map(|(queue, fd)| (usize::from(queue.0), fd))
+    }
+
     /// How many writes are inside their windows.
     pub fn held(&self) -> u64 {
         self.lanes.iter().map(Lane::held).sum()
@@ -65,7 +71,7 @@ impl<D: Device> Backend<D> {
 
     /// Ends every window now; answers how many writes that let go.
     pub fn drain(&self) -> u64 {
-        self.tracks().map(|(lane, track)| lane.drain(&track)).sum()
+        self.running().map(|(lane, ring)| lane.drain(&ring)).sum()
     }
 
     /// Closes what the crate leaves open. Only after its threads have ended.
@@ -79,7 +85,7 @@ impl<D: Device> Backend<D> {
     }
 
     /// The lanes whose rings have been used.
-    fn tracks(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
+    fn running(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.lanes.iter().zip(rings).filter_map(|(lane, ring)| ring.map(|ring| (lane, ring)))
     }
@@ -136,6 +142,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         for queue in 0..self.lanes.len() {
             self.stop_lane(queue);
         }
+        self.device.reset();
     }
 
     /// The ring itself knows whether EVENT_IDX was taken.
@@ -195,9 +202,26 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
             let ring = Ring::new(vring.clone(), self.memory.clone());
             self.remember(thread, &ring);
-            lane.turn(&ring);
+            lane.turn(&ring, &AllBut { backend: self, lane });
         }
         Ok(())
+    }
+}
+
+/// The lanes but one, which holds its own lock already. Only the control queue sweeps, so no two
+/// lanes ever wait for each other.
+struct AllBut<'a, D: Device> {
+    backend: &'a Backend<D>,
+    lane: &'a Lane<D>,
+}
+
+impl<D: Device> Others<D> for AllBut<'_, D> {
+    fn sweep(&self, sweep: &mut dyn Sweep<D::Held>) {
+        for (lane, ring) in self.backend.running() {
+            if !std::ptr::eq(lane, self.lane) {
+                lane.sweep(&ring, sweep);
+            }
+        }
     }
 }
 

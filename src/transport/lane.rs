@@ -1,15 +1,18 @@
 //! A lane: one queue's way from doorbell to completion.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::parked::Parked;
 use super::schedule::Schedule;
+use super::sweep::{Nobody, Others};
 use super::timer::{Alarm, Timer};
 use crate::clock::Moment;
-use crate::proto::{Device, Exchange, InWindow, Step, Unanswerable};
+use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
 use crate::units::QueueIndex;
@@ -44,21 +47,23 @@ pub(super) struct Work<D: Device> {
     pub(super) in_window: Schedule<InFlight<D::Held>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
+    /// Requests that wait for news of the device.
+    pub(super) parked: VecDeque<Parked>,
     policy: WindowPolicy,
     pub(super) alarm: Alarm,
     /// When the ring was last seen empty, or the lane woke up.
     pub(super) looked: Moment,
     /// When the ring was last seen not to be.
     pub(super) active: Moment,
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 /// A held request, the token that answers it and what it took from the budget.
 #[derive(Debug)]
 pub(super) struct InFlight<H> {
-    held: H,
-    token: Token,
-    cost: u64,
+    pub(super) held: H,
+    pub(super) token: Token,
+    pub(super) cost: u64,
 }
 
 /// Why a lane stops following its ring.
@@ -79,6 +84,7 @@ impl<D: Device> Lane<D> {
         let work = Work {
             in_window: Schedule::new(),
             waiting: None,
+            parked: VecDeque::new(),
             policy,
             alarm: Alarm::default(),
             looked: device.now(),
@@ -89,7 +95,7 @@ impl<D: Device> Lane<D> {
     }
 
     /// The doorbell rang, or the timer did.
-    pub fn turn(&self, ring: &Ring) {
+    pub fn turn(&self, ring: &Ring, others: &dyn Others<D>) {
         let mut work = self.lock();
         let now = self.device.now();
         self.timer.clear(&mut work.alarm, now);
@@ -97,7 +103,7 @@ impl<D: Device> Lane<D> {
         if work.broken || !ring.is_ready() {
             return;
         }
-        if let Err(error) = self.run(&mut work, ring) {
+        if let Err(error) = self.run(&mut work, ring, others) {
             self.break_off(&mut work, &error);
         }
     }
@@ -111,10 +117,18 @@ impl<D: Device> Lane<D> {
         })
     }
 
-    /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane.
+    /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane, and parked
+    /// requests go back to the driver, who would miss them otherwise.
     pub fn stop(&self, ring: &Ring) {
         self.drain(ring);
-        self.lock().broken = false;
+        let mut work = self.lock();
+        let no_news = self.device.no_news();
+        while let Some(parked) = work.parked.pop_front() {
+            if let Err(error) = parked.tell(ring, &no_news) {
+                self.break_off(&mut work, &error);
+            }
+        }
+        work.broken = false;
     }
 
     /// How many writes are inside their windows.
@@ -122,15 +136,21 @@ impl<D: Device> Lane<D> {
         self.lock().in_window.len() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, Work<D>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Work<D>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
+    fn run(
+        &self,
+        work: &mut Work<D>,
+        ring: &Ring,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
         for _ in 0..MAX_ROUNDS {
             ring.hush()?;
-            self.take_requests(work, ring)?;
+            self.take_requests(work, ring, others)?;
             self.fetch_due(work, ring)?;
+            self.tell(work, ring)?;
             ring.notify()?;
             if work.waiting.is_some() {
                 return self.sleep(work);
@@ -144,33 +164,40 @@ impl<D: Device> Lane<D> {
 
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
     /// once, however often it is looked at.
-    fn take_requests(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
-        let (mut counted, mut taken, mut sampled) = (work.waiting.is_some(), false, 0);
+    fn take_requests(
+        &self,
+        work: &mut Work<D>,
+        ring: &Ring,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
+        let (mut counted, mut sampled) = (work.waiting.is_some(), 0);
         while let Some(request) = self.next_request(work, ring)? {
-            if !self.pace.budget.allows(cost_of(&request)) {
+            let cost = cost_of(&request);
+            if self.device.holds(self.index) && !self.pace.budget.allows(cost) {
                 if !counted {
                     self.device.note_deferred();
                 }
                 work.waiting = Some(request);
                 return Ok(());
             }
-            sampled += cost_of(&request);
-            self.begin(work, ring, request)?;
-            (counted, taken) = (false, true);
+            self.begin(work, ring, request, others)?;
+            counted = false;
+            work.active = work.looked;
+            sampled += cost;
             if sampled >= SAMPLED_AT_ONCE {
                 self.fetch_due(work, ring)?;
                 sampled = 0;
             }
         }
-        let now = self.device.now();
-        work.looked = now;
-        if taken {
-            work.active = now;
-        }
+        work.looked = self.device.now();
         Ok(())
     }
 
-    fn next_request(&self, work: &mut Work<D>, ring: &Ring) -> Result<Option<Request>, LaneError> {
+    pub(super) fn next_request(
+        &self,
+        work: &mut Work<D>,
+        ring: &Ring,
+    ) -> Result<Option<Request>, LaneError> {
         if let Some(request) = work.waiting.take() {
             return Ok(Some(request));
         }
@@ -178,7 +205,13 @@ impl<D: Device> Lane<D> {
     }
 
     /// Takes a request up to its answer or into its window.
-    fn begin(&self, work: &mut Work<D>, ring: &Ring, request: Request) -> Result<(), LaneError> {
+    pub(super) fn begin(
+        &self,
+        work: &mut Work<D>,
+        ring: &Ring,
+        request: Request,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
         let cost = cost_of(&request);
         let Request { readable, writable, flaw, token } = request;
         if let Some(flaw) = flaw {
@@ -188,10 +221,16 @@ impl<D: Device> Lane<D> {
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
             Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
-            Err(unanswerable) => {
+            Ok(Step::Silent) => {
                 token.abandon();
-                Err(unanswerable.into())
+                Ok(())
             }
+            Ok(Step::Parked(room)) => self.park(work, ring, Parked { room, token }),
+            Ok(Step::Sweep(mut sweep)) => {
+                others.sweep(sweep.as_mut());
+                complete(ring, token, sweep.conclude())
+            }
+            Err(unanswerable) => complete(ring, token, Err(unanswerable)),
         }
     }
 
@@ -230,19 +269,13 @@ impl<D: Device> Lane<D> {
     fn finish(&self, due: InFlight<D::Held>, ring: &Ring) -> Result<(), LaneError> {
         let InFlight { held, token, cost } = due;
         self.pace.budget.give_back(cost);
-        match self.device.finish(held) {
-            Ok(answered) => Ok(ring.complete(token, answered.written)?),
-            Err(unanswerable) => {
-                token.abandon();
-                Err(unanswerable.into())
-            }
-        }
+        complete(ring, token, self.device.finish(held))
     }
 
     /// Finishes everything that is held or waiting, whatever its deadline.
     fn empty(&self, work: &mut Work<D>, ring: &Ring) -> Result<u64, LaneError> {
         if let Some(request) = work.waiting.take() {
-            self.begin(work, ring, request)?;
+            self.begin(work, ring, request, &Nobody)?;
         }
         let mut finished = 0;
         while let Some(first) = work.in_window.take_first() {
@@ -253,9 +286,8 @@ impl<D: Device> Lane<D> {
         Ok(finished)
     }
 
-    /// Marks the ring broken and lets go of its requests; the other rings go on.
-    fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
-        work.broken = true;
+    /// Lets go of every request without an answer.
+    fn abandon(&self, work: &mut Work<D>) {
         if let Some(request) = work.waiting.take() {
             request.token.abandon();
         }
@@ -263,6 +295,15 @@ impl<D: Device> Lane<D> {
             self.pace.budget.give_back(item.cost);
             item.token.abandon();
         }
+        while let Some(parked) = work.parked.pop_front() {
+            parked.token.abandon();
+        }
+    }
+
+    /// Marks the ring broken and lets go of its requests; the other rings go on.
+    pub(super) fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
+        work.broken = true;
+        self.abandon(work);
         let reason = format!("{error}; the ring stands still until the driver resets it");
         self.device.note_broken(Some(self.index), reason);
     }
@@ -309,13 +350,21 @@ impl<D: Device> AsRawFd for Lane<D> {
 impl<D: Device> Drop for Lane<D> {
     /// A connection that ended without its rings being stopped: nobody is left to answer.
     fn drop(&mut self) {
-        let mut work = self.lock();
-        if let Some(request) = work.waiting.take() {
-            request.token.abandon();
-        }
-        while let Some(item) = work.in_window.take_first() {
-            self.pace.budget.give_back(item.cost);
-            item.token.abandon();
+        self.abandon(&mut self.lock());
+    }
+}
+
+/// Puts an answer into the ring, or gives the request up where there is none.
+pub(super) fn complete(
+    ring: &Ring,
+    token: Token,
+    answered: Result<Answered, Unanswerable>,
+) -> Result<(), LaneError> {
+    match answered {
+        Ok(answered) => Ok(ring.complete(token, answered.written)?),
+        Err(unanswerable) => {
+            token.abandon();
+            Err(unanswerable.into())
         }
     }
 }

@@ -9,8 +9,10 @@ mod budget;
 mod lane;
 mod listener;
 mod pace;
+mod parked;
 mod schedule;
 mod server;
+mod sweep;
 mod timer;
 mod watch;
 

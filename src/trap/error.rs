@@ -1,5 +1,6 @@
 //! Why the trap could not do what a request asked.
 
+use crate::inject::Status;
 use crate::media::MediaError;
 use crate::memory::MemoryError;
 use crate::pi::Mismatch;
@@ -20,11 +21,11 @@ pub enum Cause {
 #[derive(Debug, thiserror::Error)]
 pub enum TrapError {
     /// Samples differ and `--on-race fail` refuses the write.
-    #[error("{races} blocks changed in their window, the first at {first}")]
+    #[error("{races} races, the first at block {first}")]
     Raced {
         /// The first block that changed.
         first: Lba,
-        /// How many changed.
+        /// How many; a block can have one before the doorbell and one in the window.
         races: u64,
     },
     /// A write's protection information fails a check that the command asks for.
@@ -66,6 +67,14 @@ pub enum TrapError {
     /// The disk is read-only.
     #[error("the disk is read-only")]
     ReadOnly,
+    /// A fault that was injected is the answer.
+    #[error("a fault was injected")]
+    Injected {
+        /// The answer.
+        status: Status,
+        /// The block that it is about, where the request has blocks.
+        lba: Option<Lba>,
+    },
     /// Guest memory could not be copied.
     #[error("guest memory could not be copied")]
     Memory(#[from] MemoryError),
@@ -79,7 +88,7 @@ impl TrapError {
     /// error of the device.
     pub fn is_counted_elsewhere(&self) -> bool {
         match self {
-            TrapError::Raced { .. } => true,
+            TrapError::Raced { .. } | TrapError::Injected { .. } => true,
             TrapError::Protection { cause, .. } | TrapError::Corrupt { cause, .. } => {
                 *cause != Cause::Found
             }

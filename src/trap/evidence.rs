@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::compare::{difference, hex};
 use super::sample::Sample;
+use super::service::TrapOptions;
 use super::write::Held;
 use crate::clock::Moment;
 use crate::memory::Segments;
@@ -33,6 +34,8 @@ pub struct Evidence<'a> {
     pub later: &'a Sample,
     /// The guards over the fetch sample.
     pub guards: &'a [GuardTag],
+    /// When the later sample was taken.
+    pub at: Moment,
     /// The measured time between the doorbell sample and the later one.
     pub window: Duration,
     /// What became of the blocks.
@@ -43,7 +46,7 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// The record of one block.
-    pub fn race(&self, clue: &Clue, id: RaceId, now: Moment, device: &str) -> Race {
+    pub fn race(&self, clue: &Clue, id: RaceId, options: &TrapOptions) -> Race {
         let size = self.earlier.bytes.len() / self.guards.len().max(1);
         let doorbell = block(&self.held.doorbell, clue, size);
         let (earlier, later) = match clue.phase {
@@ -56,9 +59,10 @@ impl Evidence<'_> {
         let difference = difference(earlier, later);
         Race {
             id,
-            t_us: now.micros(),
+            t_us: self.at.micros(),
             label: self.held.span.label().map(str::to_owned),
-            device: device.to_owned(),
+            device: options.device.to_owned(),
+            lun: options.lun,
             queue: self.held.write.queue,
             request: self.request(),
             lba: clue.lba,

@@ -4,10 +4,13 @@
 //! copy that goes to the medium, so what was checked is what is stored: a race detector must not have
 //! a race of its own.
 
+mod by_block;
 mod compare;
 mod error;
 mod evidence;
+mod faults;
 mod histogram;
+mod load;
 mod read;
 mod sample;
 mod service;
@@ -19,6 +22,10 @@ mod window;
 mod write;
 
 pub use error::{Cause, TrapError};
+pub use faults::InjectError;
 pub use service::{Trap, TrapOptions};
 pub use window::{Link, WindowPolicy};
 pub use write::{Held, Write, WriteProtection};
+
+#[cfg(test)]
+mod tests;

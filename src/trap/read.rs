@@ -3,6 +3,7 @@
 use super::error::{Cause, TrapError};
 use super::service::Trap;
 use super::tally::{Count, Span};
+use crate::inject::{Op, Place};
 use crate::memory::{Buffer, List, Segments};
 use crate::pi::{Check, Checks, GuardTag, Mismatch, Tuple, guards};
 use crate::record::{MediumFault, Record};
@@ -15,26 +16,38 @@ impl Trap {
     /// Reads blocks and makes every check that needs no command: guard, and with Types 1 and 2 the
     /// reference tag against the address.
     ///
-    /// `into` is a whole number of blocks. A block that does not fit is recorded and fails the read;
-    /// blocks before it may be in guest memory all the same. Only bytes that were checked go there.
-    pub fn read(&self, lba: Lba, into: &Segments) -> Result<(), TrapError> {
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
+    /// `data` is a whole number of blocks. A block that does not fit is recorded and fails the read.
+    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
+        let mut tuples = List::of(Tuple::ESCAPE, data.len() / self.block_bytes());
         let checks = Checks::of_address(self.geometry().pi_type, lba);
-        let (size, step) = (self.block_bytes(), self.disk.blocks_at_once());
+        self.read_protected(lba, data, &mut tuples, &checks)
+    }
+
+    /// As [`Trap::read`], into guest memory: a whole number of blocks.
+    ///
+    /// Blocks before one that fails may be there all the same. Only bytes that were checked go there.
+    pub fn read_into(&self, lba: Lba, into: &Segments) -> Result<(), TrapError> {
+        let size = self.block_bytes();
         let blocks = usize::try_from(into.len()).unwrap_or(usize::MAX) / size;
         self.disk.require_range(lba, BlockCount(blocks as u64))?;
-        let mut data = Buffer::new(blocks.min(step).saturating_mul(size));
-        let mut tuples = List::of(Tuple::ESCAPE, blocks.min(step));
-        let mut done = 0;
-        while done < blocks {
+        self.admit(Op::Read, lba, BlockCount(blocks as u64))?;
+        let span = self.tally.open();
+        self.tally.add(&span, Count::Reads, 1);
+        let shots = self.shots(Op::Read, lba, BlockCount(blocks as u64));
+        self.spoil_stored(&span, lba, &shots)?;
+        // Faults are aimed at blocks of the whole request.
+        let step = if shots.is_empty() { self.disk.blocks_at_once().min(blocks) } else { blocks };
+        let mut data = Buffer::new(step.saturating_mul(size));
+        let mut tuples = List::of(Tuple::ESCAPE, step);
+        let checks = Checks::of_address(self.geometry().pi_type, lba);
+        for done in (0..blocks).step_by(step.max(1)) {
             let count = (blocks - done).min(step);
             let data = data.get_mut(..count.saturating_mul(size)).unwrap_or_default();
             let tuples = tuples.get_mut(..count).unwrap_or_default();
             self.disk.read(lba.offset(done as u64), data, tuples)?;
             self.check_stored(&span, (lba, done as u64), data, tuples, &checks)?;
+            self.flip_all(&span, (Op::Read, lba), Place::Out, &shots, data, tuples);
             into.copy_in(done.saturating_mul(size) as u64, data)?;
-            done += count;
         }
         Ok(())
     }
@@ -51,14 +64,45 @@ impl Trap {
         tuples: &mut [Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
+        self.read_as(Op::Read, lba, (data, tuples), checks)
+    }
+
+    /// As [`Trap::read_protected`], for blocks that are compared and do not go to the guest (VERIFY
+    /// with BYTCHK, COMPARE AND WRITE): to injected faults that is `op=verify`.
+    pub fn read_to_compare(
+        &self,
+        lba: Lba,
+        data: &mut [u8],
+        tuples: &mut [Tuple],
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
+        self.read_as(Op::Verify, lba, (data, tuples), checks)
+    }
+
+    fn read_as(
+        &self,
+        op: Op,
+        lba: Lba,
+        (data, tuples): (&mut [u8], &mut [Tuple]),
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
+        let blocks = BlockCount(tuples.len() as u64);
+        self.disk.require_range(lba, blocks)?;
+        self.admit(op, lba, blocks)?;
         let span = self.tally.open();
         self.tally.add(&span, Count::Reads, 1);
+        let shots = self.shots(op, lba, blocks);
+        self.spoil_stored(&span, lba, &shots)?;
         self.disk.read(lba, data, tuples)?;
-        self.check_stored(&span, (lba, 0), data, tuples, checks)
+        self.check_stored(&span, (lba, 0), data, tuples, checks)?;
+        self.flip_all(&span, (op, lba), Place::Out, &shots, data, tuples);
+        Ok(())
     }
 
     /// Reads blocks only to check them (VERIFY without a comparison).
     pub fn verify(&self, lba: Lba, blocks: BlockCount, checks: &Checks) -> Result<(), TrapError> {
+        self.disk.require_range(lba, blocks)?;
+        self.admit(Op::Verify, lba, blocks)?;
         let span = self.tally.open();
         self.tally.add(&span, Count::Reads, 1);
         let mut done = 0;
@@ -82,7 +126,7 @@ impl Trap {
         tuples: &[Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
-        if self.options.unchecked {
+        if self.unchecked {
             return Ok(());
         }
         let mut computed = List::of(GuardTag(0), tuples.len());
@@ -90,24 +134,28 @@ impl Trap {
         for ((guard, tuple), index) in computed.iter().zip(tuples).zip(skipped..) {
             if let Err(mismatch) = checks.verify(*tuple, *guard, index) {
                 let lba = lba.offset(index);
+                let cause = if self.spoiled.has(lba) { Cause::Injected } else { Cause::Found };
                 if accuses_medium(checks, mismatch, index, lba) {
-                    self.note_medium_fault(span, lba, mismatch);
+                    self.note_medium_fault(span, lba, mismatch, cause);
                 }
-                return Err(TrapError::Corrupt { lba, mismatch, cause: Cause::Found });
+                return Err(TrapError::Corrupt { lba, mismatch, cause });
             }
         }
         Ok(())
     }
 
-    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch) {
-        self.tally.add(span, Count::MediumFaults, 1);
+    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch, cause: Cause) {
+        let injected = cause == Cause::Injected;
+        self.tally.add(span, Count::MediumFaults, u64::from(!injected));
         self.sink.emit(Record::Medium(MediumFault {
             t_us: self.now().micros(),
             label: span.label().map(str::to_owned),
+            lun: self.options.lun,
             lba,
             check: mismatch.check.name().to_owned(),
             stored: mismatch.stored,
             computed: mismatch.computed,
+            injected,
         }));
     }
 }

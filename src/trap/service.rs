@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::by_block::ByBlock;
 use super::error::TrapError;
 use super::standing::Standing;
 use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
-use crate::media::{Disk, Geometry};
+use crate::inject::{Injector, Op};
+use crate::media::{Allocation, Disk, Geometry};
 use crate::record::{
     Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
 };
@@ -24,8 +26,8 @@ pub struct TrapOptions {
     pub on_race: OnRace,
     /// Look once more before the completion.
     pub audit: bool,
-    /// Check nothing at all: the yardstick of the benchmark.
-    pub unchecked: bool,
+    /// The logical unit, for the records, where there are several to tell apart.
+    pub lun: Option<u16>,
 }
 
 /// A disk behind a trap. Shared by all queues.
@@ -35,10 +37,22 @@ pub struct Trap {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sink: Sink,
     pub(super) options: TrapOptions,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
     pub(super) standing: Standing,
-    next_request: AtomicU64,
-    next_race: AtomicU64,
+    pub(super) injector: Arc<Injector>,
+    pub(super) lun: u16,
+    /// Blocks that an injected fault spoiled.
+    pub(super) spoiled: ByBlock<()>,
+    /// Nothing is checked: the yardstick of the benchmark.
+    pub(super) unchecked: bool,
+    numbers: Arc<Numbers>,
+}
+
+/// What requests and races are numbered from.
+#[derive(Debug)]
+struct Numbers {
+    request: AtomicU64,
+    race: AtomicU64,
 }
 
 impl Trap {
@@ -49,11 +63,41 @@ impl Trap {
             clock,
             sink,
             options,
-            tally: Tally::new(),
+            tally: Arc::new(Tally::new()),
             standing: Standing::default(),
-            next_request: AtomicU64::new(1),
-            next_race: AtomicU64::new(1),
+            injector: Arc::new(Injector::new(0)),
+            lun: 0,
+            spoiled: ByBlock::default(),
+            unchecked: false,
+            numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
         }
+    }
+
+    /// A trap over another disk of the same session: records, figures, labels and numbers are one.
+    /// This trap speaks for both; the other one only has to be closed.
+    pub fn beside(&self, disk: Disk, lun: u16) -> Self {
+        Trap {
+            disk,
+            clock: Arc::clone(&self.clock),
+            sink: self.sink.clone(),
+            options: TrapOptions { lun: Some(lun), ..self.options },
+            tally: Arc::clone(&self.tally),
+            standing: Standing::default(),
+            injector: Arc::clone(&self.injector),
+            lun,
+            spoiled: ByBlock::default(),
+            unchecked: self.unchecked,
+            numbers: Arc::clone(&self.numbers),
+        }
+    }
+
+    /// Checks nothing any more where `unchecked`: for the benchmark.
+    pub fn without_checks(mut self, unchecked: bool) -> Self {
+        if unchecked {
+            log::warn!("nothing is checked: this is a benchmark's yardstick, and no trap");
+        }
+        self.unchecked = unchecked;
+        self
     }
 
     /// What the disk is like.
@@ -68,6 +112,7 @@ impl Trap {
 
     /// Makes every completed write durable.
     pub fn flush(&self) -> Result<(), TrapError> {
+        self.admit(Op::Flush, Lba(0), BlockCount(0))?;
         self.tally.add(&self.tally.open(), Count::Flushes, 1);
         Ok(self.disk.flush()?)
     }
@@ -80,19 +125,26 @@ impl Trap {
     /// Forgets blocks: they read as zeros and their tags are escaped.
     pub fn discard(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
         self.check_range(lba, blocks)?;
+        self.admit(Op::Discard, lba, blocks)?;
         self.tally.add(&self.tally.open(), Count::Discards, 1);
         self.disk.discard(lba, blocks)?;
-        self.heal(lba, blocks);
+        self.covered(lba, blocks);
         Ok(())
     }
 
     /// Writes zeros; with `unmap` the blocks need not stay allocated.
     pub fn write_zeroes(&self, lba: Lba, blocks: BlockCount, unmap: bool) -> Result<(), TrapError> {
         self.check_range(lba, blocks)?;
+        self.admit(Op::Zeroes, lba, blocks)?;
         self.tally.add(&self.tally.open(), Count::Discards, 1);
         self.disk.write_zeroes(lba, blocks, unmap)?;
-        self.heal(lba, blocks);
+        self.covered(lba, blocks);
         Ok(())
+    }
+
+    /// The run of blocks at `lba` that are alike in having space on the medium or none.
+    pub fn allocation(&self, lba: Lba) -> Result<Allocation, TrapError> {
+        Ok(self.disk.allocation(lba)?)
     }
 
     /// A range that may be changed.
@@ -106,10 +158,16 @@ impl Trap {
         }
     }
 
+    /// Notes that these blocks were overwritten with clean contents.
+    pub(super) fn covered(&self, lba: Lba, blocks: BlockCount) {
+        self.spoiled.take(lba, blocks);
+        self.heal(lba, blocks);
+    }
+
     /// Notes that clean contents cover these blocks: races that stood there are healed. (A discard
     /// counts too: what was wrong on the medium is gone.)
     pub(super) fn heal(&self, lba: Lba, blocks: BlockCount) {
-        for open in self.standing.heal(lba, blocks) {
+        for open in self.standing.take(lba, blocks) {
             let now = self.now();
             self.tally.add(&open.span, Count::Healed, 1);
             self.sink.emit(Record::Healed(Healed {
@@ -180,20 +238,25 @@ impl Trap {
         self.sink.emit(Record::Start(start));
     }
 
+    /// Flushes and closes the disk.
+    pub fn close(&self) -> Result<(), TrapError> {
+        Ok(self.disk.flush().and_then(|()| self.disk.close())?)
+    }
+
     /// Flushes and closes the disk and writes the last record.
     pub fn stop(&self) -> Result<(), TrapError> {
-        let flushed = self.disk.flush().and_then(|()| self.disk.close());
+        let closed = self.close();
         let (t_us, counters) = (self.now().micros(), self.counters());
         self.sink.emit(Record::Stop(Stop { t_us, counters }));
         self.sink.close();
-        Ok(flushed?)
+        closed
     }
 
     pub(super) fn take_request_id(&self) -> u64 {
-        self.next_request.fetch_add(1, Ordering::Relaxed)
+        self.numbers.request.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn take_race_id(&self) -> RaceId {
-        RaceId(self.next_race.fetch_add(1, Ordering::Relaxed))
+        RaceId(self.numbers.race.fetch_add(1, Ordering::Relaxed))
     }
 }

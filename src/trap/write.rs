@@ -1,16 +1,20 @@
 //! A write and its samples.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::TrapError;
 use super::evidence::{Clue, Evidence};
+use super::faults::delivery_checks;
+use super::load::Load;
 use super::sample::Sample;
 use super::service::Trap;
 use super::standing::Open;
 use super::tally::{Count, Span};
 use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
+use crate::inject::Op;
 use crate::memory::{List, Segments};
 use crate::pi::{Checks, GuardTag};
 use crate::record::{Outcome, Phase, RaceId, Record};
@@ -74,6 +78,7 @@ struct Fetched {
     /// The sample, where it is not the doorbell's once more.
     changed: Option<Sample>,
     guards: List<GuardTag>,
+    at: Moment,
     window: Duration,
 }
 
@@ -88,8 +93,9 @@ impl Trap {
     /// Takes the submit and doorbell samples of a write.
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
+        self.admit(Op::Write, write.lba, write.blocks)?;
         let rung = self.now();
-        let doorbell = if self.options.unchecked { Sample::none() } else { Sample::take(&write)? };
+        let doorbell = if self.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
         let (id, span) = (self.take_request_id(), self.tally.open());
         Ok(Held { id, write, doorbell, before, rung, span })
@@ -101,7 +107,16 @@ impl Trap {
     /// With `--on-race fail` a write of which any block raced is refused whole, so the medium keeps
     /// its old bytes; so it does where a check fails.
     pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
-        if self.options.unchecked {
+        self.fetch_same(held, BlockCount(1))
+    }
+
+    /// As [`Trap::fetch`], and stores the data `copies` times one after the other (WRITE SAME): the
+    /// reference tag counts on, guard and application tag stay (SBC-4, WRITE SAME (10)).
+    ///
+    /// The data is sampled once, so one block that raced is one race, at its first place. The copies
+    /// are made in memory: the device says how many it takes at most.
+    pub fn fetch_same(&self, held: Held, copies: BlockCount) -> Result<(), TrapError> {
+        if self.unchecked {
             return self.fetch_unchecked(&held);
         }
         let fetched = self.fetch_sample(&held)?;
@@ -109,21 +124,21 @@ impl Trap {
         let clues = self.compare(&held, &fetched);
         let on_race = self.options.on_race;
         let result = judge(&held, fetched.sample(&held), &fetched.guards, &clues, on_race)
-            .and_then(|()| self.store(&held, &fetched, &clues));
+            .and_then(|()| self.store(&held, &fetched, &clues, copies));
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
-        result?;
-        self.heal_clean_blocks(&held.write, &clues);
+        let stored = result?;
+        self.heal_clean_blocks(held.write.lba, stored, &clues);
         self.audit(&held, &fetched);
         Ok(())
     }
 
     fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
-        let window = self.now().since(held.rung);
+        let at = self.now();
         let blocks = held.doorbell.bytes.len() / self.block_bytes();
         let mut guards = List::of(GuardTag(0), blocks);
         let changed = held.doorbell.again(&held.write, &mut guards)?;
-        Ok(Fetched { changed, guards, window })
+        Ok(Fetched { changed, guards, at, window: at.since(held.rung) })
     }
 
     fn count(&self, held: &Held, window: Duration) {
@@ -144,11 +159,32 @@ impl Trap {
         clues
     }
 
-    /// Stores the fetched bytes with their protection information.
-    fn store(&self, held: &Held, fetched: &Fetched, clues: &[Clue]) -> Result<(), TrapError> {
-        let (write, sample, kind) = (&held.write, fetched.sample(held), self.geometry().pi_type);
+    /// Stores the fetched bytes with their protection information; answers how many blocks are where
+    /// they belong, which are all unless a fault was injected.
+    fn store(
+        &self,
+        held: &Held,
+        fetched: &Fetched,
+        clues: &[Clue],
+        copies: BlockCount,
+    ) -> Result<BlockCount, TrapError> {
+        let (write, kind) = (&held.write, self.geometry().pi_type);
+        let sample = fetched.sample(held);
         let tuples = tuples_to_store(kind, write, sample, &fetched.guards, clues);
-        Ok(self.disk.write(write.lba, &sample.bytes, &tuples)?)
+        let mut load = Load { lba: write.lba, bytes: Cow::from(&*sample.bytes), tuples };
+        if copies > BlockCount(1) {
+            let blocks = load.blocks().0.saturating_mul(copies.0);
+            self.check_range(load.lba, BlockCount(blocks))?;
+            load = load.repeated(kind, copies);
+        }
+        let shots = self.shots(Op::Write, load.lba, load.blocks());
+        if !shots.is_empty() {
+            let checks = delivery_checks(kind, write);
+            return self.store_with_faults(&held.span, load, &checks, &shots);
+        }
+        self.disk.write(load.lba, &load.bytes, &load.tuples)?;
+        self.spoiled.take(load.lba, load.blocks());
+        Ok(load.blocks())
     }
 
     /// Counts, records and watches the races of a write.
@@ -161,20 +197,21 @@ impl Trap {
             earlier: &held.doorbell,
             later: fetched.sample(held),
             guards: &fetched.guards,
+            at: fetched.at,
             window: fetched.window,
             outcome,
             overlap: held.write.data.has_repeated_page(),
         };
         for clue in clues {
             let race = self.emit_race(&evidence, clue);
-            let open = Open { race, at: self.now(), span: Arc::clone(&held.span) };
+            let open = Open { race, at: fetched.at, span: Arc::clone(&held.span) };
             self.standing.add(clue.lba, open);
         }
     }
 
     fn emit_race(&self, evidence: &Evidence<'_>, clue: &Clue) -> RaceId {
         let id = self.take_race_id();
-        let race = evidence.race(clue, id, self.now(), self.options.device);
+        let race = evidence.race(clue, id, &self.options);
         self.tally.add(&evidence.held.span, Count::Race(race.phase), 1);
         if race.guard_blind {
             self.tally.add(&evidence.held.span, Count::GuardBlind, 1);
@@ -183,13 +220,13 @@ impl Trap {
         id
     }
 
-    fn heal_clean_blocks(&self, write: &Write, raced: &[Clue]) {
-        let mut next = write.lba;
-        for clue in raced {
+    /// Heals the blocks of those `stored` that did not race.
+    fn heal_clean_blocks(&self, lba: Lba, stored: BlockCount, raced: &[Clue]) {
+        let (mut next, end) = (lba, lba.offset(stored.0));
+        for clue in raced.iter().filter(|clue| clue.lba < end) {
             self.heal(next, BlockCount(clue.lba.0.saturating_sub(next.0)));
             next = clue.lba.offset(1);
         }
-        let end = write.lba.offset(write.blocks.0);
         self.heal(next, BlockCount(end.0.saturating_sub(next.0)));
     }
 
@@ -199,7 +236,7 @@ impl Trap {
         if !self.options.audit {
             return;
         }
-        let window = self.now().since(held.rung);
+        let at = self.now();
         let Ok(last) = Sample::take(&held.write) else { return };
         let (write, size) = (&held.write, self.block_bytes());
         let clues = differing(write, fetched.sample(held), &last, size, Phase::AfterFetch);
@@ -208,7 +245,8 @@ impl Trap {
             earlier: fetched.sample(held),
             later: &last,
             guards: &fetched.guards,
-            window,
+            at,
+            window: at.since(held.rung),
             outcome: Outcome::Stored,
             overlap: held.write.data.has_repeated_page(),
         };

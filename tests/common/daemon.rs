@@ -41,8 +41,9 @@ impl Daemon {
     /// Starts it in a directory that may have been used before.
     pub fn start_in(dir: Arc<TempDir>, args: &[&str]) -> Daemon {
         let mut command = command(dir.path(), args);
-        let stderr = File::options().create(true).append(true).open(dir.path().join("stderr"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.unwrap());
+        let output = |name| File::options().create(true).append(true).open(dir.path().join(name));
+        command.stdin(Stdio::null()).stdout(output("stdout").unwrap());
+        command.stderr(output("stderr").unwrap());
         let child = command.spawn().expect("dixtrapd starts");
         let watchdog = Watchdog::over(Pid::from_raw(child.id() as i32));
         let mut daemon = Daemon { child, dir, ended: false, watchdog };

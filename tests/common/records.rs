@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use dixtrap::record::{Broken, Counters, Healed, Line, Mark, MediumFault, Race, Record, SCHEMA};
+use dixtrap::record::{
+    Broken, Counters, Healed, Inject, Line, Mark, MediumFault, Race, Record, SCHEMA, Start,
+};
 
 /// The records of one daemon, in order.
 #[derive(Debug)]
@@ -42,6 +44,18 @@ impl Records {
 
     pub fn medium_faults(&self) -> Vec<&MediumFault> {
         self.pick(|record| if let Record::Medium(fault) = record { Some(fault) } else { None })
+    }
+
+    pub fn injections(&self) -> Vec<&Inject> {
+        self.pick(|record| if let Record::Inject(inject) = record { Some(inject) } else { None })
+    }
+
+    /// The start record, which has to be the first line.
+    pub fn start(&self) -> &Start {
+        match self.0.first() {
+            Some(Record::Start(start)) => start,
+            other => panic!("the first record is not a start: {other:?}"),
+        }
     }
 
     /// The counters of the stop record, which has to be the last line.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use dixtrap::control::{Client, Request};
+use dixtrap::inject::HELP;
 use dixtrap::record::MarkState;
 use dixtrap::units::WindowSpec;
 
@@ -35,8 +36,9 @@ enum Action {
         spec: WindowSpec,
     },
     /// Adds a fault
+    #[command(after_help = format!("SPEC is {HELP}"))]
     Inject {
-        /// As --inject spells it
+        /// As --inject spells it: flip=guard,at=medium,lba=100..200
         spec: String,
     },
     /// Fetches every write that is held now

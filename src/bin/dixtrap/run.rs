@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use dixtrap::report::{
-    Colour, Offender, Session, offenders_text, verdict_json, verdict_junit, verdict_ktap,
-    verdict_text, write_whole,
+    Colour, Offender, Session, offenders_text, verdict_html, verdict_json, verdict_junit,
+    verdict_ktap, verdict_line, verdict_text, write_whole,
 };
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::catalogue::Catalogue;
@@ -71,6 +71,9 @@ pub struct Args {
     /// Writes the verdict as JSON
     #[arg(long, value_name = "F")]
     json: Option<PathBuf>,
+    /// Writes the verdict as an HTML page
+    #[arg(long, value_name = "F")]
+    html: Option<PathBuf>,
 }
 
 /// How many of the worst blocks are shown.
@@ -98,8 +101,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (started, clock) = (Utc::now(), Instant::now());
     let run = run_one(&options, &selection, &kernel, args.kernel.as_deref().unwrap_or("default"))?;
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
-    write_reports(&args, &verdict)?;
+    // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
+    write_reports(&args, &verdict)?;
     Ok(ExitCode::from(verdict.exit_status))
 }
 
@@ -125,7 +129,7 @@ fn run_one(
 
 /// Reports that could never be written are an error before the run, not after it.
 fn check_folders(args: &Args) -> anyhow::Result<()> {
-    for path in [&args.json, &args.junit, &args.ktap].into_iter().flatten() {
+    for path in [&args.json, &args.junit, &args.ktap, &args.html].into_iter().flatten() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         ensure!(
             folder.is_dir(),
@@ -137,21 +141,20 @@ fn check_folders(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes every report that can be written; the first failure is the error.
 fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
     let json = verdict_json(verdict)?;
-    if let Some(out) = &args.out {
-        write_whole(&out.join("verdict.json"), &json)?;
-    }
-    if let Some(path) = &args.json {
-        write_whole(path, &json)?;
-    }
-    if let Some(path) = &args.junit {
-        write_whole(path, &verdict_junit(verdict).context("cannot make JUnit XML")?)?;
-    }
-    if let Some(path) = &args.ktap {
-        write_whole(path, &verdict_ktap(verdict))?;
-    }
-    Ok(())
+    let junit = verdict_junit(verdict).context("cannot make JUnit XML")?;
+    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
+    let reports = [
+        (kept.as_ref(), &json),
+        (args.json.as_ref(), &json),
+        (args.junit.as_ref(), &junit),
+        (args.ktap.as_ref(), &verdict_ktap(verdict)),
+        (args.html.as_ref(), &verdict_html(verdict)),
+    ];
+    let written = reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
+    Ok(written.into_iter().collect::<Result<(), _>>()?)
 }
 
 /// The worst blocks of the cells that failed; where none did, those that a control caught.
@@ -167,25 +170,30 @@ fn worst(session: &Session, verdict: &Verdict) -> Vec<Offender> {
     })
 }
 
-/// The worst blocks, the verdict, and what went wrong.
+/// The worst blocks, the verdict, and what went wrong. A kernel that was never booted has nothing to
+/// show but the verdict's line.
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
-    let mut text = String::new();
-    if let Some(Ok(session)) = run.records.as_deref().map(Session::read) {
-        text.push_str(&offenders_text(&worst(&session, verdict), colour));
-        text.push('\n');
-    }
-    text.push_str(&verdict_text(verdict, colour));
-    print(&text)?;
     if let Some(trouble) = &run.trouble {
         eprintln!("dixtrap: {trouble}");
     }
     match &args.out {
-        Some(out) => eprintln!("dixtrap: the files of the boot are in {}", out.display()),
-        None if verdict.exit_status != 0 => {
+        Some(out) if out.is_dir() => {
+            eprintln!("dixtrap: the files of the boot are in {}", out.display());
+        }
+        None if verdict.exit_status != 0 && run.records.is_some() => {
             eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
         }
-        None => {}
+        _ => {}
     }
-    Ok(())
+    let Some(records) = &run.records else {
+        return print(&verdict_line(verdict, colour));
+    };
+    let mut text = String::new();
+    if let Ok(session) = Session::read(records) {
+        text.push_str(&offenders_text(&worst(&session, verdict), colour));
+        text.push('\n');
+    }
+    text.push_str(&verdict_text(verdict, colour));
+    print(&text)
 }

@@ -11,6 +11,7 @@ use super::features::{feature_bits, has};
 use super::request::{Command, HEADER_BYTES, ID_BYTES, Layout, RANGE_BYTES, Range, RequestError};
 use super::status::{Failure, status_byte};
 use crate::clock::Moment;
+use crate::inject::Op;
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
 use crate::trap::{Held, Trap, TrapError, Write};
@@ -100,14 +101,17 @@ impl BlkDevice {
                 self.trap.flush()?;
                 Ok(Progress::Done(0))
             }
-            Command::GetId => identify(&parts.data_in),
+            Command::GetId => {
+                self.trap.admit(Op::Other, Lba(0), BlockCount(0))?;
+                identify(&parts.data_in)
+            }
             Command::Discard => self.change_ranges(&parts.data_out, false),
             Command::WriteZeroes => self.change_ranges(&parts.data_out, true),
         }
     }
 
     fn read(&self, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
-        self.trap.read(lba, into)?;
+        self.trap.read_into(lba, into)?;
         // `Command::parse` has bounded the length to 64 MiB.
         Ok(Progress::Done(u32::try_from(into.len()).unwrap_or(u32::MAX)))
     }
@@ -213,6 +217,7 @@ impl Device for BlkDevice {
         match self.dissect(exchange, data_in).and_then(|parts| self.execute(parts)) {
             Ok(Progress::Held(held)) => Ok(Step::Held(HeldWrite { held, status })),
             Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(Step::Done),
+            Err(failure) if failure.is_silence() => Ok(Step::Silent),
             Err(failure) => self.answer(&status, Err(failure)).map(Step::Done),
         }
     }

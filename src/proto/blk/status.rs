@@ -3,6 +3,7 @@
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP};
 
 use super::request::RequestError;
+use crate::inject::Status;
 use crate::memory::MemoryError;
 use crate::trap::TrapError;
 
@@ -30,6 +31,12 @@ impl Failure {
     /// Races and injected faults are what the trap is for, and no errors of the device.
     pub fn is_counted_elsewhere(&self) -> bool {
         matches!(self, Failure::Trap(error) if error.is_counted_elsewhere())
+    }
+
+    /// A fault was injected that keeps the request from ever being answered.
+    pub fn is_silence(&self) -> bool {
+        let silent = |status: &Status| *status == Status::NoAnswer;
+        matches!(self, Failure::Trap(TrapError::Injected { status, .. }) if silent(status))
     }
 }
 

@@ -116,6 +116,9 @@ pub enum GuestError {
         /// The agent's words.
         message: String,
     },
+    /// Whoever watched a program gave it up.
+    #[error("a program in the guest was given up")]
+    Abandoned,
     /// The agent's line is not of the protocol.
     #[error("the guest's agent sent a line that is not of the protocol: {line}")]
     Protocol {
@@ -133,6 +136,7 @@ impl GuestError {
         match self {
             GuestError::QemuExited { .. }
             | GuestError::Refused { .. }
+            | GuestError::Abandoned
             | GuestError::Protocol { .. }
             | GuestError::Link(_) => Blame::Host,
             _ => Blame::Kernel,

@@ -64,6 +64,8 @@ pub enum Flow {
     GoOn,
     /// The program is asked to end.
     Terminate,
+    /// Nobody waits for the program any more: its disk is gone, and it may never end.
+    Abandon,
 }
 
 /// How a program in the guest ended.
@@ -156,9 +158,13 @@ impl Guest {
                 }
                 Some(other) => return Err(unexpected(other)),
             };
-            if watch(event) == Flow::Terminate && !asked_to_end {
-                self.link.send(Request::Terminate { exec: call.id })?;
-                asked_to_end = true;
+            match watch(event) {
+                Flow::Terminate if !asked_to_end => {
+                    self.link.send(Request::Terminate { exec: call.id })?;
+                    asked_to_end = true;
+                }
+                Flow::Abandon => return Err(GuestError::Abandoned),
+                Flow::GoOn | Flow::Terminate => {}
             }
         }
     }

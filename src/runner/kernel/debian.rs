@@ -60,34 +60,42 @@ impl<'a> AptRoot<'a> {
         let source = format!("deb [arch=amd64{}] {} {suite} main\n", keys(), mirror()?);
         let list = dir.join("sources.list");
         fs::write(&list, source).map_err(KernelError::file(&list))?;
-        Ok(AptRoot { dir, suite })
+        let (root, settings) = (AptRoot { dir, suite }, dir.join("apt.conf"));
+        fs::write(&settings, root.settings()).map_err(KernelError::file(&settings))?;
+        Ok(root)
     }
 
-    fn tool(&self, program: &str) -> Result<Tool, KernelError> {
+    /// apt's settings, in the form of its configuration files.
+    fn settings(&self) -> String {
         let path = |name: &str| self.dir.join(name).display().to_string();
-        let mut tool = Tool::find(program, "apt")?;
-        for option in [
-            format!("Dir::State={}", path("state")),
-            format!("Dir::Cache={}", path("cache")),
-            format!("Dir::Etc::sourcelist={}", path("sources.list")),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            "Dir::Etc::preferences=/dev/null".to_owned(),
-            "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            "Dir::State::status=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
+        [
+            ("Dir::State", path("state").as_str()),
+            ("Dir::Cache", &path("cache")),
+            ("Dir::Etc::sourcelist", &path("sources.list")),
+            ("Dir::Etc::sourceparts", "/dev/null"),
+            ("Dir::Etc::preferences", "/dev/null"),
+            ("Dir::Etc::preferencesparts", "/dev/null"),
+            ("Dir::State::status", "/dev/null"),
+            ("APT::Architecture", "amd64"),
+            ("APT::Architectures", "amd64"),
             // Root's apt would hand the download to a user who cannot write here.
-            "APT::Sandbox::User=root".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::Retries=3".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled=false".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled=false".to_owned(),
-            "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false".to_owned(),
-        ] {
-            tool = tool.arg("-o").arg(option);
-        }
-        Ok(tool)
+            ("APT::Sandbox::User", "root"),
+            ("Acquire::Languages", "none"),
+            ("Acquire::Retries", "3"),
+            // What some machines fetch for their desktops.
+            ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"),
+            ("Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled", "false"),
+            ("Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled", "false"),
+            ("Acquire::IndexTargets::deb::CNF::DefaultEnabled", "false"),
+        ]
+        .iter()
+        .map(|(name, value)| format!("{name} \"{value}\";\n"))
+        .collect()
+    }
+
+    /// An apt program that sees this root only, and the machine's proxy.
+    fn tool(&self, program: &str) -> Result<Tool, KernelError> {
+        Ok(Tool::find(program, "apt")?.arg("-c").arg(self.dir.join("apt.conf")))
     }
 
     fn fetched<T>(&self, result: Result<T, ToolError>) -> Result<T, KernelError> {

@@ -83,6 +83,14 @@ pub enum KernelError {
         /// The file that a build makes.
         missing: &'static str,
     },
+    /// A directory of something else.
+    #[error(
+        "{path} is not a kernel tree (no Kconfig): give a bzImage, a built tree, a .deb or debian:SUITE"
+    )]
+    NotATree {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A package without a kernel in it.
     #[error(
         "{path} has no kernel in it: give the linux-image package (with linux-modules beside it)"

@@ -36,6 +36,10 @@ pub fn built(tree: &Path) -> Result<Kernel, KernelError> {
     let not_built = |missing| KernelError::NotBuilt { path: tree.to_owned(), missing };
     let image = tree.join(BUILT_IMAGE);
     if !image.is_file() {
+        // A build directory (O=) has no Kconfig, but a Makefile and a .config of its own.
+        if !["Kconfig", ".config"].iter().any(|name| tree.join(name).is_file()) {
+            return Err(KernelError::NotATree { path: tree.to_owned() });
+        }
         return Err(not_built(BUILT_IMAGE));
     }
     let release = image::release(&image)?;
@@ -129,6 +133,9 @@ mod tests {
     fn a_built_tree_is_used_in_place() {
         let tree = tempfile::tempdir().unwrap();
         let error = built(tree.path()).unwrap_err();
+        assert_eq!(error.blame(), Blame::Host, "{error}");
+        write(tree.path().join("Kconfig"), b"");
+        let error = built(tree.path()).unwrap_err();
         assert_eq!(error.blame(), Blame::Kernel, "{error}");
         write(tree.path().join(BUILT_IMAGE), &image::tests::head("6.9.0-mine"));
         assert!(built(tree.path()).unwrap().modules.is_none());
@@ -137,8 +144,8 @@ mod tests {
         write(tree.path().join("fs/ext4/ext4.ko"), b"");
         let kernel = built(tree.path()).unwrap();
         assert_eq!(kernel.release, "6.9.0-mine");
-        let order = fs::read_dir(tree.path()).unwrap().count();
-        assert_eq!(order, 4, "nothing is written into the tree");
+        let entries = fs::read_dir(tree.path()).unwrap().count();
+        assert_eq!(entries, 5, "nothing is written into the tree");
         let wish = ["virtio_blk".to_owned(), "gone".to_owned()];
         let closure = resolve(kernel.modules.as_ref(), &[], &wish).unwrap();
         assert_eq!(closure.missing, ["gone"]);

@@ -1,0 +1,98 @@
+//! The verdict as one HTML page that needs nothing else: a table for each kernel.
+
+use crate::verdict::{Cell, Verdict};
+
+use super::words::{micros_words, millis_words, seen_words};
+
+/// Colours that stay readable on paper and without colour: the words say the same.
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}\
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ccc}\
+td.n{text-align:right}.pass{color:#176f2c}.skip{color:#8a6100}.fail,.error{color:#b3261e;font-weight:bold}";
+
+const COLUMNS: [&str; 11] = [
+    "scenario",
+    "file system",
+    "stable writes",
+    "expected",
+    "seen",
+    "first catch",
+    "window: median",
+    "window: max",
+    "healed / standing",
+    "outcome",
+    "reason",
+];
+
+/// The verdict as an HTML page.
+pub fn verdict_html(verdict: &Verdict) -> String {
+    let tables: String = verdict.kernels().iter().map(|kernel| table(verdict, kernel)).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <title>dixtrap: {word}</title><style>{STYLE}</style></head>\n<body>\n\
+         <h1>dixtrap: <span class=\"{word}\">{word}</span></h1>\n\
+         <p>exit status {status}, {seconds:.0} s, begun {started}, dixtrap {version}</p>\n\
+         {tables}</body></html>\n",
+        word = verdict.verdict,
+        status = verdict.exit_status,
+        seconds = verdict.seconds,
+        started = verdict.started.to_rfc3339(),
+        version = escaped(&verdict.version),
+    )
+}
+
+fn table(verdict: &Verdict, kernel: &str) -> String {
+    let head: String = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
+    let cells = verdict.cells.iter().filter(|cell| cell.kernel == kernel);
+    let rows: String = cells.map(row).collect();
+    let kernel = escaped(kernel);
+    format!(
+        "<h2>Linux {kernel}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n"
+    )
+}
+
+fn row(cell: &Cell) -> String {
+    let stable_writes = cell.stable_writes.map_or("-".to_owned(), |setting| setting.to_string());
+    let races = match (cell.healed, cell.standing) {
+        (Some(healed), Some(standing)) => format!("{healed} / {standing}"),
+        _ => "-".to_owned(),
+    };
+    let outcome = if cell.control { " (control)" } else { "" };
+    let window = |figure: Option<f64>| micros_words(figure);
+    let columns = [
+        text(&cell.scenario),
+        text(&cell.fs),
+        text(&stable_writes),
+        text(&cell.expect.to_string()),
+        text(&seen_words(cell)),
+        figure(&millis_words(cell.first_catch_ms)),
+        figure(&window(cell.window_us.as_ref().and_then(|window| window.median))),
+        figure(&window(cell.window_us.as_ref().and_then(|window| window.max))),
+        figure(&races),
+        format!("<td class=\"{0}\">{0}{outcome}</td>", cell.outcome),
+        text(cell.reason.as_deref().unwrap_or("")),
+    ];
+    format!("<tr>{}</tr>\n", columns.concat())
+}
+
+fn text(words: &str) -> String {
+    format!("<td>{}</td>", escaped(words))
+}
+
+fn figure(words: &str) -> String {
+    format!("<td class=\"n\">{}</td>", escaped(words))
+}
+
+/// Text as HTML: a scenario's name or a console's words must not become markup.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+        out
+    })
+}

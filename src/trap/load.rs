@@ -1,0 +1,38 @@
+//! What goes to the medium.
+
+use std::borrow::Cow;
+
+use crate::memory::List;
+use crate::pi::{PiType, RefTag, Tuple};
+use crate::units::{BlockCount, Lba};
+
+/// Blocks, their tuples and their place.
+#[derive(Debug)]
+pub struct Load<'a> {
+    /// The first block.
+    pub lba: Lba,
+    /// The data.
+    pub bytes: Cow<'a, [u8]>,
+    /// One for each block.
+    pub tuples: List<Tuple>,
+}
+
+impl Load<'_> {
+    /// How many blocks these are.
+    pub fn blocks(&self) -> BlockCount {
+        BlockCount(self.tuples.len() as u64)
+    }
+
+    /// The same blocks so many times; reference tags that are counted count on.
+    pub fn repeated(self, kind: PiType, copies: BlockCount) -> Load<'static> {
+        let times = usize::try_from(copies.0).unwrap_or(usize::MAX);
+        let each = self.tuples.iter().cycle().take(self.tuples.len().saturating_mul(times));
+        let period = u32::try_from(self.tuples.len()).unwrap_or(u32::MAX);
+        let counted = matches!(kind, PiType::Type1 | PiType::Type2);
+        let tuples = each.zip(0u32..).map(|(tuple, index)| {
+            let step = if counted { index - index % period.max(1) } else { 0 };
+            Tuple { reference: RefTag(tuple.reference.0.wrapping_add(step)), ..*tuple }
+        });
+        Load { lba: self.lba, bytes: self.bytes.repeat(times).into(), tuples: tuples.collect() }
+    }
+}

@@ -1,0 +1,190 @@
+//! Guest memory, a disk, a clock that stands still, and the records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::clock::{Clock, ManualClock};
+use crate::media::{Disk, DiskSpec};
+use crate::memory::{MemoryMap, Segment, Segments};
+use crate::pi::{Checks, Expected, PiType, Protect, Source, Tuple, generate};
+use crate::record::{Inject, Line, MediumFault, OnRace, Race, Record};
+use crate::report::Sink;
+use crate::trap::{Held, Trap, TrapError, TrapOptions, Write, WriteProtection};
+use crate::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
+
+/// Where the data is in guest memory.
+pub const DATA: u64 = 0x1_0000;
+/// Where the tuples are.
+pub const TUPLES: u64 = 0x8000;
+/// How many blocks a test's write has.
+pub const BLOCKS: u64 = 4;
+/// Where it goes.
+pub const LBA: Lba = Lba(8);
+
+/// A trap over a memory disk, and a guest that writes to it.
+pub struct Rig {
+    pub trap: Trap,
+    pub clock: Arc<ManualClock>,
+    map: MemoryMap,
+    dir: TempDir,
+}
+
+impl Rig {
+    pub fn new(kind: PiType, block_size: BlockSize, on_race: OnRace) -> Rig {
+        let spec = DiskSpec {
+            file: None,
+            size: Some(ByteSize(1 << 20)),
+            block_size,
+            pi_type: kind,
+            pi_file: None,
+            read_only: false,
+        };
+        let dir = TempDir::new().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
+        let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
+        let disk = Disk::open(&spec).unwrap();
+        let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options);
+        let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
+        Rig { trap, clock, map, dir }
+    }
+
+    pub fn kind(&self) -> PiType {
+        self.trap.geometry().pi_type
+    }
+
+    pub fn size(&self) -> usize {
+        self.trap.geometry().block_size.bytes()
+    }
+
+    pub fn segments(&self, addr: u64, len: u64) -> Segments {
+        let mut segments = Segments::new(Arc::clone(&self.map));
+        segments.push(Segment { addr, len: len as u32 }).unwrap();
+        segments
+    }
+
+    /// Puts `bytes` into guest memory.
+    pub fn poke(&self, addr: u64, bytes: &[u8]) {
+        self.map.write_slice(bytes, GuestAddress(addr)).unwrap();
+    }
+
+    pub fn peek(&self, addr: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.map.read_slice(&mut bytes, GuestAddress(addr)).unwrap();
+        bytes
+    }
+
+    /// Inverts one byte of guest memory.
+    pub fn flip(&self, addr: u64) {
+        let byte = self.peek(addr, 1)[0];
+        self.poke(addr, &[!byte]);
+    }
+
+    /// The address of a byte of a block of the data.
+    pub fn data(&self, block: u64, byte: u64) -> u64 {
+        DATA + block * self.size() as u64 + byte
+    }
+
+    /// The bytes of a block as they are in guest memory now.
+    pub fn block(&self, block: u64) -> Vec<u8> {
+        self.peek(self.data(block, 0), self.size())
+    }
+
+    pub fn tuple(&self, block: u64) -> Tuple {
+        let bytes = self.peek(TUPLES + 8 * block, 8);
+        Tuple::from_bytes(bytes.try_into().unwrap())
+    }
+
+    pub fn set_tuple(&self, block: u64, tuple: Tuple) {
+        self.poke(TUPLES + 8 * block, &tuple.to_bytes());
+    }
+
+    /// What a guest does before it submits: data, and tuples made of it.
+    pub fn prepare(&self, salt: u8) {
+        for block in 0..BLOCKS {
+            let data = vec![salt.wrapping_add(block as u8 * 17); self.size()];
+            self.poke(self.data(block, 0), &data);
+            self.set_tuple(block, generate(self.kind(), &data, LBA.offset(block)));
+        }
+    }
+
+    /// The checks of WRPROTECT (or another field) with the CDB that the type asks for.
+    pub fn checks(&self, source: Source, field: u8) -> Checks {
+        let expected = Expected::new(LBA.0 as u32, 0, 0);
+        let expected = (self.kind() == PiType::Type2).then_some(expected);
+        let protect = Protect { field, kind: self.kind(), ato: true, lba: LBA, expected };
+        protect.transfer(source).unwrap().checks
+    }
+
+    /// A write with tuples, submitted.
+    pub fn submit(&self, wrprotect: u8) -> Held {
+        self.submit_or_fail(wrprotect).unwrap()
+    }
+
+    pub fn submit_or_fail(&self, wrprotect: u8) -> Result<Held, TrapError> {
+        let tuples = (wrprotect != 0).then(|| self.segments(TUPLES, 8 * BLOCKS));
+        let checks = self.checks(Source::Write, wrprotect);
+        self.doorbell(Some(WriteProtection { tuples, checks }))
+    }
+
+    pub fn doorbell(&self, protection: Option<WriteProtection>) -> Result<Held, TrapError> {
+        self.trap.doorbell(Write {
+            queue: QueueIndex(1),
+            lba: LBA,
+            blocks: BlockCount(BLOCKS),
+            data: self.segments(DATA, BLOCKS * self.size() as u64),
+            protection,
+        })
+    }
+
+    /// Ends the window after 250 us.
+    pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
+        self.clock.advance(Duration::from_micros(250));
+        self.trap.fetch(held)
+    }
+
+    /// A block as it is on the medium.
+    pub fn stored(&self, block: u64) -> (Vec<u8>, Tuple) {
+        let (mut data, mut tuple) = (vec![0; self.size()], [Tuple::ESCAPE]);
+        self.trap.disk.read(LBA.offset(block), &mut data, &mut tuple).unwrap();
+        (data, tuple[0])
+    }
+
+    /// Every block reads back with all its checks.
+    pub fn reads_clean(&self) {
+        let mut data = vec![0; self.size() * BLOCKS as usize];
+        self.trap.read(LBA, &mut data).unwrap();
+    }
+
+    /// All records, after which the trap is at its end.
+    pub fn records(&self) -> Vec<Record> {
+        self.trap.sink.close();
+        let text = std::fs::read_to_string(self.dir.path().join("races.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().record).collect()
+    }
+
+    pub fn injections(&self) -> Vec<Inject> {
+        let inject = |record| if let Record::Inject(it) = record { Some(it) } else { None };
+        self.records().into_iter().filter_map(inject).collect()
+    }
+
+    pub fn races(&self) -> Vec<Race> {
+        let race = |record| if let Record::Race(race) = record { Some(*race) } else { None };
+        self.records().into_iter().filter_map(race).collect()
+    }
+
+    pub fn medium_faults(&self) -> Vec<MediumFault> {
+        let fault = |record| if let Record::Medium(fault) = record { Some(fault) } else { None };
+        self.records().into_iter().filter_map(fault).collect()
+    }
+}
+
+/// Every protected type with both block sizes.
+pub fn every_format() -> impl Iterator<Item = (PiType, BlockSize)> {
+    [PiType::Type1, PiType::Type2, PiType::Type3]
+        .into_iter()
+        .flat_map(|kind| [(kind, BlockSize::B512), (kind, BlockSize::B4096)])
+}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # description: Two threads overwrite a file through the page cache while a third has it written back.
-# fs: raw ext4
+# fs: raw partition ext* xfs btrfs* f2fs vfat exfat
 # stable-writes: both
 # expect: survey
 # needs:

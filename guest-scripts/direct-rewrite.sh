@@ -1,6 +1,6 @@
 #!/bin/sh
 # description: One thread writes a buffer with O_DIRECT, again and again, while a second changes it.
-# fs: raw ext4
+# fs: raw partition ext* xfs btrfs* f2fs vfat exfat
 # stable-writes: both
 # expect: survey
 # needs:

@@ -1,4 +1,6 @@
-# What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish.
+# What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish. One that puts
+# another device on the disk calls "take DISK" instead of prepare, makes the device, and goes on with
+# "prepare_on DEVICE"; what it takes apart after the unmount it does in a function take_apart.
 #
 # Inputs, all with defaults:
 #   DIXTRAP_DEV      the disk (the first argument of the script); everything on it is lost
@@ -26,10 +28,14 @@ mounted=
 made_mnt=
 stopped=
 TARGET=
+device_start=
 
 say() { echo "dixtrap: $*"; }
 skip() { say "skip: $*"; exit 77; }
 die() { say "error: $*"; exit 1; }
+
+# What a scenario takes apart after the unmount; one that has something to do defines its own.
+take_apart() { :; }
 
 # Unmounts, whatever the script ended by, and keeps its exit status.
 cleanup() {
@@ -39,6 +45,8 @@ cleanup() {
     if [ -n "$mounted" ]; then
         umount "$DIXTRAP_MNT" || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
     fi
+    mounted=
+    take_apart || { say "error: cannot take apart what was put on the disk"; status=1; }
     [ -z "$made_mnt" ] || rmdir "$DIXTRAP_MNT" 2>/dev/null
     exit "$status"
 }
@@ -64,7 +72,7 @@ check_device() {
 
 # Looks the file system up: sets fs_type, fs_package, fs_options and fs_mkfs.
 look_up_fs() {
-    while read -r name fs_type fs_package fs_options fs_mkfs; do
+    while read -r name fs_type _drivers fs_package fs_options fs_mkfs; do
         [ "$name" = "$DIXTRAP_FS" ] && return 0
     done <"$DIXTRAP_LIB/filesystems"
     die "file system '$DIXTRAP_FS' is not known: see $DIXTRAP_LIB/filesystems"
@@ -84,12 +92,28 @@ set_stable_writes() {
     [ "$(cat "$knob")" = "$value" ] || skip "$knob does not keep the value $value"
 }
 
+# Makes one partition over the whole disk.
+make_partition() {
+    command -v fdisk >/dev/null || skip "fdisk is missing: install fdisk"
+    # An old table would be asked about; without one the answers are: new, primary, 1, all of it.
+    dd if=/dev/zero of="$DIXTRAP_DEV" bs=64k count=1 conv=fsync 2>/dev/null || die "cannot write to $DIXTRAP_DEV"
+    printf 'o\nn\np\n1\n\n\nw\n' | fdisk "$DIXTRAP_DEV" >/dev/null 2>&1
+    for TARGET in "${DIXTRAP_DEV}1" "${DIXTRAP_DEV}p1"; do
+        [ ! -b "$TARGET" ] || return 0
+    done
+    die "fdisk made no partition on $DIXTRAP_DEV"
+}
+
 # Makes the file system and mounts it.
 make_and_mount() {
     # Word splitting is what turns the table's command into words.
     # shellcheck disable=SC2086
     set -- $fs_mkfs
     command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
+    if [ "$fs_type" = swap ]; then
+        "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
+        return
+    fi
     grep -qw "$fs_type" /proc/filesystems || modprobe "$fs_type" 2>/dev/null
     grep -qw "$fs_type" /proc/filesystems || skip "this kernel has no driver for $fs_type"
     "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
@@ -105,32 +129,69 @@ make_and_mount() {
     mounted=yes
 }
 
-# From here on there is a TARGET to write to.
-prepare() {
+# Checks the disk and sets its knob; what is put on the disk from here on may inherit it.
+take() {
     DIXTRAP_DEV=${1:-${DIXTRAP_DEV:-}}
     find_guest
     check_device
     look_up_fs
     set_stable_writes
-    if [ "$DIXTRAP_FS" = raw ]; then
-        TARGET=$DIXTRAP_DEV
-    else
+}
+
+# From here on there is a TARGET to write to.
+prepare() {
+    take "$@"
+    prepare_on "$DIXTRAP_DEV"
+}
+
+# Makes the file system on a device, which may be another one than the disk.
+prepare_on() {
+    DIXTRAP_DEV=$1
+    case $fs_type in
+    disk) TARGET=$DIXTRAP_DEV ;;
+    partition) make_partition ;;
+    *)
         make_and_mount
         TARGET=$DIXTRAP_MNT/target
-    fi
+        ;;
+    esac
 }
 
 # Runs a writer of the helper program for DIXTRAP_SECONDS: work KIND PATH [OPTION…].
 work() {
     [ -z "$stopped" ] || return 0
     say "writing"
-    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS" || die "the writer '$1' failed"
+    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS"
+    case $? in
+    0) ;;
+    77) exit 77 ;; # the helper has said why
+    *) die "the writer '$1' failed" ;;
+    esac
+}
+
+# Needs a module that is no file system: need MODULE PATH, where PATH is there once it is loaded.
+need() {
+    [ -e "$2" ] || modprobe "$1" 2>/dev/null
+    [ -e "$2" ] || skip "this kernel has no driver $1"
+}
+
+# Tells whose the blocks of the disk DIXTRAP_OWNERS are, as long as that can be found out: JSON lines
+# for dixtrap, which sets it. A scenario that gave prepare_on a device of its own making says in
+# device_start at which sector of the disk that begins.
+tell_owners() {
+    [ -n "${DIXTRAP_OWNERS:-}" ] || return 0
+    place=$TARGET
+    [ "$fs_type" != swap ] || place=$DIXTRAP_DEV
+    [ -z "$mounted" ] || place=$DIXTRAP_MNT
+    "$DIXTRAP_GUEST" owners "$DIXTRAP_OWNERS" "$place" ${device_start:+--start "$device_start"} ||
+        say "nobody can tell whose the blocks were"
 }
 
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.
 finish() {
     trap '' INT TERM HUP
     sync
+    tell_owners
     say "done"
     exit 0
 }

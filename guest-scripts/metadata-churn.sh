@@ -1,6 +1,6 @@
 #!/bin/sh
 # description: Three threads create, rename, truncate and remove files and directories, and have them synced.
-# fs: ext4
+# fs: ext* xfs btrfs* f2fs vfat exfat
 # stable-writes: both
 # expect: survey
 # needs:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # description: Two threads change the pages of a shared mapping while a third has them written back.
-# fs: raw ext4
+# fs: raw partition ext* xfs btrfs* f2fs vfat exfat
 # stable-writes: both
 # expect: survey
 # needs:

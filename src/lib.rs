@@ -6,6 +6,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`cli`] | what both programs do with arguments they cannot use |
+//! | [`sweep`] | one cell with one window after the other, and the curve through what raced |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
@@ -19,6 +20,7 @@
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
 //! | [`verdict`] | what a run came to: cells, their judgement, the exit status; pure |
+//! | [`owner`] | file systems' layouts: disk address → file or metadata structure; pure |
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
@@ -35,6 +37,7 @@ pub mod guest;
 pub mod inject;
 pub mod media;
 pub mod memory;
+pub mod owner;
 pub mod pi;
 pub mod proto;
 pub mod queue;
@@ -42,6 +45,7 @@ pub mod record;
 pub mod report;
 pub mod runner;
 pub mod sandbox;
+pub mod sweep;
 pub mod transport;
 pub mod trap;
 pub mod units;

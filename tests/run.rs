@@ -5,59 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod running;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use dixtrap::runner::initramfs::find_program;
-use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, Verdict};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-fn kernel_name() -> String {
-    std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into())
-}
-
-fn kernel() -> Kernel {
-    let spec = KernelSpec::parse(Some(&kernel_name()), None).unwrap();
-    spec.locate(&|line| eprintln!("{line}")).unwrap()
-}
-
-fn dixtrap(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dixtrap"));
-    command.args(words).env("DIXTRAPD", env!("CARGO_BIN_EXE_dixtrapd"));
-    command.env("DIXTRAP_GUEST", env!("CARGO_BIN_EXE_dixtrap-guest")).stdin(Stdio::null());
-    command
-}
-
-fn output(words: &[&str]) -> Output {
-    dixtrap(words).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs with a verdict in `dir`, whatever the status.
-fn run(dir: &Path, words: &[&str]) -> (Output, Verdict) {
-    let json = dir.join("v.json");
-    let mut command = dixtrap(&["run", "--accel", "tcg", "--json", json.to_str().unwrap()]);
-    let output = command.args(words).output().unwrap();
-    eprintln!("{}{}", text(&output.stdout), text(&output.stderr));
-    let verdict = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    (output, verdict)
-}
-
-fn scenario(dir: &Path, name: &str, expect: &str, body: &str) -> String {
-    let script = format!(
-        "#!/bin/sh\n# description: A test.\n# fs: raw\n# stable-writes: any\n# expect: {expect}\n\
-         . \"$DIXTRAP_LIB/lib.sh\"\n{body}\n"
-    );
-    let path = dir.join(format!("{name}.sh"));
-    std::fs::write(&path, script).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+use running::{cell, child_called, dixtrap, kernel, kernel_name, output, run, scenario, text};
 
 /// All scenarios in one boot: what may race is caught, what may not is clean, and the files tell it.
 #[test]
@@ -66,8 +24,9 @@ fn races_are_caught_and_stable_pages_are_clean() {
     let out = dir.path().join("out");
     let (junit, ktap) = (dir.path().join("v.xml"), dir.path().join("v.ktap"));
     let words = ["--kernel", &kernel_name(), "--seconds", "3", "--out", out.to_str().unwrap()];
+    let fs = ["--fs", "raw", "--fs", "ext4"];
     let reports = ["--junit", junit.to_str().unwrap(), "--ktap", ktap.to_str().unwrap()];
-    let (output, verdict) = run(dir.path(), &[&words[..], &reports[..]].concat());
+    let (output, verdict) = run(dir.path(), &[&words[..], &fs[..], &reports[..]].concat());
     assert_eq!(output.status.code(), Some(0));
     assert_eq!((verdict.verdict, verdict.exit_status), (Ruling::Pass, 0));
     for name in [
@@ -96,10 +55,6 @@ fn races_are_caught_and_stable_pages_are_clean() {
     let report = text(&report.stdout);
     assert!(report.contains("mmap-rewrite/ext4/stable_writes=off#1: block"), "{report}");
     assert!(report.contains("verdict: pass"), "{report}");
-}
-
-fn cell<'v>(verdict: &'v Verdict, name: &str) -> &'v Cell {
-    verdict.cells.iter().find(|cell| cell.name() == name).unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// A race where none may be is status 1, with its bytes; a script that breaks or cannot work is told
@@ -224,18 +179,6 @@ fn a_killed_helper_is_status_129() {
             |cell: &Cell| cell.expect == Expect::Stable && cell.outcome == CellOutcome::Pass;
         assert!(!verdict.cells.iter().any(clean), "{:?}", verdict.cells);
     }
-}
-
-/// The child process of `parent` whose name begins with `name`.
-fn child_called(parent: u32, name: &str) -> Pid {
-    let children =
-        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    let called = |pid: &&str| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .is_ok_and(|comm| comm.starts_with(name))
-    };
-    let pid = children.split_whitespace().find(called).unwrap_or_else(|| panic!("no {name}"));
-    Pid::from_raw(pid.parse().unwrap())
 }
 
 /// Everything that is the user's fault or ours is 129, in one line, and no test is run.

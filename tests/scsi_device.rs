@@ -291,3 +291,34 @@ fn random_requests_leave_the_device_standing() {
     assert!(guest.ask(&TEST_UNIT_READY, 0).is_good());
     assert!(daemon.stop().broken().is_empty());
 }
+
+#[test]
+fn injected_faults_answer_commands_of_one_unit() {
+    let daemon = start(&[
+        "--blk-file",
+        "disk.img",
+        "--blk-file",
+        "other.img",
+        "--inject",
+        "sense=3/11/00,op=read,lun=1,lba=5",
+        "--inject",
+        "busy,op=write,lun=0",
+        "--inject",
+        "no-answer,op=other,lun=1,nth=2",
+    ]);
+    let mut guest = ScsiGuest::plug(&daemon, true);
+    let load = Load { room: 1024, ..Load::default() };
+    assert!(guest.run(&ten(READ, 0, 4, 2), &load).is_good());
+    let call = guest.call(lun(1), &[0x03, 0, 0, 0, 18], &load);
+    assert!(guest.run_call(&call).is_good(), "the attention");
+    let call = guest.call(lun(1), &ten(READ, 0, 4, 2), &load);
+    let reply = guest.run_call(&call);
+    assert_eq!((reply.codes(), reply.information()), ((3, 0x11, 0), 5));
+    assert_eq!(guest.tell(&ten(WRITE, 0, 0, 1), &[1; 512]).status, 0x08);
+    let call = guest.call(lun(1), &TEST_UNIT_READY, &Load::default());
+    guest.send(REQUEST, &call);
+    guest.guest.rings[REQUEST].stays_silent();
+    let records = daemon.stop();
+    assert_eq!(records.stop().injected, 3);
+    assert_eq!((records.stop().errors, records.stop().medium_faults), (0, 0));
+}

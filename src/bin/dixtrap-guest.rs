@@ -1,11 +1,14 @@
 //! `dixtrap-guest`: the program inside the guest. As PID 1 it is the guest's init; as `agent` it does
 //! what the host asks for.
 
+use std::io::BufWriter;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, init, work};
+use dixtrap::guest::{agent, init, mapper, mirror, owners, work};
+use dixtrap::units::ByteSize;
 
 /// dixtrap's helper inside a guest.
 #[derive(Debug, Parser)]
@@ -24,7 +27,40 @@ enum Command {
     Agent,
     /// Writes to a file, a disk or a directory in a way that stable pages have to withstand
     Work(work::Args),
+    /// Tells whose the blocks of a disk are, as JSON lines
+    Owners(owners::Args),
+    /// Makes a linear device-mapper device over a part of a disk, and prints its node
+    Map {
+        /// The new device's name
+        name: String,
+        /// The disk
+        disk: PathBuf,
+        /// Where the part begins, in sectors of 512 bytes
+        #[arg(long, default_value_t = 0)]
+        start: u64,
+        /// How long it is, in sectors of 512 bytes
+        #[arg(long)]
+        length: u64,
+    },
+    /// Removes a device that `map` made
+    Unmap {
+        /// The device's name
+        name: String,
+    },
+    /// Compares the legs of a mirror and counts the blocks that differ
+    Compare {
+        /// A leg
+        one: PathBuf,
+        /// The other
+        other: PathBuf,
+        /// How much of them
+        #[arg(long)]
+        size: ByteSize,
+    },
 }
+
+/// The status of a scenario that cannot do its work here.
+const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
     // The kernel hands /init the words of its command line that it does not know.
@@ -36,14 +72,33 @@ fn main() -> ExitCode {
         Command::Init => Err(anyhow::anyhow!("only PID 1 can bring a guest up")),
         Command::Agent => agent::run().map_err(Into::into),
         Command::Work(args) => work(&args),
+        Command::Owners(args) => {
+            owners::run(&args, &mut BufWriter::new(std::io::stdout().lock())).map_err(Into::into)
+        }
+        Command::Map { name, disk, start, length } => {
+            mapper::create(&name, &disk, mapper::Part { start, length })
+                .map(|node| println!("{}", node.display()))
+                .map_err(Into::into)
+        }
+        Command::Unmap { name } => mapper::remove(&name).map_err(Into::into),
+        Command::Compare { one, other, size } => mirror::compare(&one, &other, size)
+            .map(|seen| print!("{}", seen.words()))
+            .map_err(Into::into),
     };
-    result.map_or_else(
-        |error| {
-            eprintln!("dixtrap-guest: {error:#}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// What this kernel lacks is told in the words of lib.sh and skips the scenario.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let lacks = error.downcast_ref::<work::WorkError>().is_some_and(work::WorkError::is_lack)
+        || error.downcast_ref::<mapper::MapError>().is_some_and(mapper::MapError::is_lack);
+    if lacks {
+        // Standard error: the standard output of `map` is a node.
+        eprintln!("dixtrap: skip: {error:#}");
+        return ExitCode::from(SKIPPED);
+    }
+    eprintln!("dixtrap-guest: {error:#}");
+    ExitCode::FAILURE
 }
 
 /// Works, and prints what was done as one JSON line.

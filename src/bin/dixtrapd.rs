@@ -86,7 +86,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     let device = config.device.name();
     let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
     let trap = Trap::new(first, clock, sink, options)
-        .with_injector(Arc::new(Injector::new(config.seed)), 0)
+        .with_injector(Arc::new(Injector::new(config.seed)))
         .without_checks(config.unchecked);
     let trap = Arc::new(trap);
     for spec in &config.inject {

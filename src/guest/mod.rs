@@ -3,5 +3,8 @@
 
 pub mod agent;
 pub mod init;
+pub mod mapper;
+pub mod mirror;
+pub mod owners;
 pub mod protocol;
 pub mod work;

@@ -121,15 +121,6 @@ impl Segments {
         (head, tail)
     }
 
-    /// The same pieces `times` times over.
-    pub fn repeated(&self, times: u64) -> Segments {
-        let mut all = self.empty_like();
-        for _ in 0..times {
-            self.list.iter().for_each(|segment| all.append_checked(*segment));
-        }
-        all
-    }
-
     /// Adds a part of a segment that was checked when it was whole.
     fn append_checked(&mut self, part: Segment) {
         if part.len > 0 {

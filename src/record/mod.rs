@@ -9,7 +9,7 @@ mod race;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
-pub use race::{Change, Outcome, Owner, Phase, PiChange, Race, RaceId, RequestInfo};
+pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 
 use crate::units::{BlockSize, Lba, QueueIndex, WindowSpec};
 
@@ -50,6 +50,8 @@ pub enum Record {
     Medium(MediumFault),
     /// A ring or a connection that could not be followed any further.
     Broken(Broken),
+    /// Whose block a race was; found out afterwards, so it stands in a file of its own.
+    Owner(RaceOwner),
     /// The daemon ended; the figures of the whole session.
     Stop(Stop),
 }
@@ -134,9 +136,9 @@ pub struct Inject {
     /// The class of the request: `read`, `write`, ….
     #[serde(default)]
     pub op: String,
-    /// The logical unit it went to.
-    #[serde(default)]
-    pub lun: u16,
+    /// The logical unit it went to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
 }
 
 /// A race that a later clean write covered.
@@ -182,6 +184,15 @@ pub struct Broken {
     pub queue: Option<QueueIndex>,
     /// What was wrong.
     pub reason: String,
+}
+
+/// Whose block a race was. `dixtrap run` writes these lines to `owners.jsonl`, beside the records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceOwner {
+    /// The race's `id`.
+    pub race: RaceId,
+    /// Whose.
+    pub owner: Owner,
 }
 
 /// The last line.

@@ -1,6 +1,7 @@
-//! The verdict as one HTML page that needs nothing else: a table for each kernel.
+//! The verdict as one HTML page that needs nothing else: a table for each kernel and
+//! device.
 
-use crate::verdict::{Cell, Verdict};
+use crate::verdict::{Cell, Group, Verdict};
 
 use super::words::{micros_words, millis_words, seen_words};
 
@@ -25,7 +26,7 @@ const COLUMNS: [&str; 11] = [
 
 /// The verdict as an HTML page.
 pub fn verdict_html(verdict: &Verdict) -> String {
-    let tables: String = verdict.kernels().iter().map(|kernel| table(verdict, kernel)).collect();
+    let tables: String = verdict.groups().iter().map(table).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <title>dixtrap: {word}</title><style>{STYLE}</style></head>\n<body>\n\
@@ -40,13 +41,13 @@ pub fn verdict_html(verdict: &Verdict) -> String {
     )
 }
 
-fn table(verdict: &Verdict, kernel: &str) -> String {
+fn table(group: &Group<'_>) -> String {
     let head: String = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
-    let cells = verdict.cells.iter().filter(|cell| cell.kernel == kernel);
-    let rows: String = cells.map(row).collect();
-    let kernel = escaped(kernel);
+    let rows: String = group.cells.iter().map(|cell| row(cell)).collect();
+    let (kernel, device) = (escaped(group.kernel), escaped(group.device));
     format!(
-        "<h2>Linux {kernel}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n"
+        "<h2>Linux {kernel}, device {device}</h2>\n\
+         <table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n"
     )
 }
 

@@ -1,10 +1,10 @@
-//! The verdict as JUnit XML: a suite for each kernel, a case for each cell.
+//! The verdict as JUnit XML: a suite for each kernel and device, a case for each cell.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use crate::verdict::{Cell, CellOutcome, Verdict};
+use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::words::seen_words;
 
@@ -13,10 +13,9 @@ pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
     let mut report = Report::new("dixtrap");
     report.set_timestamp(verdict.started);
     report.set_time(Duration::try_from_secs_f64(verdict.seconds).unwrap_or_default());
-    for kernel in verdict.kernels() {
-        let mut suite = TestSuite::new(kernel);
-        let cells = verdict.cells.iter().filter(|cell| cell.kernel == kernel);
-        suite.add_test_cases(cells.map(case));
+    for Group { kernel, device, cells } in verdict.groups() {
+        let mut suite = TestSuite::new(format!("{kernel} {device}"));
+        suite.add_test_cases(cells.into_iter().map(case));
         report.add_test_suite(suite);
     }
     report.to_string()

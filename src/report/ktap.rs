@@ -1,20 +1,20 @@
 //! The verdict as KTAP version 1 (the kernel's Documentation/dev-tools/ktap.rst): a subtest for
-//! each kernel, a line for each cell.
+//! each kernel and device, a line for each cell.
 
 use std::fmt::Write;
 
-use crate::verdict::{Cell, CellOutcome, Verdict};
+use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::words::seen_words;
 
 /// The verdict as KTAP.
 pub fn verdict_ktap(verdict: &Verdict) -> String {
-    let kernels = verdict.kernels();
-    let mut out = format!("KTAP version 1\n1..{}\n", kernels.len());
-    for (number, kernel) in kernels.iter().enumerate() {
-        let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == *kernel).collect();
+    let groups = verdict.groups();
+    let mut out = format!("KTAP version 1\n1..{}\n", groups.len());
+    for (number, Group { kernel, device, cells }) in groups.into_iter().enumerate() {
+        let name = format!("{kernel} {device}");
         // A String takes every write.
-        let _ = write!(out, "  KTAP version 1\n  # Subtest: {kernel}\n  1..{}\n", cells.len());
+        let _ = write!(out, "  KTAP version 1\n  # Subtest: {name}\n  1..{}\n", cells.len());
         for (number, cell) in cells.iter().enumerate() {
             let _ = writeln!(
                 out,
@@ -27,7 +27,7 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
         }
         let bad = cells.iter().any(|c| matches!(c.outcome, CellOutcome::Fail | CellOutcome::Error));
         let word = if bad { "not ok" } else { "ok" };
-        let _ = writeln!(out, "{word} {} {kernel}", number + 1);
+        let _ = writeln!(out, "{word} {} {name}", number + 1);
     }
     out
 }

@@ -4,19 +4,18 @@ use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
 use crate::record::{Counters, Phase};
-use crate::verdict::{Cell, CellOutcome, Verdict};
+use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
 use super::offenders::Offender;
+use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
 use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
 
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
 pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
     let mut out = String::new();
-    for kernel in verdict.kernels() {
-        let cells: Vec<&Cell> = verdict.cells.iter().filter(|c| c.kernel == kernel).collect();
-        let device = cells.first().map_or("", |cell| cell.device.as_str());
+    for Group { kernel, device, cells } in verdict.groups() {
         out.push_str(&format!(
             "Linux {kernel}, device {device}\n{}\n",
             cells_table(&cells).trim_end()
@@ -29,6 +28,7 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
                     cell.name()
                 ));
             }
+            out.push_str(&owners_text(&cell.name(), cell.owner_groups.as_deref().unwrap_or(&[])));
         }
         out.push('\n');
     }
@@ -134,6 +134,9 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
         out.push_str("the records have no end: the daemon still runs, or was killed\n");
     }
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
+    for (label, summary) in &session.labels {
+        out.push_str(&owners_text(label, &summary.owners));
+    }
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(
@@ -217,8 +220,9 @@ fn offender_facts(offender: &Offender) -> String {
         format!("; covered by a later write {} on", whole_micros_words(us))
     });
     let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
     format!(
-        "{label}: block {}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
+        "{label}: block {}{owner}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
         race.lba.0,
         many(offender.races, "race"),
         race.id.0,

@@ -15,7 +15,12 @@ pub fn seen_words(cell: &Cell) -> String {
         Some(repeat) if repeat.n > 1 => format!(", in {} of {} runs", repeat.k, repeat.n),
         _ => String::new(),
     };
-    format!("{count} of {checked} blocks raced{repeats}")
+    let legs = match cell.divergent {
+        None => String::new(),
+        Some(0) => ", legs alike".to_owned(),
+        Some(blocks) => format!(", {blocks} divergent between legs"),
+    };
+    format!("{count} of {checked} blocks raced{repeats}{legs}")
 }
 
 /// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.

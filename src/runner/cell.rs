@@ -8,6 +8,7 @@ use crate::guest::protocol::ExitStatus;
 use crate::record::Counters;
 use crate::runner::daemon::{Daemon, DaemonError};
 use crate::runner::guest::{Exec, ExecEvent, Flow, Guest, GuestError};
+use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::{Progress, Standing};
 use crate::verdict::Expect;
@@ -20,6 +21,9 @@ pub const OWN_SCRIPTS: &str = "/dixtrap/own";
 const SKIPPED: i32 = 77;
 /// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
 const OVERHEAD: Duration = Duration::from_secs(120);
+/// How many times longer a scenario may write that is expected to race and has not yet: it ends at
+/// its first race, so that only a rare race, or a missing one, costs the time.
+const PATIENCE: u32 = 4;
 /// How often the daemon is asked for its counters.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -45,8 +49,12 @@ pub struct Ran {
     pub label: String,
     /// What the daemon counted.
     pub counters: Counters,
+    /// Blocks that differ between the legs of a mirror, where the script compared some.
+    pub divergent: Option<u64>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
+    /// What the guest told of owners.
+    pub answers: Answers,
     /// How it ended.
     pub end: End,
 }
@@ -60,6 +68,8 @@ pub enum End {
     Skipped(String),
     /// The script failed.
     Trouble(String),
+    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
+    Hung(String),
     /// The guest is lost; no other cell can run on it.
     GuestLost(GuestError),
 }
@@ -74,10 +84,11 @@ pub fn run_once(
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
     site.daemon.begin(&label)?;
-    let exec = script(cell, site.disk, site.seconds);
+    let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us) = (heard.failed, heard.writing_us);
+    let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let answers = heard.answers;
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -86,7 +97,15 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, writing_us, end })
+    Ok(Ran { label, counters, divergent, writing_us, answers, end })
+}
+
+/// How long the scenario may write.
+fn seconds(cell: &PlannedCell, asked: u32) -> u32 {
+    match cell.expectation.expect {
+        Expect::Race => asked.saturating_mul(PATIENCE),
+        Expect::Stable | Expect::Survey => asked,
+    }
 }
 
 /// The script's command line and environment.
@@ -101,6 +120,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
         ("DIXTRAP_FS", square.fs.name.clone()),
         ("DIXTRAP_STABLE", stable),
         ("DIXTRAP_SECONDS", seconds.to_string()),
+        ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
         argv: vec!["sh".to_owned(), path, disk.to_owned()],
@@ -124,10 +144,10 @@ fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>
             End::Trouble(format!("the script died of signal {signal}: {}", said()))
         }
         ExitStatus::TimedOut { stuck: false } => {
-            End::Trouble("the script did not end in time and was killed".to_owned())
+            End::Hung("the script did not end in time and was killed".to_owned())
         }
         ExitStatus::TimedOut { stuck: true } => {
-            End::Trouble("the script hangs inside the guest kernel".to_owned())
+            End::Hung("the script hangs inside the guest kernel".to_owned())
         }
     }
 }
@@ -143,7 +163,9 @@ struct Heard<'s> {
     time: Duration,
     writing: Option<Instant>,
     writing_us: Option<u64>,
+    answers: Answers,
     polled: Instant,
+    divergent: Option<u64>,
     skip: Option<String>,
     error: Option<String>,
     failed: Option<DaemonError>,
@@ -157,10 +179,12 @@ impl<'s> Heard<'s> {
             interrupted: site.interrupted,
             stop_at_first: cell.expectation.expect == Expect::Race,
             before: standing(before, Duration::ZERO),
-            time: Duration::from_secs(site.seconds.into()),
+            time: Duration::from_secs(seconds(cell, site.seconds).into()),
             writing: None,
             writing_us: None,
+            answers: Answers::default(),
             polled: Instant::now(),
+            divergent: None,
             skip: None,
             error: None,
             failed: None,
@@ -192,10 +216,17 @@ impl<'s> Heard<'s> {
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
-                _ => {}
+                _ => self.divergent = divergent(rest).or(self.divergent),
             },
-            None => {}
+            None => self.owners(text),
         }
+    }
+
+    /// The words of the helper, at the end.
+    fn owners(&mut self, text: &str) {
+        let mut answers = std::mem::take(&mut self.answers);
+        answers.hear(text, || self.keep(Daemon::stats).map(|stats| stats.t_us));
+        self.answers = answers;
     }
 
     fn poll(&mut self) -> Flow {
@@ -223,6 +254,11 @@ impl<'s> Heard<'s> {
     }
 }
 
+/// The count in `divergent 3 of 8192`, the words of `dixtrap-guest compare`.
+fn divergent(words: &str) -> Option<u64> {
+    words.strip_prefix("divergent ")?.split_once(" of ")?.0.parse().ok()
+}
+
 fn standing(counters: &Counters, left: Duration) -> Standing {
     let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
     Standing { blocks: counters.blocks_checked, races, left }
@@ -233,6 +269,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_words_of_the_helper_are_understood() {
+        use crate::guest::mirror::Comparison;
+        let seen = Comparison { blocks: 8192, divergent: 3, ..Comparison::default() };
+        let words = seen.words();
+        let said = words.trim_end().strip_prefix("dixtrap: ").unwrap();
+        assert_eq!(divergent(said), Some(3));
+        assert_eq!(divergent("divergence of opinions"), None);
+    }
+
+    #[test]
     fn a_scripts_status_becomes_its_end() {
         let some = |text: &str| Some(text.to_owned());
         let end = |status| end_of_script(status, some("no mkfs"), some("mount failed"));
@@ -241,11 +287,12 @@ mod tests {
         for (status, words) in [
             (ExitStatus::Code(1), "failed (1): mount failed"),
             (ExitStatus::Signal(9), "signal 9: mount failed"),
-            (ExitStatus::TimedOut { stuck: false }, "was killed"),
-            (ExitStatus::TimedOut { stuck: true }, "hangs inside the guest kernel"),
         ] {
             let End::Trouble(why) = end(status) else { panic!("{status:?}") };
             assert!(why.contains(words), "{why}");
+        }
+        for stuck in [false, true] {
+            assert!(matches!(end(ExitStatus::TimedOut { stuck }), End::Hung(_)));
         }
     }
 }

@@ -1,8 +1,7 @@
-//! What a boot needs from this machine: a directory of its own, scripts, and programs.
+//! What a boot takes along from this machine: scripts and programs.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::runner::catalogue::{Catalogue, CatalogueError};
 use crate::runner::cell::{OWN_SCRIPTS, SCRIPTS};
@@ -48,38 +47,4 @@ pub fn guest_files(selection: &Selection) -> Result<Vec<GuestFile>, CatalogueErr
         }
     }
     Ok(files)
-}
-
-/// Makes the first of `boot-1`, `boot-2`, … that is not there yet: two runs may share a directory.
-pub fn make_boot_directory(out: &Path) -> io::Result<PathBuf> {
-    std::fs::create_dir_all(out)?;
-    // The guest and QEMU work there; they need a path that holds wherever they stand.
-    let out = out.canonicalize()?;
-    let mut number = 1_u32;
-    loop {
-        let directory = out.join(format!("boot-{number}"));
-        match std::fs::create_dir(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                number = number.saturating_add(1);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_runs_in_one_directory_do_not_meet() {
-        let out = tempfile::tempdir().unwrap();
-        let first = make_boot_directory(out.path()).unwrap();
-        let second = make_boot_directory(out.path()).unwrap();
-        assert!(first.ends_with("boot-1") && second.ends_with("boot-2"));
-        let file = out.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        assert!(make_boot_directory(&file).is_err());
-    }
 }

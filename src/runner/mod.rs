@@ -3,11 +3,14 @@
 
 pub mod accel;
 pub mod blame;
+pub mod campaign;
 pub mod catalogue;
 pub mod cell;
 pub mod child;
 pub mod console;
 pub mod daemon;
+pub mod deal;
+pub mod device;
 pub mod errors;
 pub mod fate;
 pub mod guest;
@@ -16,6 +19,8 @@ pub mod kernel;
 pub mod link;
 pub mod luggage;
 pub mod modules;
+pub mod outdir;
+pub mod owners;
 pub mod plan;
 pub mod progress;
 pub mod qemu;
@@ -24,3 +29,4 @@ pub mod scenario;
 pub mod settle;
 pub mod table;
 pub mod tools;
+pub mod trip;

@@ -2,13 +2,14 @@
 //! kernel lack is passed in.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use glob::Pattern;
 
 use crate::runner::catalogue::{Catalogue, CatalogueError};
 use crate::runner::scenario::Scenario;
-use crate::runner::table::{CellKey, Expectation, FileSystem};
+use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems};
 use crate::verdict::{StableWrites, cell_name};
 
 /// Why there is nothing to run.
@@ -25,6 +26,9 @@ pub enum PlanError {
         /// What there is.
         known: String,
     },
+    /// A pattern that is not one.
+    #[error("'{0}' is no glob pattern")]
+    Pattern(String, #[source] glob::PatternError),
     /// A choice that leaves no cell.
     #[error("none of the chosen scenarios runs on {0}: see 'dixtrap list scenarios'")]
     Nothing(String),
@@ -51,6 +55,11 @@ impl Square {
     pub fn programs(&self) -> impl Iterator<Item = &str> {
         self.fs.mkfs.as_deref().into_iter().chain(self.scenario.needs.iter().map(String::as_str))
     }
+
+    /// The drivers that the guest's kernel needs for it.
+    pub fn drivers(&self) -> impl Iterator<Item = &String> {
+        self.fs.drivers.iter().chain(&self.scenario.drivers)
+    }
 }
 
 /// What the user chose, and the control that may have to be added.
@@ -68,25 +77,38 @@ impl Selection {
         scenarios: &[String],
         fs: &[String],
     ) -> Result<Selection, PlanError> {
-        if let Some(name) = fs.iter().find(|name| catalogue.file_systems.get(name).is_none()) {
-            let known: Vec<&str> =
-                catalogue.file_systems.iter().map(|system| system.name.as_str()).collect();
-            return Err(PlanError::UnknownFs { name: name.clone(), known: known.join(", ") });
-        }
-        let chosen: Vec<Square> = squares(&catalogue, &catalogue.choose(scenarios)?)
-            .into_iter()
-            .filter(|square| fs.is_empty() || fs.contains(&square.fs.name))
-            .collect();
+        let wanted = wanted_fs(&catalogue.file_systems, fs)?;
+        let chosen = squares(&catalogue, &catalogue.choose(scenarios)?, &wanted);
         if chosen.is_empty() {
             return Err(PlanError::Nothing(fs.join(", ")));
         }
-        // The surest controls come first: those that need no driver and no program, and race whatever
-        // the knob says.
-        let mut controls = squares(&catalogue, catalogue.scenarios());
-        controls.sort_by_key(|square| {
-            (square.fs.driver.is_some(), square.stable_writes != Some(StableWrites::On))
-        });
+        // A control that is added must not fail for want of anything: no driver, no program. The
+        // surest come first, those that race whatever the knob says.
+        let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
+        controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
+        controls.sort_by_key(|square| square.stable_writes != Some(StableWrites::On));
         Ok(Selection { catalogue, chosen, controls })
+    }
+
+    /// The cells that the user chose.
+    pub fn chosen(&self) -> &[Square] {
+        &self.chosen
+    }
+
+    /// How many cells the user chose.
+    pub fn len(&self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Nothing was chosen; only a part of a choice can be empty.
+    pub fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// Some of the chosen cells, with the same controls to prove them by.
+    pub fn part(&self, range: Range<usize>) -> Selection {
+        let chosen = self.chosen.get(range).unwrap_or_default().to_vec();
+        Selection { chosen, ..self.clone() }
     }
 
     /// Everything that may run: the choice and what may be added to it.
@@ -96,7 +118,7 @@ impl Selection {
 
     /// The drivers that the chosen cells and a possible control would use.
     pub fn drivers(&self) -> BTreeSet<String> {
-        self.squares().filter_map(|square| square.fs.driver.clone()).collect()
+        self.squares().flat_map(Square::drivers).cloned().collect()
     }
 
     /// The programs that the chosen cells and a possible control would use.
@@ -131,16 +153,54 @@ impl Selection {
     }
 }
 
-/// Every cell that the scenarios' headers allow, in the order of scenarios and file systems.
-fn squares(catalogue: &Catalogue, scenarios: &[Scenario]) -> Vec<Square> {
+/// The patterns over file systems' names; each has to match one.
+fn wanted_fs(known: &FileSystems, wanted: &[String]) -> Result<Vec<Pattern>, PlanError> {
+    let parse = |want: &String| {
+        let pattern = Pattern::new(want).map_err(|e| PlanError::Pattern(want.clone(), e))?;
+        if known.iter().any(|system| pattern.matches(&system.name)) {
+            return Ok(pattern);
+        }
+        let known: Vec<&str> = known.iter().map(|system| system.name.as_str()).collect();
+        Err(PlanError::UnknownFs { name: want.clone(), known: known.join(", ") })
+    };
+    wanted.iter().map(parse).collect()
+}
+
+/// The pattern that every name matches.
+fn everywhere() -> Vec<Pattern> {
+    Pattern::new("*").into_iter().collect()
+}
+
+/// The file systems for a scenario: those of its header that are wanted. Where none is asked for,
+/// the defaults; a scenario of the user's own, and one for none of the defaults, runs wherever its
+/// header says.
+fn fs_for<'c>(
+    systems: &'c FileSystems,
+    scenario: &Scenario,
+    wanted: &[Pattern],
+) -> Vec<&'c FileSystem> {
+    let matches = |p: &String, name: &str| Pattern::new(p).is_ok_and(|p| p.matches(name));
+    let runs_on = |system: &&FileSystem| scenario.fs.iter().any(|p| matches(p, &system.name));
+    let all: Vec<&FileSystem> = systems.iter().filter(runs_on).collect();
+    let is_default = |system: &&FileSystem| systems.defaults().contains(&system.name);
+    let is_wanted = |system: &&FileSystem| wanted.iter().any(|p| p.matches(&system.name));
+    if !wanted.is_empty() {
+        all.into_iter().filter(is_wanted).collect()
+    } else if scenario.own || !all.iter().any(is_default) {
+        all
+    } else {
+        all.into_iter().filter(is_default).collect()
+    }
+}
+
+/// Every cell that the scenarios' headers and the choice of file systems allow, in the order of
+/// scenarios and file systems.
+fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) -> Vec<Square> {
     let mut squares = Vec::new();
     for scenario in scenarios {
+        let systems = fs_for(&catalogue.file_systems, scenario, wanted);
         let scenario = Arc::new(scenario.clone());
-        let runs_on = |system: &&FileSystem| {
-            let matches = |p: &String| Pattern::new(p).is_ok_and(|p| p.matches(&system.name));
-            scenario.fs.iter().any(matches)
-        };
-        for fs in catalogue.file_systems.iter().filter(runs_on) {
+        for fs in systems {
             for stable_writes in &scenario.stable_writes {
                 squares.push(Square {
                     scenario: Arc::clone(&scenario),
@@ -176,10 +236,8 @@ impl Surroundings {
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
         }
-        let driver = square.fs.driver.as_ref()?;
-        self.missing_drivers
-            .contains(driver)
-            .then(|| format!("this kernel has no driver for {driver}"))
+        let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
+        Some(format!("this kernel has no driver {driver}"))
     }
 }
 
@@ -247,12 +305,24 @@ mod tests {
         assert!(reason.contains("install the package e2fsprogs"), "{reason}");
         assert!(cells[0].skip.is_none(), "the control that was added");
         let cells = selection.plan(&around(&[], &["ext4"]));
-        assert!(cells[1].skip.as_ref().unwrap().contains("no driver for ext4"));
+        assert!(cells[1].skip.as_ref().unwrap().contains("no driver ext4"));
+    }
+
+    #[test]
+    fn file_systems_are_chosen_by_pattern_and_defaults() {
+        let names = |fs: &[&str]| -> BTreeSet<String> {
+            let chosen = select(&["mmap-rewrite"], fs).unwrap().chosen;
+            chosen.into_iter().map(|square| square.fs.name).collect()
+        };
+        let of = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(names(&[]), of(&["raw", "ext4", "xfs", "btrfs"]));
+        assert_eq!(names(&["btrfs*", "raw"]), of(&["raw", "btrfs", "btrfs-nodatasum"]));
+        assert!(select(&[], &["["]).is_err());
     }
 
     #[test]
     fn choices_of_nothing_are_errors_that_say_what_there_is() {
-        assert!(select(&[], &["ntfs"]).unwrap_err().to_string().contains("raw, ext4"));
+        assert!(select(&[], &["ntfs"]).unwrap_err().to_string().contains("raw, partition"));
         assert!(select(&["metadata-churn"], &["raw"]).is_err());
         assert!(select(&["nosuch"], &[]).is_err());
     }

@@ -1,9 +1,10 @@
 //! What a run tells while it runs: a moving line on a terminal, plain lines elsewhere.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Where a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,7 +17,7 @@ pub struct Standing {
     pub left: Duration,
 }
 
-/// Listens to a run. Everything goes to standard error; standard output is the report's.
+/// Listens to one kernel. Everything goes to standard error; standard output is the report's.
 pub trait Progress: std::fmt::Debug {
     /// Something worth a line of its own.
     fn note(&self, line: &str);
@@ -28,57 +29,97 @@ pub trait Progress: std::fmt::Debug {
     fn end(&self, line: &str);
 }
 
-/// The listener that fits standard error.
-pub fn for_stderr() -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() { Box::new(Moving::new()) } else { Box::new(Lines) }
+/// Where the kernels that run side by side have a place each.
+pub trait Board: std::fmt::Debug + Sync {
+    /// A place to tell of a kernel; named where there are several.
+    fn lane(&self, name: Option<&str>) -> Box<dyn Progress>;
+}
+
+/// The board that fits standard error.
+pub fn for_stderr() -> Box<dyn Board> {
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars(MultiProgress::new()))
+    } else {
+        Box::new(Lines)
+    }
+}
+
+/// Plain lines.
+#[derive(Debug)]
+struct Lines;
+
+impl Board for Lines {
+    fn lane(&self, name: Option<&str>) -> Box<dyn Progress> {
+        let lead = name.map_or_else(|| "dixtrap: ".to_owned(), |n| format!("dixtrap: {n}: "));
+        Box::new(LineLane { lead, cell: RefCell::new(String::new()), named: name.is_some() })
+    }
 }
 
 /// One line for each thing that happened.
 #[derive(Debug)]
-pub struct Lines;
+struct LineLane {
+    lead: String,
+    /// The cell that runs: where lanes mix, its end names it again.
+    cell: RefCell<String>,
+    named: bool,
+}
 
-impl Progress for Lines {
+impl Progress for LineLane {
     fn note(&self, line: &str) {
-        eprintln!("dixtrap: {line}");
+        eprintln!("{}{line}", self.lead);
     }
 
     fn begin(&self, number: usize, of: usize, name: &str) {
-        eprintln!("dixtrap: [{number}/{of}] {name}");
+        eprintln!("{}[{number}/{of}] {name}", self.lead);
+        *self.cell.borrow_mut() = if self.named { format!("{name}: ") } else { "  ".to_owned() };
     }
 
     fn update(&self, _standing: Standing) {}
 
     fn end(&self, line: &str) {
-        eprintln!("dixtrap:   {line}");
+        eprintln!("{}{}{line}", self.lead, self.cell.borrow());
     }
 }
 
-/// A line that moves, above it what is over.
+/// A line that moves for each kernel, above them what is over.
 #[derive(Debug)]
-pub struct Moving {
-    bar: ProgressBar,
-}
+struct Bars(MultiProgress);
 
-impl Moving {
-    fn new() -> Moving {
-        let bar = ProgressBar::new_spinner();
+impl Board for Bars {
+    fn lane(&self, name: Option<&str>) -> Box<dyn Progress> {
+        let bar = self.0.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
-        Moving { bar }
+        let lead = name.map_or_else(String::new, |name| format!("{name}: "));
+        Box::new(BarLane { bar, all: self.0.clone(), lead })
     }
 }
 
-impl Progress for Moving {
+#[derive(Debug)]
+struct BarLane {
+    bar: ProgressBar,
+    all: MultiProgress,
+    lead: String,
+}
+
+impl BarLane {
+    fn say(&self, line: &str) {
+        // A terminal that has gone away has nobody to read the line.
+        let _ = self.all.println(line);
+    }
+}
+
+impl Progress for BarLane {
     fn note(&self, line: &str) {
-        self.bar.println(line);
-        self.bar.set_prefix("");
+        self.say(&format!("{}{line}", self.lead));
+        self.bar.set_prefix(self.lead.clone());
         self.bar.set_message(line.to_owned());
     }
 
     fn begin(&self, number: usize, of: usize, name: &str) {
-        self.bar.set_prefix(format!("[{number}/{of}] {name}"));
+        self.bar.set_prefix(format!("{}[{number}/{of}] {name}", self.lead));
         self.bar.set_message("");
     }
 
@@ -87,12 +128,12 @@ impl Progress for Moving {
     }
 
     fn end(&self, line: &str) {
-        self.bar.println(format!("{}: {line}", self.bar.prefix()));
+        self.say(&format!("{}: {line}", self.bar.prefix()));
         self.bar.set_message("");
     }
 }
 
-impl Drop for Moving {
+impl Drop for BarLane {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

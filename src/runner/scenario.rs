@@ -33,6 +33,8 @@ pub struct Scenario {
     pub stable_writes: Vec<Option<StableWrites>>,
     /// Programs that it needs in the guest, beyond what every guest has.
     pub needs: Vec<String>,
+    /// Drivers that it needs in the guest's kernel, beyond the file system's.
+    pub drivers: Vec<String>,
     /// The user's own file: the table of expectations says nothing about it.
     pub own: bool,
     /// The script.
@@ -62,6 +64,7 @@ impl Scenario {
             stable_writes: parse_stable_writes(stable)
                 .ok_or_else(|| ScenarioError::StableWrites(named(), stable.to_owned()))?,
             needs: words(header.value("needs").unwrap_or("")),
+            drivers: words(header.value("drivers").unwrap_or("")),
             own,
             script: script.to_owned(),
             expect,
@@ -109,7 +112,7 @@ mod tests {
 
     const SCRIPT: &str = "#!/bin/sh\n# description: A test: of headers.\n# fs: raw ext4*\n\
         # stable-writes: both\n# expect: race stable-writes=off -- pages are not held\n\
-        # expect: stable\n# needs: losetup dmsetup\n\n# description: too late\necho\n";
+        # expect: stable\n# needs: losetup dmsetup\n# drivers: loop dm_mod\n\n# description: too late\necho\n";
 
     #[test]
     fn the_header_is_read_as_far_as_it_goes() {
@@ -117,6 +120,7 @@ mod tests {
         assert_eq!(scenario.description, "A test: of headers.");
         assert_eq!(scenario.fs, ["raw", "ext4*"]);
         assert_eq!(scenario.needs, ["losetup", "dmsetup"]);
+        assert_eq!(scenario.drivers, ["loop", "dm_mod"]);
         assert_eq!(scenario.stable_writes.len(), 2);
         for (stable, expect) in
             [(StableWrites::Off, Expect::Race), (StableWrites::On, Expect::Stable)]

@@ -1,9 +1,11 @@
 //! From what was planned and what happened to the cells of the verdict. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::record::{Counters, WindowStats};
 use crate::runner::plan::PlannedCell;
 use crate::units::WindowSpec;
-use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, Repeat, Seen, judge};
+use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, judge};
 
 /// What became of a planned cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,12 +34,16 @@ pub struct Runs {
     pub counters: Counters,
     /// The medians of their windows.
     pub medians: Vec<f64>,
+    /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
+    pub divergent: Option<u64>,
     /// How many ran and how many raced.
     pub repeat: Repeat,
     /// Milliseconds from the first write to the first race, of the first that raced.
     pub first_catch_ms: Option<f64>,
     /// What went wrong.
     pub trouble: Option<String>,
+    /// Whose blocks raced; `None` before anybody asked.
+    pub owners: Option<Vec<OwnerGroup>>,
 }
 
 impl Runs {
@@ -50,8 +56,22 @@ impl Runs {
         add_counters(&mut self.counters, counters);
     }
 
+    /// Races that hardware would have seen.
+    pub fn races(&self) -> u64 {
+        self.seen().races()
+    }
+
+    /// Adds what one repetition found between the legs of a mirror.
+    pub fn add_divergent(&mut self, blocks: Option<u64>) {
+        self.divergent = match (self.divergent, blocks) {
+            (Some(known), Some(more)) => Some(known.saturating_add(more)),
+            (known, more) => known.or(more),
+        };
+    }
+
     fn seen(&self) -> Seen {
         Seen {
+            divergent: self.divergent,
             counters: self.counters.clone(),
             repeat: self.repeat,
             first_catch_ms: self.first_catch_ms,
@@ -128,11 +148,12 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
             Cell {
                 writes: Some(counters.writes),
                 blocks_checked: Some(counters.blocks_checked),
-                races: Some(runs.seen().races()),
+                races: Some(runs.races()),
                 phases: Some(counters.races),
                 guard_blind: Some(counters.guard_blind),
                 healed: Some(counters.healed),
                 standing: Some(counters.standing),
+                divergent: runs.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
                     asked: ground.window,
@@ -140,10 +161,16 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                     max: counters.window_us.map(|window| window.max),
                 }),
                 repeat: Some(runs.repeat),
+                owners: runs.owners.as_ref().map(|groups| by_name(groups)),
+                owner_groups: runs.owners.clone(),
                 ..blank(ground, cell, outcome, reason)
             }
         }
     }
+}
+
+fn by_name(groups: &[OwnerGroup]) -> BTreeMap<String, u64> {
+    groups.iter().map(|group| (group.name.clone(), group.races)).collect()
 }
 
 /// A cell without any figure.
@@ -170,9 +197,11 @@ fn blank(
         guard_blind: None,
         healed: None,
         standing: None,
+        divergent: None,
         first_catch_ms: None,
         window_us: None,
         owners: None,
+        owner_groups: None,
         repeat: None,
     }
 }

@@ -40,7 +40,6 @@ pub struct Trap {
     pub(super) tally: Arc<Tally>,
     pub(super) standing: Standing,
     pub(super) injector: Arc<Injector>,
-    pub(super) lun: u16,
     /// Blocks that an injected fault spoiled.
     pub(super) spoiled: ByBlock<()>,
     /// Nothing is checked: the yardstick of the benchmark.
@@ -66,7 +65,6 @@ impl Trap {
             tally: Arc::new(Tally::new()),
             standing: Standing::default(),
             injector: Arc::new(Injector::new(0)),
-            lun: 0,
             spoiled: ByBlock::default(),
             unchecked: false,
             numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
@@ -84,7 +82,6 @@ impl Trap {
             tally: Arc::clone(&self.tally),
             standing: Standing::default(),
             injector: Arc::clone(&self.injector),
-            lun,
             spoiled: ByBlock::default(),
             unchecked: self.unchecked,
             numbers: Arc::clone(&self.numbers),

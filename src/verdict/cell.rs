@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::record::Phases;
 use crate::units::WindowSpec;
 
+use super::owners::OwnerGroup;
+
 /// What a cell is expected to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,12 +145,18 @@ pub struct Cell {
     pub healed: Option<u64>,
     /// Races that nothing covered while the cell ran.
     pub standing: Option<u64>,
+    /// Blocks that differ between the legs of a mirror, where the scenario compared some.
+    #[serde(default)]
+    pub divergent: Option<u64>,
     /// Milliseconds from the first write of the scenario to the first race.
     pub first_catch_ms: Option<f64>,
     /// The window asked for and what was measured.
     pub window_us: Option<CellWindow>,
     /// Races by owner, where owners are known.
     pub owners: Option<BTreeMap<String, u64>>,
+    /// The same with what became of them, the most races first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner_groups: Option<Vec<OwnerGroup>>,
     /// In how many repetitions something raced.
     pub repeat: Option<Repeat>,
 }

@@ -14,6 +14,8 @@ pub struct Seen {
     pub counters: Counters,
     /// In how many repetitions something raced.
     pub repeat: Repeat,
+    /// Blocks that differ between the legs of a mirror, where the scenario compared some.
+    pub divergent: Option<u64>,
     /// Milliseconds from the first write to the first race, of the first repetition that raced.
     pub first_catch_ms: Option<f64>,
     /// What went wrong in the guest, in one line.
@@ -45,6 +47,11 @@ pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<Stri
     let checked = seen.counters.blocks_checked;
     if expect == Expect::Stable && races > 0 {
         return fail(format!("{races} of {checked} blocks raced where none may"));
+    }
+    if expect == Expect::Stable
+        && let Some(divergent) = seen.divergent.filter(|blocks| *blocks > 0)
+    {
+        return fail(format!("{divergent} blocks differ between the legs of the mirror"));
     }
     if let Some(trouble) = &seen.trouble {
         return error(trouble.clone());
@@ -122,6 +129,17 @@ mod tests {
             assert_eq!(got, outcome, "{expect} {arm:?} {checked} {races}");
             assert_eq!(reason.is_none(), outcome == Pass);
         }
+    }
+
+    #[test]
+    fn legs_that_differ_fail_where_nothing_may_race() {
+        let diverged = Seen { divergent: Some(3), ..seen(5_000, 0) };
+        let (outcome, reason) = judge(Expect::Stable, ARMED, &diverged);
+        assert_eq!(outcome, CellOutcome::Fail);
+        assert_eq!(reason.unwrap(), "3 blocks differ between the legs of the mirror");
+        let alike = Seen { divergent: Some(0), ..seen(5_000, 0) };
+        assert_eq!(judge(Expect::Stable, ARMED, &alike).0, CellOutcome::Pass);
+        assert_eq!(judge(Expect::Survey, ARMED, &diverged).0, CellOutcome::Pass);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 mod cell;
 mod exit;
 mod judge;
+mod merge;
+mod owners;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,17 +14,19 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
 pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
+pub use merge::{MergeError, merge_cells};
+pub use owners::{OwnerGroup, merge_groups};
 
 /// The version of the verdict's schema.
 pub const SCHEMA: u32 = 1;
 
-/// What ended a run before its cells could be judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What ended a run before its cells could be judged; of two, the later one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cut {
-    /// The user interrupted it.
-    Interrupted,
     /// Something of ours broke: the daemon, the disk, the host.
     Fault,
+    /// The user interrupted it.
+    Interrupted,
 }
 
 /// The result of a run.
@@ -69,16 +73,33 @@ impl Verdict {
         self.cells.iter().filter(|cell| cell.outcome == outcome).count()
     }
 
-    /// The kernels, each once, in the order of their first cells.
-    pub fn kernels(&self) -> Vec<&str> {
-        let mut kernels: Vec<&str> = Vec::new();
+    /// The cells by kernel and device, in the order of their first cells.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
         for cell in &self.cells {
-            if !kernels.contains(&cell.kernel.as_str()) {
-                kernels.push(&cell.kernel);
+            let here = |g: &&mut Group<'_>| g.kernel == cell.kernel && g.device == cell.device;
+            match groups.iter_mut().find(here) {
+                Some(group) => group.cells.push(cell),
+                None => groups.push(Group {
+                    kernel: &cell.kernel,
+                    device: &cell.device,
+                    cells: vec![cell],
+                }),
             }
         }
-        kernels
+        groups
     }
+}
+
+/// The cells of one kernel on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group<'a> {
+    /// The kernel's release.
+    pub kernel: &'a str,
+    /// `blk` or `scsi`.
+    pub device: &'a str,
+    /// Its cells.
+    pub cells: Vec<&'a Cell>,
 }
 
 /// The status over `cells`. A run that was cut short blames nobody; a proven failure outweighs a
@@ -120,9 +141,11 @@ pub(crate) mod tests {
             guard_blind: None,
             healed: None,
             standing: None,
+            divergent: None,
             first_catch_ms: None,
             window_us: None,
             owners: None,
+            owner_groups: None,
             repeat: None,
         }
     }
@@ -164,7 +187,7 @@ pub(crate) mod tests {
         for key in ["writes", "blocks_checked", "races", "phases", "guard_blind", "healed"] {
             assert!(cell[key].is_null(), "{key}");
         }
-        for key in ["standing", "first_catch_ms", "window_us", "owners", "repeat"] {
+        for key in ["standing", "divergent", "first_catch_ms", "window_us", "owners", "repeat"] {
             assert!(cell[key].is_null(), "{key}");
         }
         assert_eq!(serde_json::from_value::<Verdict>(json).unwrap(), verdict);

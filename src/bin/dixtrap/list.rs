@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use dixtrap::runner::catalogue::Catalogue;
+use dixtrap::runner::kernel::{Known, known};
 use dixtrap::runner::scenario::Scenario;
 use dixtrap::verdict::StableWrites;
 use serde::Serialize;
@@ -25,6 +26,12 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// The kernels that can be run here
+    Kernels {
+        /// As JSON, for a CI's matrix
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A scenario as JSON.
@@ -39,12 +46,29 @@ struct Row<'a> {
 
 /// Lists.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let What::Scenarios { json } = args.what;
-    let catalogue = Catalogue::embedded()?;
-    let scenarios = catalogue.scenarios();
-    let text = if json { as_json(scenarios)? } else { as_text(scenarios) };
+    let text = match args.what {
+        What::Scenarios { json } => {
+            let catalogue = Catalogue::embedded()?;
+            let scenarios = catalogue.scenarios();
+            if json { as_json(scenarios)? } else { as_text(scenarios) }
+        }
+        What::Kernels { json: true } => serde_json::to_string_pretty(&known())? + "\n",
+        What::Kernels { json: false } => known().iter().map(kernel_line).collect(),
+    };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn kernel_line(kernel: &Known) -> String {
+    let modules = kernel
+        .modules
+        .as_ref()
+        .map_or_else(String::new, |directory| format!(" --modules {}", directory.display()));
+    let state = match &kernel.release {
+        Some(release) => format!("Linux {release}"),
+        None => "fetched when it is asked for".to_owned(),
+    };
+    format!("{}{modules} ({state})\n", kernel.kernel)
 }
 
 fn as_json(scenarios: &[Scenario]) -> anyhow::Result<String> {

@@ -6,10 +6,12 @@ use clap::{Parser, Subcommand};
 use dixtrap::cli::one_line;
 
 mod ctl;
+mod formats;
 mod image;
 mod list;
 mod report;
 mod run;
+mod sweep;
 
 /// Catches pages that change after their protection information was generated.
 #[derive(Debug, Parser)]
@@ -22,7 +24,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
-    Run(run::Args),
+    Run(Box<run::Args>),
+    /// Runs one scenario with one window after the other, and tells the chance of a race for each.
+    Sweep(Box<sweep::Args>),
     /// Tells what records and verdicts hold.
     Report(report::Args),
     /// Lists what there is to run.
@@ -44,7 +48,8 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
+        Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(args),
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),

@@ -1,4 +1,4 @@
-//! `dixtrap report`: what records and verdicts hold.
+//! `dixtrap report`: what records hold, and one verdict over the verdicts of all shards.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,34 +7,63 @@ use anyhow::{Context, ensure};
 use dixtrap::report::{Colour, Session, SessionError, session_text, verdict_text};
 use dixtrap::verdict::Verdict;
 
+use crate::formats::Formats;
 use crate::print;
 
 /// Arguments of `dixtrap report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Records of dixtrapd (--races), verdicts (--json), or a folder of 'dixtrap run --out'
-    #[arg(required = true, value_name = "FILE")]
+    /// Records of dixtrapd (--races), verdicts (--json), or folders of 'dixtrap run --out'; several
+    /// verdicts become one
+    #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// How many of the worst blocks are shown with their bytes
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
+    #[command(flatten)]
+    formats: Formats,
 }
 
-/// Prints a report on every file.
+/// What a file holds.
+enum Content {
+    Session(Box<Session>),
+    Verdict(Box<Verdict>),
+}
+
+/// Prints every session and the verdict over all verdicts, and writes it where asked. Where there is
+/// a verdict, its exit status is ours: the job of a CI that collects the shards goes by it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    args.formats.check_folders()?;
     let colour = Colour::of_stdout();
     let mut text = String::new();
+    let mut verdicts = Vec::new();
     for path in &args.files {
         for file in files_of(path)? {
-            if args.files.len() > 1 || &file != path {
-                text.push_str(&format!("{}:\n", file.display()));
+            match read(&file)? {
+                Content::Session(session) => {
+                    if args.files.len() > 1 || &file != path {
+                        text.push_str(&format!("{}:\n", file.display()));
+                    }
+                    text.push_str(&session_text(&session, args.top, colour));
+                    text.push('\n');
+                }
+                Content::Verdict(verdict) => verdicts.push(*verdict),
             }
-            text.push_str(&report(&file, args.top, colour)?);
-            text.push('\n');
         }
     }
+    ensure!(
+        args.formats.is_empty() || !verdicts.is_empty(),
+        "there is no verdict to write: give the files of 'dixtrap run --json', or its --out folder"
+    );
+    if verdicts.is_empty() {
+        print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verdict = Verdict::merge(verdicts)?;
+    text.push_str(&verdict_text(&verdict, colour));
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    args.formats.write(&verdict, None)?;
+    Ok(ExitCode::from(verdict.exit_status))
 }
 
 /// The file itself, or the reports that a folder of `dixtrap run --out` holds.
@@ -55,11 +84,11 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn report(path: &Path, top: usize, colour: Colour) -> anyhow::Result<String> {
+fn read(path: &Path) -> anyhow::Result<Content> {
     match Session::read(path) {
-        Ok(session) => Ok(session_text(&session, top, colour)),
+        Ok(session) => Ok(Content::Session(Box::new(session))),
         Err(error @ SessionError::NotARecord { line: 1, .. }) => match verdict(path) {
-            Some(verdict) => Ok(verdict_text(&verdict, colour)),
+            Some(verdict) => Ok(Content::Verdict(Box::new(verdict))),
             None => Err(error.into()),
         },
         Err(error) => Err(error.into()),

@@ -1,48 +1,52 @@
-//! `dixtrap run`: one kernel, all scenarios, one verdict.
+//! `dixtrap run`: kernels, devices, file systems and scenarios, one verdict.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use chrono::Utc;
-use dixtrap::report::{
-    Colour, Offender, Session, offenders_text, verdict_html, verdict_json, verdict_junit,
-    verdict_ktap, verdict_line, verdict_text, write_whole,
-};
+use dixtrap::report::{Colour, Session, offenders_text, verdict_line, verdict_text};
 use dixtrap::runner::accel::AccelMode;
+use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
+use dixtrap::runner::deal::Shard;
+use dixtrap::runner::device::Device;
 use dixtrap::runner::kernel::KernelSpec;
+use dixtrap::runner::outdir::OutDir;
 use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
-use dixtrap::runner::run::{Device, KernelRun, RunOptions, Runner};
+use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
-use dixtrap::verdict::{CellOutcome, Verdict};
+use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::formats::Formats;
 use crate::print;
 
 /// Arguments of `dixtrap run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A bzImage, a built kernel tree, a kernel .deb, or debian:SUITE; without it the newest kernel
-    /// in /boot that can be read, else Debian's
+    /// A bzImage, a built kernel tree, a kernel .deb, or debian:SUITE (repeatable); without it the
+    /// newest kernel in /boot that can be read, else Debian's
     #[arg(long, value_name = "K")]
-    kernel: Option<String>,
+    kernel: Vec<String>,
     /// The modules of a bzImage: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
-    /// Only on this file system (repeatable): raw, ext4, …
+    /// Only on these file systems (repeatable): a name or a glob, as in raw, ext4, 'ext4-*'; without it raw,
+    /// ext4, xfs and btrfs, and what a scenario needs beyond them
     #[arg(long, value_name = "NAME")]
     fs: Vec<String>,
     /// Only these scenarios (repeatable): a glob over names, or the path of a script of your own
     #[arg(long, value_name = "GLOB|PATH")]
     scenario: Vec<String>,
-    /// The device under test
-    #[arg(long, value_enum, default_value_t = Device::Blk)]
-    device: Device,
+    /// The device under test (repeatable)
+    #[arg(long, value_enum, default_value = "blk")]
+    device: Vec<Device>,
     /// What executes the guest: auto, kvm or tcg
     #[arg(long, default_value = "auto")]
     accel: AccelMode,
@@ -50,31 +54,31 @@ pub struct Args {
     /// bandwidth:200us+500MB/s
     #[arg(long, value_name = "SPEC", default_value = "1ms")]
     window: WindowSpec,
-    /// How long each scenario writes; one that is expected to race ends at its first race
+    /// How long each scenario writes; one that is expected to race ends at its first race, and has
+    /// four times as long to show one
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// How often each scenario runs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
+    /// How many guests run side by side, at most one a core; by default one for every two cores
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroU32>,
+    /// Runs the I-th of N parts of it all; 'dixtrap report' makes one verdict of the parts
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: Shard,
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Keeps every boot's console log, race records and QEMU command line here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Writes the verdict as JUnit XML
-    #[arg(long, value_name = "F")]
-    junit: Option<PathBuf>,
-    /// Writes the verdict as KTAP
-    #[arg(long, value_name = "F")]
-    ktap: Option<PathBuf>,
-    /// Writes the verdict as JSON
-    #[arg(long, value_name = "F")]
-    json: Option<PathBuf>,
-    /// Writes the verdict as an HTML page
-    #[arg(long, value_name = "F")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    formats: Formats,
 }
+
+/// Guests side by side unless more are asked for: each may need close to 2 GiB.
+const MOST_GUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// How many of the worst blocks are shown.
 const WORST: usize = 3;
@@ -86,11 +90,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
-    let kernel = KernelSpec::parse(args.kernel.as_deref(), args.modules.as_deref())?;
-    check_folders(&args)?;
+    let kernels = asked_kernels(&args)?;
+    args.formats.check_folders()?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;
     let options = RunOptions {
-        device: args.device,
         accel: args.accel,
         window: args.window,
         seconds: args.seconds,
@@ -98,20 +101,43 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         out: args.out.clone().unwrap_or_else(|| scratch.path().to_owned()),
     };
+    let _taken = OutDir::take(&options.out)?;
     let (started, clock) = (Utc::now(), Instant::now());
-    let run = run_one(&options, &selection, &kernel, args.kernel.as_deref().unwrap_or("default"))?;
+    let run = run_all(&args, &options, &selection, &kernels)?;
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
-    write_reports(&args, &verdict)?;
+    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
+    args.formats.write(&verdict, kept.as_deref())?;
     Ok(ExitCode::from(verdict.exit_status))
 }
 
-fn run_one(
+/// The kernels, each once.
+fn asked_kernels(args: &Args) -> anyhow::Result<Vec<Asked>> {
+    let modules = args.modules.as_deref();
+    if args.kernel.is_empty() {
+        let spec = KernelSpec::parse(None, modules)?;
+        return Ok(vec![Asked { name: "default".to_owned(), spec }]);
+    }
+    ensure!(
+        modules.is_none() || args.kernel.len() == 1,
+        "--modules goes with one --kernel: run the others by themselves"
+    );
+    let mut asked: Vec<Asked> = Vec::new();
+    for name in &args.kernel {
+        let spec = KernelSpec::parse(Some(name), modules)?;
+        if !asked.iter().any(|known| known.spec == spec) {
+            asked.push(Asked { name: name.clone(), spec });
+        }
+    }
+    Ok(asked)
+}
+
+fn run_all(
+    args: &Args,
     options: &RunOptions,
     selection: &Selection,
-    kernel: &KernelSpec,
-    asked: &str,
+    kernels: &[Asked],
 ) -> anyhow::Result<KernelRun> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -121,79 +147,98 @@ fn run_one(
         signal_hook::flag::register_conditional_shutdown(signal, status, flag)?;
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let progress = for_stderr();
-    let runner =
-        Runner { options, selection, progress: progress.as_ref(), interrupted: &interrupted };
-    Ok(runner.run(kernel, asked))
+    let board = for_stderr();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u32::try_from(cores).unwrap_or(1);
+    let campaign = Campaign {
+        options,
+        kernels,
+        devices: &each_once(&args.device),
+        selection,
+        shard: args.shard,
+        jobs: jobs(args.jobs, cores),
+        cores,
+        board: board.as_ref(),
+        interrupted: &interrupted,
+    };
+    Ok(campaign.run()?)
 }
 
-/// Reports that could never be written are an error before the run, not after it.
-fn check_folders(args: &Args) -> anyhow::Result<()> {
-    for path in [&args.json, &args.junit, &args.ktap, &args.html].into_iter().flatten() {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        ensure!(
-            folder.is_dir(),
-            "cannot write {}: there is no folder {}",
-            path.display(),
-            folder.display()
-        );
+fn each_once(devices: &[Device]) -> Vec<Device> {
+    let mut once = Vec::new();
+    for device in devices {
+        if !once.contains(device) {
+            once.push(*device);
+        }
     }
-    Ok(())
+    once
 }
 
-/// Writes every report that can be written; the first failure is the error.
-fn write_reports(args: &Args, verdict: &Verdict) -> anyhow::Result<()> {
-    let json = verdict_json(verdict)?;
-    let junit = verdict_junit(verdict).context("cannot make JUnit XML")?;
-    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
-    let reports = [
-        (kept.as_ref(), &json),
-        (args.json.as_ref(), &json),
-        (args.junit.as_ref(), &junit),
-        (args.ktap.as_ref(), &verdict_ktap(verdict)),
-        (args.html.as_ref(), &verdict_html(verdict)),
-    ];
-    let written = reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
-    Ok(written.into_iter().collect::<Result<(), _>>()?)
+/// Guests side by side: never more than cores. A guest with one CPU races far less than one with two,
+/// and two guests on two cores are no faster than one after the other; so there is a guest for every
+/// two cores, as long as memory is likely to do.
+fn jobs(asked: Option<NonZeroU32>, cores: u32) -> NonZeroU32 {
+    let cores = NonZeroU32::new(cores).unwrap_or(NonZeroU32::MIN);
+    match asked {
+        Some(jobs) if jobs > cores => {
+            eprintln!("dixtrap: {cores} guests side by side, not {jobs}: there are {cores} cores");
+            cores
+        }
+        Some(jobs) => jobs,
+        None => NonZeroU32::new(cores.get() / 2).unwrap_or(NonZeroU32::MIN).min(MOST_GUESTS),
+    }
 }
 
-/// The worst blocks of the cells that failed; where none did, those that a control caught.
-fn worst(session: &Session, verdict: &Verdict) -> Vec<Offender> {
-    let failed: Vec<String> = verdict
-        .cells
-        .iter()
-        .filter(|cell| cell.outcome == CellOutcome::Fail)
-        .map(|cell| format!("{}#", cell.name()))
-        .collect();
-    session.offenders.worst(WORST, |label| {
-        failed.is_empty() || failed.iter().any(|name| label.is_some_and(|l| l.starts_with(name)))
-    })
+/// The labels of the cells of `kernel` that failed.
+fn failed(verdict: &Verdict, kernel: &str) -> Vec<String> {
+    let failed = |cell: &&Cell| cell.kernel == kernel && cell.outcome == CellOutcome::Fail;
+    verdict.cells.iter().filter(failed).map(|cell| format!("{}#", cell.name())).collect()
+}
+
+/// The worst blocks of the cells that failed, boot by boot; where none did, what the first boot's
+/// controls caught.
+fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
+    let mut text = String::new();
+    let any_failed = verdict.count(CellOutcome::Fail) > 0;
+    for boot in &run.boots {
+        let failed = failed(verdict, &boot.kernel);
+        if any_failed && failed.is_empty() {
+            continue;
+        }
+        let wanted = |label: Option<&str>| {
+            !any_failed || failed.iter().any(|name| label.is_some_and(|l| l.starts_with(name)))
+        };
+        let Ok(session) = Session::read(&boot.records) else { continue };
+        let worst = session.offenders.worst(WORST, wanted);
+        if run.boots.len() > 1 && !worst.is_empty() {
+            text.push_str(&format!("\nLinux {}:\n", boot.kernel));
+        }
+        text.push_str(&offenders_text(&worst, colour));
+        if !any_failed {
+            break;
+        }
+    }
+    text
 }
 
 /// The worst blocks, the verdict, and what went wrong. A kernel that was never booted has nothing to
 /// show but the verdict's line.
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
-    if let Some(trouble) = &run.trouble {
+    for trouble in &run.troubles {
         eprintln!("dixtrap: {trouble}");
     }
     match &args.out {
         Some(out) if out.is_dir() => {
-            eprintln!("dixtrap: the files of the boot are in {}", out.display());
+            eprintln!("dixtrap: the files of each boot are in {}", out.display());
         }
-        None if verdict.exit_status != 0 && run.records.is_some() => {
+        None if verdict.exit_status != 0 && !run.boots.is_empty() => {
             eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
         }
         _ => {}
     }
-    let Some(records) = &run.records else {
+    if run.boots.is_empty() {
         return print(&verdict_line(verdict, colour));
-    };
-    let mut text = String::new();
-    if let Ok(session) = Session::read(records) {
-        text.push_str(&offenders_text(&worst(&session, verdict), colour));
-        text.push('\n');
     }
-    text.push_str(&verdict_text(verdict, colour));
-    print(&text)
+    print(&format!("{}\n{}", worst_blocks(run, verdict, colour), verdict_text(verdict, colour)))
 }

@@ -1,10 +1,14 @@
 //! `dixtrap-guest work …`: the writers. Each runs for a bounded time, changes what it writes on
 //! every pass, has it written back continually, and says at the end what it did.
 
+mod aio;
 mod bounds;
 mod churn;
+mod holes;
+mod memory;
 mod rewrite;
 mod shared;
+mod storm;
 mod tally;
 mod target;
 
@@ -32,6 +36,16 @@ pub enum Kind {
     Buffered,
     /// Writes a buffer with `O_DIRECT` while another thread changes it
     Direct,
+    /// Keeps several writes of a changing buffer in flight, with `O_DIRECT` and io_uring
+    Aio,
+    /// Changes a shared mapping and has its writeback begun with `sync_file_range`
+    Ranges,
+    /// Truncates a file and punches holes into it while it is changed and written back
+    Holes,
+    /// Overwrites the same few files from all threads, each write followed by an fsync
+    Storm,
+    /// Changes more memory than it is given, so that it is swapped out; the target is not touched
+    Memory,
     /// Creates, renames, truncates and removes files and directories
     Churn,
 }
@@ -43,6 +57,11 @@ impl Kind {
             Kind::Buffered => "buffered",
             Kind::Direct => "direct",
             Kind::Churn => "churn",
+            Kind::Aio => "aio",
+            Kind::Ranges => "ranges",
+            Kind::Holes => "holes",
+            Kind::Storm => "storm",
+            Kind::Memory => "memory",
         }
     }
 }
@@ -52,7 +71,7 @@ impl Kind {
 pub struct Args {
     /// The writer
     kind: Kind,
-    /// What it writes to: a file or disk, for churn a directory
+    /// What it writes to: a file or disk, for churn and storm a directory
     target: PathBuf,
     /// How long
     #[arg(long, default_value_t = 10)]
@@ -79,7 +98,7 @@ impl Args {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// The target is of the wrong kind.
-    #[error("{0} is not a directory: churn works in one")]
+    #[error("{0} is not a directory: churn and storm work in one")]
     NotADirectory(PathBuf),
     /// Too small, or more than this machine can map.
     #[error("size {0} cannot be written: use 64K up to 1G")]
@@ -87,9 +106,19 @@ pub enum WorkError {
     /// The target could not be prepared.
     #[error("cannot prepare {0}")]
     Prepare(PathBuf, #[source] io::Error),
+    /// The kernel has no io_uring, or lets nobody use it.
+    #[error("io_uring cannot be used")]
+    NoRing(#[source] io::Error),
     /// Signals could not be caught.
     #[error("cannot catch signals")]
     Signals(#[source] io::Error),
+}
+
+impl WorkError {
+    /// This kernel cannot do what the writer needs; nothing went wrong.
+    pub fn is_lack(&self) -> bool {
+        matches!(self, WorkError::NoRing(_))
+    }
 }
 
 /// The unit of `--size`: what one direct write covers.
@@ -109,7 +138,8 @@ fn whole_units(size: ByteSize) -> Result<NonZeroUsize, WorkError> {
 /// Operations that failed are in the summary; an error is a writer that could not begin.
 pub fn run(args: &Args, clock: &dyn Clock) -> Result<Summary, WorkError> {
     let shape = Shape { bytes: whole_units(args.size)?, threads: args.threads.clamp(1, 64) };
-    if args.kind == Kind::Churn && !target::is_directory(&args.target) {
+    let in_directory = matches!(args.kind, Kind::Churn | Kind::Storm);
+    if in_directory && !target::is_directory(&args.target) {
         return Err(WorkError::NotADirectory(args.target.clone()));
     }
     let bounds = Bounds::new(clock, Duration::from_secs(args.seconds));
@@ -120,6 +150,14 @@ pub fn run(args: &Args, clock: &dyn Clock) -> Result<Summary, WorkError> {
         Kind::Buffered => rewrite::buffered(&args.target, shape, &tally),
         Kind::Direct => rewrite::direct(&args.target, shape, &tally),
         Kind::Churn => churn::churn(&args.target, shape.threads, &tally),
+        Kind::Aio => {
+            let ring = aio::open_ring().map_err(WorkError::NoRing)?;
+            aio::aio(&args.target, shape, ring, &tally)
+        }
+        Kind::Ranges => rewrite::ranges(&args.target, shape, &tally),
+        Kind::Holes => holes::holes(&args.target, shape, &tally),
+        Kind::Storm => storm::storm(&args.target, shape.threads, &tally),
+        Kind::Memory => memory::memory(shape, &tally),
     }
     .map_err(|error| WorkError::Prepare(args.target.clone(), error))?;
     Ok(tally.summary(args.kind.name()))

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
-use super::shared::SharedMemory;
+use super::shared::{SharedMemory, start_writeback};
 use super::tally::Tally;
 use super::target::{PAGE, SECTOR, Walk, as_offset, open_direct, open_filled};
 
@@ -22,12 +22,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn pages(self) -> usize {
+    pub(super) fn pages(self) -> usize {
         self.bytes.get() / PAGE
     }
 
     /// A walk over the pages for thread `number`, each thread from its own start.
-    fn walk(self, number: usize) -> Walk {
+    pub(super) fn walk(self, number: usize) -> Walk {
         let share = self.pages() / self.threads.max(1);
         Walk::new(self.pages(), share.saturating_mul(number))
     }
@@ -39,13 +39,8 @@ pub fn mmap(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
     let memory = SharedMemory::of_file(&file, shape.bytes)?;
     thread::scope(|scope| {
         for number in 0..shape.threads {
-            let (memory, mut walk) = (&memory, shape.walk(number));
-            scope.spawn(move || {
-                while tally.go() {
-                    bump_sectors(memory, walk.step().saturating_mul(PAGE), PAGE);
-                    tally.changed("store", None, Ok(()));
-                }
-            });
+            let (memory, walk) = (&memory, shape.walk(number));
+            scope.spawn(move || store_pages(memory, walk, tally));
         }
         while tally.go() {
             tally.synced("msync", memory.sync());
@@ -53,6 +48,32 @@ pub fn mmap(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
     });
     Ok(())
 }
+
+/// Changes a shared mapping while one thread has its writeback begun, again and again, and only now
+/// and then waits for its end: stores meet pages in every state.
+pub fn ranges(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
+    let file = open_filled(path, shape.bytes.get())?;
+    let memory = SharedMemory::of_file(&file, shape.bytes)?;
+    thread::scope(|scope| {
+        for number in 0..shape.threads {
+            let (memory, walk) = (&memory, shape.walk(number));
+            scope.spawn(move || store_pages(memory, walk, tally));
+        }
+        for round in 1_u32.. {
+            if !tally.go() {
+                break;
+            }
+            tally.synced("sync_file_range", start_writeback(&file));
+            if round.is_multiple_of(WAIT_EVERY) {
+                tally.synced("fdatasync", file.sync_data());
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A writeback that was begun is waited for every so many rounds.
+const WAIT_EVERY: u32 = 16;
 
 /// Overwrites pages of the file through the page cache, while one thread syncs it.
 pub fn buffered(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
@@ -70,7 +91,7 @@ pub fn buffered(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
 }
 
 /// Writes pages filled with a number that grows from one write to the next.
-fn overwrite_pages(file: &File, mut walk: Walk, seed: u64, tally: &Tally) {
+pub(super) fn overwrite_pages(file: &File, mut walk: Walk, seed: u64, tally: &Tally) {
     // The top byte is the thread's, so that two threads never write the same page alike.
     let mut count = seed << 56;
     while tally.go() {
@@ -82,7 +103,7 @@ fn overwrite_pages(file: &File, mut walk: Walk, seed: u64, tally: &Tally) {
 }
 
 /// Bytes of one direct write: enough for several pages in one request.
-const DIRECT_BYTES: usize = 16 * PAGE;
+pub(super) const DIRECT_BYTES: usize = 16 * PAGE;
 
 /// Writes one buffer past the page cache, again and again, while other threads change it.
 pub fn direct(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
@@ -110,8 +131,16 @@ pub fn direct(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
     Ok(())
 }
 
+/// Changes a word in every sector of one page after the other.
+pub(super) fn store_pages(memory: &SharedMemory, mut walk: Walk, tally: &Tally) {
+    while tally.go() {
+        bump_sectors(memory, walk.step().saturating_mul(PAGE), PAGE);
+        tally.changed("store", None, Ok(()));
+    }
+}
+
 /// Counts up the first word of every sector of a range.
-fn bump_sectors(memory: &SharedMemory, start: usize, bytes: usize) {
+pub(super) fn bump_sectors(memory: &SharedMemory, start: usize, bytes: usize) {
     for offset in (0..bytes).step_by(SECTOR) {
         memory.bump(start.saturating_add(offset));
     }
@@ -130,8 +159,12 @@ mod tests {
     fn every_writer_changes_every_page_and_syncs() {
         // Not in /tmp: it may be a tmpfs, which knows no O_DIRECT.
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        for (name, writer) in [("mmap", mmap as Writer), ("buffered", buffered), ("direct", direct)]
-        {
+        for (name, writer) in [
+            ("mmap", mmap as Writer),
+            ("ranges", ranges),
+            ("buffered", buffered),
+            ("direct", direct),
+        ] {
             let path = directory.path().join(name);
             let clock = MonotonicClock::new();
             // Long enough for one pass over the file on a machine that does other things too.

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use io_uring::{IoUring, opcode, squeue, types};
 use nix::sys::mman::{MapFlags, MsFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 
 /// A page-aligned mapping, readable and writable, whose words may change under everybody's hands.
@@ -59,6 +60,14 @@ impl SharedMemory {
         Ok(unsafe { msync(self.start, self.bytes, MsFlags::MS_SYNC) }?)
     }
 
+    /// How a ring is asked to write the whole memory to `file` at `offset`.
+    pub fn write_entry(&self, file: &File, offset: u64) -> squeue::Entry {
+        // The only memory that is ever mapped here is far below 4 GiB.
+        let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
+        let start = self.start.as_ptr().cast_const().cast();
+        opcode::Write::new(types::Fd(file.as_raw_fd()), start, bytes).offset(offset).build()
+    }
+
     /// Writes the whole memory to `file` at `offset`, while others may go on changing it.
     pub fn write_to(&self, file: &File, offset: u64) -> io::Result<()> {
         let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -68,6 +77,27 @@ impl SharedMemory {
         let wrote = usize::try_from(wrote).map_err(|_| io::Error::last_os_error())?;
         if wrote == self.bytes { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
+}
+
+/// Hands `ring` a write of `memory`.
+pub fn push_write(
+    ring: &mut IoUring,
+    memory: &SharedMemory,
+    file: &File,
+    offset: u64,
+) -> io::Result<()> {
+    let entry = memory.write_entry(file, offset);
+    // SAFETY: a write only reads the memory. Where it were unmapped before the kernel has pinned it,
+    // the write would fail with EFAULT; a file descriptor that is closed fails with EBADF.
+    unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)
+}
+
+/// Has the kernel begin to write back the dirty pages of `file`, and waits for nothing.
+pub fn start_writeback(file: &File) -> io::Result<()> {
+    // SAFETY: the call takes no pointer; 0 and 0 are the whole file.
+    let result =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Drop for SharedMemory {
@@ -96,6 +126,13 @@ mod tests {
         file.read_to_end(&mut bytes).unwrap();
         let changed: Vec<usize> = (0..8192).filter(|at| bytes[*at] == 1).collect();
         assert_eq!(changed, [0, 512, 8184]);
+    }
+
+    #[test]
+    fn a_started_writeback_is_no_error() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8192).unwrap();
+        start_writeback(&file).unwrap();
     }
 
     #[test]

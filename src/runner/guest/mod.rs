@@ -109,6 +109,11 @@ impl Guest {
         &self.missing_wishes
     }
 
+    /// The console's last lines.
+    pub fn console_tail(&self) -> ConsoleTail {
+        self.console.tail()
+    }
+
     /// QEMU's process id.
     pub fn qemu_id(&mut self) -> u32 {
         self.qemu.process().id()

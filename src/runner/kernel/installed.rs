@@ -9,11 +9,16 @@ use crate::runner::modules::ModuleTree;
 
 /// The newest kernel in `boot` below `root` that we may read and that has its modules.
 pub fn newest(root: &Path) -> Option<Kernel> {
-    let entries = fs::read_dir(root.join("boot")).ok()?.flatten();
+    usable_in(root).pop()
+}
+
+/// All of them, the newest last.
+pub fn usable_in(root: &Path) -> Vec<Kernel> {
+    let entries = fs::read_dir(root.join("boot")).into_iter().flatten().flatten();
     let mut kernels: Vec<Kernel> =
         entries.filter_map(|entry| usable(root, &entry.path())).collect();
     kernels.sort_by(|a, b| by_version(&a.release, &b.release));
-    kernels.pop()
+    kernels
 }
 
 fn usable(root: &Path, image: &Path) -> Option<Kernel> {

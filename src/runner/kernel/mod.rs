@@ -4,6 +4,7 @@ mod cache;
 mod debian;
 mod image;
 mod installed;
+mod known;
 mod package;
 mod tree;
 
@@ -16,6 +17,8 @@ use tempfile::TempDir;
 use crate::runner::blame::Blame;
 use crate::runner::modules::{ModuleTree, ModulesError};
 use crate::runner::tools::ToolError;
+
+pub use known::{Known, known};
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

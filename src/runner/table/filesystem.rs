@@ -5,9 +5,12 @@
 pub enum FileSystemsError {
     /// A line with too few columns.
     #[error(
-        "filesystems, line {0}: write a name, a mount type, a package, mount options and a command"
+        "filesystems, line {0}: write a name, how it is used, drivers, a package, mount options and a command"
     )]
     Columns(usize),
+    /// A default that no line describes.
+    #[error("filesystems: '# default:' names {0}, which no line describes")]
+    Default(String),
 }
 
 /// One file system.
@@ -15,8 +18,8 @@ pub enum FileSystemsError {
 pub struct FileSystem {
     /// The name that `--fs` takes.
     pub name: String,
-    /// The driver's name, which is also the type to mount; `None` for the disk itself.
-    pub driver: Option<String>,
+    /// The drivers that the kernel needs for it; none for the disk itself.
+    pub drivers: Vec<String>,
     /// The Debian package that brings the command that makes it.
     pub package: Option<String>,
     /// The program that makes it.
@@ -25,7 +28,13 @@ pub struct FileSystem {
 
 /// Every file system that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSystems(Vec<FileSystem>);
+pub struct FileSystems {
+    systems: Vec<FileSystem>,
+    defaults: Vec<String>,
+}
+
+/// Begins the line that says what is run where nothing is asked for.
+const DEFAULT: &str = "# default:";
 
 impl FileSystems {
     /// Reads the table.
@@ -37,31 +46,47 @@ impl FileSystems {
         let systems: Result<Vec<FileSystem>, FileSystemsError> = rows
             .map(|(at, line)| parse_row(line).ok_or(FileSystemsError::Columns(at + 1)))
             .collect();
-        systems.map(FileSystems)
+        let systems = systems?;
+        let line = text.lines().find_map(|line| line.strip_prefix(DEFAULT)).unwrap_or("");
+        let defaults: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let known = |name: &&String| systems.iter().any(|system| system.name == **name);
+        match defaults.iter().find(|name| !known(name)) {
+            Some(name) => Err(FileSystemsError::Default(name.clone())),
+            None => Ok(FileSystems { systems, defaults }),
+        }
+    }
+
+    /// Those that are run where none is asked for.
+    pub fn defaults(&self) -> &[String] {
+        &self.defaults
     }
 
     /// The file system called `name`.
     pub fn get(&self, name: &str) -> Option<&FileSystem> {
-        self.0.iter().find(|system| system.name == name)
+        self.systems.iter().find(|system| system.name == name)
     }
 
     /// All of them, in the table's order.
     pub fn iter(&self) -> impl Iterator<Item = &FileSystem> {
-        self.0.iter()
+        self.systems.iter()
     }
 }
 
-/// Columns: name, mount type, package, mount options, command. `-` stands for nothing.
+/// Columns: name, use, drivers, package, mount options, command. `-` stands for nothing. How it is
+/// used is the guest's business.
 fn parse_row(line: &str) -> Option<FileSystem> {
     let mut words = line.split_whitespace();
     let mut column = || words.next();
     let some = |word: &str| (word != "-").then(|| word.to_owned());
     let name = column()?.to_owned();
-    let driver = some(column()?);
+    let _use = column()?;
+    let drivers = some(column()?);
     let package = some(column()?);
     let _mount_options = column()?;
     let mkfs = some(column()?);
-    Some(FileSystem { name, driver, package, mkfs })
+    let drivers =
+        drivers.map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect());
+    Some(FileSystem { name, drivers, package, mkfs })
 }
 
 #[cfg(test)]
@@ -70,14 +95,19 @@ mod tests {
 
     #[test]
     fn rows_are_read_and_short_ones_named() {
-        let table = "# comment\n\nraw - - - -\next4 ext4 e2fsprogs - mkfs.ext4 -q -F\n";
+        let table = "# c\n\nraw disk - - - -\nvfat vfat vfat,nls_ascii dosfstools - mkfs.vfat -I\n";
         let systems = FileSystems::parse(table).unwrap();
         assert_eq!(systems.get("raw").unwrap().mkfs, None);
-        let ext4 = systems.get("ext4").unwrap();
-        assert_eq!(ext4.mkfs.as_deref(), Some("mkfs.ext4"));
-        assert_eq!(ext4.package.as_deref(), Some("e2fsprogs"));
+        let vfat = systems.get("vfat").unwrap();
+        assert_eq!(vfat.mkfs.as_deref(), Some("mkfs.vfat"));
+        assert_eq!(vfat.package.as_deref(), Some("dosfstools"));
+        assert_eq!(vfat.drivers, ["vfat", "nls_ascii"]);
         assert!(systems.get("ntfs").is_none());
-        let short = FileSystems::parse("raw - - - -\next4 ext4");
+        let short = FileSystems::parse("raw disk - - - -\next4 ext4");
         assert_eq!(short, Err(FileSystemsError::Columns(2)));
+        let known = FileSystems::parse("# default: raw\nraw disk - - - -").unwrap();
+        assert_eq!(known.defaults(), ["raw"]);
+        let unknown = FileSystems::parse("# default: raw ntfs\nraw disk - - - -");
+        assert_eq!(unknown, Err(FileSystemsError::Default("ntfs".to_owned())));
     }
 }

@@ -10,7 +10,7 @@ use super::run::{Call, HeldTask, ReadBack, Reply, Task, tuple_bytes};
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
-use crate::pi::{Source, Transfer, Tuple};
+use crate::pi::{Checks, Source, Transfer, Tuple};
 use crate::trap::Write;
 use crate::units::BlockCount;
 
@@ -87,7 +87,14 @@ fn enter_window(
     let held = unit.trap.doorbell(write)?;
     let durable = blocks.forces_unit_access() || !unit.modes().write_cache();
     let (unit, moved) = (Arc::clone(unit), length);
-    Ok(Reply::Held(Box::new(HeldTask { unit, held, moved, durable, read_back })))
+    Ok(Reply::Held(Box::new(HeldTask {
+        unit,
+        held,
+        copies: BlockCount(1),
+        moved,
+        durable,
+        read_back,
+    })))
 }
 
 /// COMPARE AND WRITE: half of the data is compared, the other half written if it is the same. Both
@@ -124,7 +131,9 @@ fn compare(unit: &Unit, blocks: &Blocks, sent: &Segments) -> Result<(), Failure>
     let mut expected = vec![0; usize::try_from(sent.len()).unwrap_or(0)];
     sent.copy_out(&mut expected)?;
     let mut found = vec![0; expected.len()];
-    unit.trap.read(blocks.lba, &mut found)?;
+    let mut tuples = vec![Tuple::ESCAPE; usize::try_from(blocks.count.0).unwrap_or(0)];
+    let checks = Checks::of_address(unit.geometry().pi_type, blocks.lba);
+    unit.trap.read_to_compare(blocks.lba, &mut found, &mut tuples, &checks)?;
     match expected.iter().zip(&found).position(|(sent, stored)| sent != stored) {
         Some(offset) => Err(Sense::MISCOMPARE.at(offset as u64).into()),
         None => Ok(()),

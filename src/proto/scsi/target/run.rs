@@ -72,6 +72,8 @@ pub enum Progress {
 pub struct HeldTask {
     pub(super) unit: Arc<Unit>,
     pub(super) held: Held,
+    /// How many times the data is stored (WRITE SAME).
+    pub(super) copies: BlockCount,
     /// Bytes that came from the initiator.
     pub(super) moved: u64,
     /// The completed write has to be on stable storage (FUA, or the write cache is off).
@@ -185,24 +187,29 @@ impl HeldTask {
 
     /// Ends the window: fetch, check, store, and whatever the command asks for beyond.
     pub fn finish(self) -> Answer {
-        let HeldTask { unit, held, moved, durable, read_back } = self;
+        let HeldTask { unit, held, copies, moved, durable, read_back } = self;
         let stored = {
             let _shared = unit.share();
-            store(&unit, held, durable || read_back.is_some())
+            store(&unit, held, copies, durable || read_back.is_some())
         };
         let verified = stored.and_then(|()| match read_back {
             Some(ReadBack { lba, count, checks }) => Ok(unit.trap.verify(lba, count, &checks)?),
             None => Ok(()),
         });
-        match verified {
+        let answer = match verified {
             Ok(()) => good(moved),
             Err(failure) => answer_failure(&unit, &failure),
+        };
+        // What is past its doorbell cannot fall silent any more (`no-answer` for a read-back).
+        match answer.ending {
+            Ending::Silent => Answer { status: Status::Busy, ending: Ending::Status, ..answer },
+            _ => answer,
         }
     }
 }
 
-fn store(unit: &Unit, held: Held, durable: bool) -> Result<(), Failure> {
-    unit.trap.fetch(held)?;
+fn store(unit: &Unit, held: Held, copies: BlockCount, durable: bool) -> Result<(), Failure> {
+    unit.trap.fetch_same(held, copies)?;
     if durable {
         unit.trap.persist()?;
     }

@@ -121,7 +121,7 @@ impl<'a> Comparison<'a> {
         let reference = self.medium.checks.expected_reference(at);
         let checks = Checks { reference, ..self.medium.checks };
         let lba = self.blocks.lba.offset(at);
-        self.unit.trap.read_protected(lba, &mut data, &mut tuples, &checks)?;
+        self.unit.trap.read_to_compare(lba, &mut data, &mut tuples, &checks)?;
         Ok((data, tuples))
     }
 }

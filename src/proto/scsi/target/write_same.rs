@@ -10,8 +10,8 @@ use super::run::{Call, HeldTask, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Source, Transfer, guard};
-use crate::trap::{Cause, TrapError, Write};
-use crate::units::BlockCount;
+use crate::trap::{Cause, TrapError, Write, WriteProtection};
+use crate::units::{BlockCount, QueueIndex};
 
 /// ANCHOR: there are no anchored blocks.
 const ANCHOR: u8 = 0x10;
@@ -43,15 +43,18 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
     let (block, _) = task.data_out.clone().split_at(size);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     block.copy_out(&mut bytes)?;
-    check_tuple(&blocks, &transfer, task.pi_out.as_ref(), &bytes)?;
-    if bytes.iter().all(|byte| *byte == 0) {
+    // Zeros that bring protection information of their own keep it, unless they are unmapped.
+    let brings_pi = transfer.carries_pi && task.pi_out.is_some();
+    if bytes.iter().all(|byte| *byte == 0) && (blocks.has(UNMAP) || !brings_pi) {
+        check_tuple(&blocks, &transfer, task.pi_out.as_ref(), &bytes)?;
         return clear(unit, &blocks, size);
     }
-    fill(unit, &task, &blocks, &block)
+    let sent = task.pi_out.filter(|_| transfer.carries_pi);
+    let tuples = sent.map(|sent| protect::whole(sent, BlockCount(1))).transpose()?;
+    fill(unit, task.queue, &blocks, block, WriteProtection { tuples, checks: transfer.checks })
 }
 
-/// Checks the one tuple that was sent; those of the blocks are generated from it on (SBC-4 §5.52:
-/// the reference tag counts on, the guard is the same).
+/// Checks the one tuple that was sent with zeros that are unmapped.
 fn check_tuple(
     blocks: &Blocks,
     transfer: &Transfer,
@@ -80,23 +83,21 @@ fn clear(unit: &Unit, blocks: &Blocks, consumed: u64) -> Result<Reply, Failure> 
     Ok(Reply::Consumed(consumed))
 }
 
-/// A write like any other, of a list in which the one block stands many times.
+/// A write of the one block, which is stored many times: its guard and application tag are the same
+/// for all, its reference tag counts on (SBC-4 §5.52).
 fn fill(
     unit: &Arc<Unit>,
-    task: &Task,
+    queue: QueueIndex,
     blocks: &Blocks,
-    block: &Segments,
+    block: Segments,
+    protection: WriteProtection,
 ) -> Result<Reply, Failure> {
-    let Blocks { lba, count, .. } = *blocks;
-    let data = block.repeated(count.0);
-    let held = unit.trap.doorbell(Write {
-        queue: task.queue,
-        lba,
-        blocks: count,
-        data,
-        protection: None,
-    })?;
+    let Blocks { lba, count: copies, .. } = *blocks;
+    let moved = block.len();
+    let write =
+        Write { queue, lba, blocks: BlockCount(1), data: block, protection: Some(protection) };
+    let held = unit.trap.doorbell(write)?;
     let durable = !unit.modes().write_cache();
-    let (unit, moved) = (Arc::clone(unit), block.len());
-    Ok(Reply::Held(Box::new(HeldTask { unit, held, moved, durable, read_back: None })))
+    let unit = Arc::clone(unit);
+    Ok(Reply::Held(Box::new(HeldTask { unit, held, copies, moved, durable, read_back: None })))
 }

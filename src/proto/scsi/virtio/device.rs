@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::config_space::{ConfigSpace, Sizes};
-use super::control;
 use super::event::Events;
 use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
+use super::management;
 use super::request::{self, HeldCommand};
 use crate::clock::Moment;
 use crate::proto::scsi::target::{Attention, Target, Unit};
@@ -117,7 +117,7 @@ impl Device for ScsiDevice {
 
     fn begin(&self, exchange: Exchange) -> Result<Step<HeldCommand>, Unanswerable> {
         match exchange.queue {
-            CONTROL => control::begin(&self.target, exchange),
+            CONTROL => management::begin(&self.target, exchange),
             EVENT => Ok(Step::Parked(exchange.writable)),
             _ => request::begin(&self.target, self.layout(), exchange),
         }

@@ -7,16 +7,16 @@
 //! | `header`, `response` | the bytes before and after a command |
 //! | `address` | eight bytes → a logical unit |
 //! | `request` | a request ring's requests, up to their windows and answers |
-//! | `control` | task management: requests that act on held requests |
+//! | `management` | task management: requests that act on held requests |
 //! | `event` | what the device tells of its own accord |
 
 mod address;
 mod config_space;
-mod control;
 mod device;
 mod event;
 mod features;
 mod header;
+mod management;
 mod request;
 mod response;
 

@@ -1,0 +1,127 @@
+//! The writer that keeps several direct writes of one changing buffer in flight, through io_uring.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread;
+
+use io_uring::IoUring;
+
+use super::rewrite::{DIRECT_BYTES, Shape, bump_sectors};
+use super::shared::{SharedMemory, push_write};
+use super::tally::Tally;
+use super::target::{Walk, as_offset, open_direct, open_filled};
+
+/// Writes in flight.
+const DEPTH: u32 = 8;
+
+/// The ring; an error where the kernel has none, or lets nobody use it.
+pub fn open_ring() -> io::Result<IoUring> {
+    IoUring::new(DEPTH)
+}
+
+/// Keeps [`DEPTH`] direct writes of one buffer in flight, at different offsets, while other threads
+/// change it.
+pub fn aio(path: &Path, shape: Shape, ring: IoUring, tally: &Tally) -> io::Result<()> {
+    drop(open_filled(path, shape.bytes.get())?);
+    let file = open_direct(path)?;
+    let length = NonZeroUsize::new(DIRECT_BYTES).unwrap_or(NonZeroUsize::MIN);
+    let buffer = SharedMemory::anonymous(length)?;
+    let mut flight = Flight { ring, in_flight: 0 };
+    let mut walk = Walk::new(shape.bytes.get() / DIRECT_BYTES, 0);
+    thread::scope(|scope| {
+        for _ in 1..shape.threads.max(2) {
+            let buffer = &buffer;
+            scope.spawn(move || {
+                while tally.go() {
+                    bump_sectors(buffer, 0, DIRECT_BYTES);
+                }
+            });
+        }
+        while tally.go() {
+            let offset = as_offset(walk.step().saturating_mul(DIRECT_BYTES));
+            let pushed = push_write(&mut flight.ring, &buffer, &file, offset);
+            match pushed {
+                Ok(()) => flight.in_flight = flight.in_flight.saturating_add(1),
+                Err(error) => tally.changed::<()>("io_uring push", Some(offset), Err(error)),
+            }
+            if flight.in_flight >= DEPTH {
+                flight.land(1, tally);
+            }
+        }
+        while flight.in_flight > 0 && flight.land(flight.in_flight, tally) {}
+    });
+    tally.synced("fdatasync", file.sync_data());
+    Ok(())
+}
+
+/// The ring and what it was given.
+struct Flight {
+    ring: IoUring,
+    in_flight: u32,
+}
+
+impl Flight {
+    /// Submits, waits for `wanted` writes and counts those that have ended. False when the ring
+    /// itself fails.
+    fn land(&mut self, wanted: u32, tally: &Tally) -> bool {
+        let wanted = usize::try_from(wanted).unwrap_or(1);
+        match self.ring.submit_and_wait(wanted) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) => {
+                tally.changed::<()>("io_uring_enter", None, Err(error));
+                return false;
+            }
+        }
+        for entry in self.ring.completion() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            tally.changed("io_uring write", None, wrote(entry.result()));
+        }
+        true
+    }
+}
+
+/// A completion's result: an error number below 0, or how much was written.
+fn wrote(result: i32) -> io::Result<()> {
+    match usize::try_from(result) {
+        Ok(DIRECT_BYTES) => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(_) => Err(io::Error::from_raw_os_error(result.saturating_neg())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bounds::Bounds;
+    use super::*;
+    use crate::clock::MonotonicClock;
+    use std::time::Duration;
+
+    #[test]
+    fn results_are_whole_writes_or_errors() {
+        assert!(wrote(i32::try_from(DIRECT_BYTES).unwrap()).is_ok());
+        assert_eq!(wrote(-libc::EIO).unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert!(wrote(512).is_err() && wrote(i32::MIN).is_err());
+    }
+
+    #[test]
+    fn every_write_lands_before_the_end() {
+        let Ok(ring) = open_ring() else {
+            eprintln!("not tested: this machine lets nobody use io_uring");
+            return;
+        };
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = directory.path().join("target");
+        let clock = MonotonicClock::new();
+        let bounds = Bounds::new(&clock, Duration::from_millis(300));
+        let tally = Tally::new(&bounds, false);
+        let bytes = NonZeroUsize::new(4 * DIRECT_BYTES).unwrap();
+        aio(&path, Shape { bytes, threads: 2 }, ring, &tally).unwrap();
+        let summary = tally.summary("aio");
+        assert_eq!(summary.errors, 0, "{:?}", summary.first_error);
+        assert!(summary.ops > 4, "{summary:?}");
+        let content = std::fs::read(&path).unwrap();
+        assert!(content.chunks(DIRECT_BYTES).all(|part| part.iter().any(|b| *b != 0)));
+    }
+}

@@ -1,0 +1,195 @@
+//! Who runs what: kernels × devices × cells dealt to shards and to boots. Pure and deterministic:
+//! the same arguments deal the same cells on every machine.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::runner::device::Device;
+use crate::runner::plan::Selection;
+
+/// A boot costs as much as a few cells: no boot is made for fewer than these to run beside others.
+const WORTH_A_BOOT: usize = 8;
+
+/// `--shard I/N`: the I-th of N parts, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: usize,
+    of: NonZeroUsize,
+}
+
+impl Shard {
+    /// Everything.
+    pub const WHOLE: Shard = Shard { index: 0, of: NonZeroUsize::MIN };
+
+    /// The shard's part of `total` things that lie in a row.
+    fn range(self, total: usize) -> Range<usize> {
+        part(total, self.index, self.of)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let wrong = || format!("'{text}' is no shard: use I/N with I from 1 to N, as in 2/4");
+        let (index, of) = text.split_once('/').ok_or_else(wrong)?;
+        let index: NonZeroUsize = index.parse().map_err(|_| wrong())?;
+        let of: NonZeroUsize = of.parse().map_err(|_| wrong())?;
+        if index > of {
+            return Err(wrong());
+        }
+        Ok(Shard { index: index.get().saturating_sub(1), of })
+    }
+}
+
+/// The `index`-th (from 0) of `of` parts of `total` things in a row; parts differ by one at most.
+fn part(total: usize, index: usize, of: NonZeroUsize) -> Range<usize> {
+    let bound = |n: usize| {
+        // Wider than any number of cells: the product cannot be cut off.
+        let at = u128::try_from(total).unwrap_or(0) * u128::try_from(n).unwrap_or(0)
+            / u128::try_from(of.get()).unwrap_or(1);
+        usize::try_from(at).unwrap_or(total)
+    };
+    bound(index)..bound(index.saturating_add(1))
+}
+
+/// Cells for one boot (or more, where a guest is lost).
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The kernel's place among those asked for.
+    pub kernel: usize,
+    /// The device.
+    pub device: Device,
+    /// The cells.
+    pub selection: Selection,
+}
+
+/// A shard that has nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this shard is empty: there are only {cells} cells; use no more shards than that")]
+pub struct EmptyShard {
+    cells: usize,
+}
+
+/// Deals the shard's part of `kernels` × `devices` × the selection's cells to boots: neighbours stay
+/// together, so that few boots are needed, and a boot is split only where guests would stand idle.
+///
+/// # Errors
+/// When the shard has no cell.
+pub fn deal(
+    kernels: usize,
+    devices: &[Device],
+    selection: &Selection,
+    shard: Shard,
+    jobs: NonZeroUsize,
+) -> Result<Vec<Assignment>, EmptyShard> {
+    let each = selection.len();
+    let cells = kernels.saturating_mul(devices.len()).saturating_mul(each);
+    let mine = shard.range(cells);
+    let mut dealt = Vec::new();
+    let mut first = 0_usize;
+    for kernel in 0..kernels {
+        for device in devices {
+            let start = mine.start.clamp(first, first.saturating_add(each)) - first;
+            let end = mine.end.clamp(first, first.saturating_add(each)) - first;
+            first = first.saturating_add(each);
+            if start < end {
+                let selection = selection.part(start..end);
+                dealt.push(Assignment { kernel, device: *device, selection });
+            }
+        }
+    }
+    if dealt.is_empty() {
+        return Err(EmptyShard { cells });
+    }
+    Ok(split(dealt, jobs))
+}
+
+/// Splits assignments until there is one for every guest that may run, as long as that pays.
+fn split(dealt: Vec<Assignment>, jobs: NonZeroUsize) -> Vec<Assignment> {
+    let wanted = jobs.get().div_ceil(dealt.len().max(1));
+    let parts_of = |assignment: &Assignment| {
+        let worth = assignment.selection.len() / WORTH_A_BOOT;
+        NonZeroUsize::new(wanted.min(worth)).unwrap_or(NonZeroUsize::MIN)
+    };
+    dealt
+        .into_iter()
+        .flat_map(|assignment| {
+            let (of, cells) = (parts_of(&assignment), assignment.selection.len());
+            (0..of.get()).map(move |index| Assignment {
+                selection: assignment.selection.part(part(cells, index, of)),
+                ..assignment.clone()
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::catalogue::Catalogue;
+    use proptest::prelude::*;
+
+    fn all() -> Selection {
+        Selection::new(Catalogue::embedded().unwrap(), &[], &[]).unwrap()
+    }
+
+    fn jobs(n: usize) -> NonZeroUsize {
+        NonZeroUsize::new(n).unwrap()
+    }
+
+    /// Every cell that the assignments hold, by kernel and name.
+    fn names(dealt: &[Assignment]) -> Vec<(usize, String)> {
+        let of = |a: &Assignment| -> Vec<(usize, String)> {
+            a.selection.chosen().iter().map(|square| (a.kernel, square.name())).collect()
+        };
+        dealt.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn shards_are_written_from_one() {
+        assert_eq!("1/1".parse(), Ok(Shard::WHOLE));
+        assert_eq!("2/4".parse::<Shard>().unwrap().range(8), 2..4);
+        for bad in ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b"] {
+            assert!(bad.parse::<Shard>().unwrap_err().contains("use I/N"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_boot_a_kernel_unless_guests_would_stand_idle() {
+        let dealt = deal(4, &[Device::Blk], &all(), Shard::WHOLE, jobs(2)).unwrap();
+        assert_eq!(dealt.iter().map(|a| a.kernel).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let halves = deal(1, &[Device::Blk], &all(), Shard::WHOLE, jobs(2)).unwrap();
+        assert_eq!(halves.len(), 2);
+        let one = all().part(0..WORTH_A_BOOT);
+        assert_eq!(deal(1, &[Device::Blk], &one, Shard::WHOLE, jobs(2)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_shard_without_cells_is_refused() {
+        let one = all().part(0..1);
+        let shard = "2/3".parse().unwrap();
+        let error = deal(1, &[Device::Blk], &one, shard, jobs(1)).unwrap_err();
+        assert!(error.to_string().contains("only 1 cells"), "{error}");
+    }
+
+    proptest! {
+        /// Together the shards run every cell of every kernel once, whatever the number of guests.
+        #[test]
+        fn shards_cover_everything_once(
+            kernels in 1_usize..5, of in 1_usize..9, guests in 1_usize..9,
+        ) {
+            let selection = all();
+            let whole = names(&deal(kernels, &[Device::Blk], &selection, Shard::WHOLE, jobs(1)).unwrap());
+            let mut sharded = Vec::new();
+            for index in 1..=of {
+                let shard = format!("{index}/{of}").parse().unwrap();
+                let dealt = deal(kernels, &[Device::Blk], &selection, shard, jobs(guests)).unwrap();
+                prop_assert!(dealt.iter().all(|assignment| !assignment.selection.is_empty()));
+                sharded.extend(names(&dealt));
+            }
+            prop_assert_eq!(sharded, whole);
+        }
+    }
+}

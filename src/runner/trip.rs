@@ -1,0 +1,279 @@
+//! One boot on one `dixtrapd`: cell after cell, for as long as the guest lives.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crate::runner::accel::Accel;
+use crate::runner::blame::Blame;
+use crate::runner::cell::{self, End, Ran, Site};
+use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
+use crate::runner::device::Device;
+use crate::runner::errors::{one_line, whole_text};
+use crate::runner::fate::{fate, fate_words, fill_from_records};
+use crate::runner::guest::{BootRequest, Guest};
+use crate::runner::kernel::Kernel;
+use crate::runner::luggage::{Programs, guest_files};
+use crate::runner::plan::{PlannedCell, Selection, Surroundings};
+use crate::runner::run::{RunError, Runner};
+use crate::runner::settle::{Fate, Ground, settle};
+use crate::units::ByteSize;
+use crate::verdict::Cell;
+
+/// The size of the disk under test: the smallest that every mkfs takes, and a good deal more.
+const DISK_SIZE: ByteSize = ByteSize(1 << 30);
+
+/// Why a boot ended before its last cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Whose fault it was.
+    pub blame: Blame,
+    /// In one line.
+    pub reason: String,
+    /// With the console's end.
+    pub whole: String,
+    /// A fresh boot may still run the cells that are left.
+    pub again: bool,
+}
+
+impl Lost {
+    fn by(error: &RunError) -> Lost {
+        let (reason, whole) = (one_line(error), whole_text(error));
+        Lost { blame: error.blame(), reason, whole, again: false }
+    }
+}
+
+/// What is known of a boot.
+#[derive(Debug)]
+pub struct Trip {
+    /// The guest's release; before it told, the image's.
+    pub kernel: String,
+    /// The device.
+    device: Device,
+    /// Every cell that this boot was for.
+    planned: Vec<PlannedCell>,
+    /// How many of them the selection had: the rest are controls that come before them.
+    chosen: usize,
+    /// What became of them, as far as it got.
+    fates: Vec<Fate>,
+    /// Why it ended early.
+    pub lost: Option<Lost>,
+    /// The records; `None` where the kernel did not come up.
+    pub records: Option<PathBuf>,
+}
+
+impl Trip {
+    /// Before anything is known of the guest.
+    pub fn nowhere(kernel: &str, device: Device, selection: &Selection) -> Trip {
+        Trip {
+            kernel: kernel.to_owned(),
+            device,
+            planned: selection.plan(&Surroundings::default()),
+            chosen: selection.len(),
+            fates: Vec::new(),
+            lost: None,
+            records: None,
+        }
+    }
+
+    /// It ended before it began.
+    pub fn lost_by(mut self, error: &RunError) -> Trip {
+        self.lost = Some(Lost::by(error));
+        self
+    }
+
+    /// The number of the first chosen cell that was not reached.
+    pub fn reached(&self) -> usize {
+        let added = self.planned.len().saturating_sub(self.chosen);
+        self.fates.len().saturating_sub(added)
+    }
+
+    /// Accounts for the cells that were not reached: each is lost for this reason.
+    pub fn give_up(&mut self, reason: &str) {
+        self.fates.resize_with(self.planned.len(), || Fate::Lost(reason.to_owned()));
+    }
+
+    /// The cells that have a fate, judged.
+    pub fn settle(&self, runner: &Runner<'_>) -> Vec<Cell> {
+        let ground = Ground {
+            kernel: &self.kernel,
+            device: self.device.name(),
+            window: runner.options.window,
+        };
+        let planned = self.planned.get(..self.fates.len()).unwrap_or(&self.planned);
+        settle(ground, planned, &self.fates)
+    }
+}
+
+/// Boots `kernel` in `directory` and runs the selection's cells until the guest is lost.
+pub fn travel(
+    runner: &Runner<'_>,
+    (kernel, device): (&Kernel, Device),
+    selection: &Selection,
+    directory: &Path,
+) -> Trip {
+    let mut trip = Trip::nowhere(&kernel.release, device, selection);
+    if let Err(error) = try_travel(runner, kernel, selection, directory, &mut trip) {
+        trip.lost.get_or_insert(Lost::by(&error));
+    }
+    trip
+}
+
+fn try_travel(
+    runner: &Runner<'_>,
+    kernel: &Kernel,
+    selection: &Selection,
+    directory: &Path,
+    trip: &mut Trip,
+) -> Result<(), RunError> {
+    let ready = depart(runner, (kernel, trip.device), selection, directory)?;
+    let Ready { mut guest, mut daemon, planned } = ready;
+    trip.records = Some(directory.join(RECORDS));
+    guest.release().clone_into(&mut trip.kernel);
+    trip.planned = planned;
+    let labels = run_cells(runner, &mut daemon, &mut guest, trip)?;
+    if trip.lost.is_none()
+        && let Err(error) = guest.power_off()
+    {
+        log::info!("the guest did not power off: {error}");
+    }
+    drop(guest);
+    daemon.stop()?;
+    Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?)
+}
+
+/// A guest on its daemon, and what is planned for it. Dropped, the guest goes before its disk.
+#[derive(Debug)]
+pub struct Ready {
+    /// The guest.
+    pub guest: Guest,
+    /// Its disk.
+    pub daemon: Daemon,
+    /// The cells of the selection on this kernel.
+    pub planned: Vec<PlannedCell>,
+}
+
+/// Boots `kernel` on a daemon of its own, with everything that the selection needs.
+///
+/// # Errors
+/// When there is no guest to run a cell on; each error names whose fault it is.
+pub fn depart(
+    runner: &Runner<'_>,
+    (kernel, device): (&Kernel, Device),
+    selection: &Selection,
+    directory: &Path,
+) -> Result<Ready, RunError> {
+    let accel = runner.accel(kernel, &directory.join("probe"))?;
+    runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
+    let daemon = Daemon::start(directory, &daemon_options(runner))?;
+    let programs = Programs::find(selection);
+    let mut request = boot_request(runner, kernel, accel, directory, selection)?;
+    request.require = vec![device.driver().to_owned()];
+    request.programs.clone_from(&programs.found);
+    request.disks = vec![device.disk(daemon.socket(), runner.queues())];
+    let guest = Guest::boot(&request)?;
+    let planned = selection.plan(&Surroundings {
+        release: guest.release().to_owned(),
+        missing_programs: programs.missing,
+        missing_drivers: guest.missing_wishes().iter().cloned().collect(),
+    });
+    Ok(Ready { guest, daemon, planned })
+}
+
+fn daemon_options(runner: &Runner<'_>) -> DaemonOptions {
+    DaemonOptions {
+        window: runner.options.window,
+        size: DISK_SIZE,
+        queues: runner.queues(),
+        seed: runner.options.seed,
+    }
+}
+
+fn boot_request<'k>(
+    runner: &Runner<'_>,
+    kernel: &'k Kernel,
+    accel: Accel,
+    directory: &Path,
+    selection: &Selection,
+) -> Result<BootRequest<'k>, RunError> {
+    let mut request = BootRequest::new(kernel, accel, directory);
+    request.cpus = runner.cpus;
+    request.wish = selection.drivers().into_iter().collect();
+    request.files = guest_files(selection)?;
+    Ok(request)
+}
+
+/// Runs the cells one after the other, and returns the runs of each.
+fn run_cells(
+    runner: &Runner<'_>,
+    daemon: &mut Daemon,
+    guest: &mut Guest,
+    trip: &mut Trip,
+) -> Result<Vec<Vec<Ran>>, RunError> {
+    let mut all = Vec::new();
+    let (progress, interrupted) = (runner.progress, runner.interrupted);
+    for (number, cell) in trip.planned.iter().enumerate() {
+        let mut site = Site {
+            daemon,
+            progress,
+            interrupted,
+            disk: trip.device.path(),
+            seconds: runner.options.seconds,
+        };
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        progress.begin(number + 1, trip.planned.len(), &cell.square.name());
+        let ran = run_cell(runner, &mut site, guest, cell)?;
+        let mut fate = fate(cell, &ran);
+        if interrupted.load(Ordering::Relaxed) {
+            fate.cut_short("interrupted while it ran");
+        }
+        progress.end(&fate_words(cell, &fate));
+        trip.fates.push(fate);
+        trip.lost = ran.iter().find_map(|one| lost_in(&one.end, guest));
+        all.push(ran);
+        if trip.lost.is_some() {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Every repetition of a cell, as long as they go well.
+fn run_cell(
+    runner: &Runner<'_>,
+    site: &mut Site<'_>,
+    guest: &mut Guest,
+    cell: &PlannedCell,
+) -> Result<Vec<Ran>, RunError> {
+    let mut all = Vec::new();
+    if cell.skip.is_some() {
+        return Ok(all);
+    }
+    for repetition in 1..=runner.options.repeat {
+        let ran = cell::run_once(site, guest, cell, repetition)?;
+        let well = matches!(ran.end, End::Done);
+        all.push(ran);
+        if !well || runner.interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// What the end of a run means for the guest. One that a script hangs in can run no other cell: its
+/// disk may be busy for ever.
+fn lost_in(end: &End, guest: &Guest) -> Option<Lost> {
+    match end {
+        End::GuestLost(error) => {
+            let blame = error.blame();
+            let (reason, whole) = (one_line(error), whole_text(error));
+            Some(Lost { blame, reason, whole, again: blame == Blame::Kernel })
+        }
+        End::Hung(reason) => {
+            let whole = format!("{reason}{}", guest.console_tail());
+            Some(Lost { blame: Blame::Kernel, reason: reason.clone(), whole, again: true })
+        }
+        End::Done | End::Skipped(_) | End::Trouble(_) => None,
+    }
+}

@@ -1,0 +1,122 @@
+//! A sweep as a picture: the points with their intervals, the curve and its band, as SVG.
+
+use std::error::Error;
+
+use plotters::prelude::*;
+
+use super::result::{Point, Sweep};
+
+const SIZE: (u32, u32) = (900, 560);
+/// Steps of the curve.
+const STEPS: u32 = 120;
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// No point has a measured window.
+    #[error("no window was measured, so there is nothing to draw")]
+    Empty,
+    /// The drawing library.
+    #[error("cannot draw the sweep: {0}")]
+    Draw(String),
+}
+
+/// The picture of a sweep.
+///
+/// # Errors
+/// [`PlotError::Empty`] where no point counts.
+pub fn sweep_svg(sweep: &Sweep) -> Result<String, PlotError> {
+    let (left, right) = span(sweep).ok_or(PlotError::Empty)?;
+    let mut svg = String::new();
+    draw(sweep, left, right, &mut svg).map_err(|error| PlotError::Draw(error.to_string()))?;
+    Ok(svg)
+}
+
+/// The windows to show: all that were measured and the one asked about, with some room.
+fn span(sweep: &Sweep) -> Option<(f64, f64)> {
+    let measured = sweep.points.iter().filter_map(|point| point.median_us);
+    let asked = sweep.estimate.map(|estimate| estimate.window_us);
+    let all: Vec<f64> = measured.chain(asked).filter(|w| w.is_finite() && *w > 0.0).collect();
+    let least = all.iter().copied().reduce(f64::min)?;
+    let most = all.iter().copied().reduce(f64::max)?;
+    Some((least / 1.6, most * 1.6))
+}
+
+fn draw(sweep: &Sweep, left: f64, right: f64, svg: &mut String) -> Result<(), Box<dyn Error>> {
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = format!("{} on Linux {} ({})", sweep.cell, sweep.kernel, sweep.accel);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 18))
+        .margin(14)
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d((left..right).log_scale(), 0.0..105.0)?;
+    chart
+        .configure_mesh()
+        .x_desc("window as measured, median (us)")
+        .y_desc("writes that raced (%), with 95 % intervals")
+        .x_label_formatter(&|window| format!("{window:.0}"))
+        .draw()?;
+    if let Some(fit) = &sweep.fit {
+        let windows = windows(left, right);
+        let curve = windows.iter().filter_map(|w| Some((*w, fit.chance(*w).0? * 100.0)));
+        chart.draw_series(LineSeries::new(curve, &BLUE))?;
+        let low = windows.iter().map(|w| (*w, fit.chance(*w).1.low * 100.0));
+        chart.draw_series(LineSeries::new(low, BLUE.mix(0.35)))?;
+        let high = windows.iter().map(|w| (*w, fit.chance(*w).1.high * 100.0));
+        chart.draw_series(LineSeries::new(high, BLUE.mix(0.35)))?;
+    }
+    for point in &sweep.points {
+        let style = if point.trouble.is_none() { BLACK } else { RGBColor(190, 190, 190) };
+        let Some((at, share, low, high)) = place(point) else { continue };
+        chart.plotting_area().draw(&PathElement::new(vec![(at, low), (at, high)], style))?;
+        chart.plotting_area().draw(&Circle::new((at, share), 4, style.filled()))?;
+    }
+    if let Some(estimate) = sweep.estimate {
+        let (at, ends) = (estimate.window_us, estimate.interval);
+        let bar = vec![(at, ends.low * 100.0), (at, ends.high * 100.0)];
+        chart.plotting_area().draw(&PathElement::new(bar, RED))?;
+        if let Some(chance) = estimate.chance {
+            chart.plotting_area().draw(&Circle::new((at, chance * 100.0), 4, RED))?;
+        }
+    }
+    area.present()?;
+    Ok(())
+}
+
+/// Where a point lies, in microseconds and percent: its share and the ends of its interval.
+fn place(point: &Point) -> Option<(f64, f64, f64, f64)> {
+    let (share, interval) = point.chance()?;
+    Some((point.median_us?, share * 100.0, interval.low * 100.0, interval.high * 100.0))
+}
+
+/// Windows from `left` to `right`, evenly on a logarithmic scale.
+fn windows(left: f64, right: f64) -> Vec<f64> {
+    let ratio = right / left;
+    (0..=STEPS).map(|step| left * ratio.powf(f64::from(step) / f64::from(STEPS))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::result::tests::sweep;
+    use super::*;
+
+    #[test]
+    fn the_picture_has_every_point_and_the_curve() {
+        let svg = sweep_svg(&sweep()).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+        // Two points and the estimate; a curve and its two ends.
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(svg.matches("<polyline").count() >= 3);
+        assert!(svg.contains("mmap-rewrite/ext4"));
+    }
+
+    #[test]
+    fn nothing_measured_is_no_picture() {
+        let mut empty = sweep();
+        empty.points.clear();
+        empty.estimate = None;
+        assert!(matches!(sweep_svg(&empty), Err(PlotError::Empty)));
+    }
+}

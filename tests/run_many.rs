@@ -1,0 +1,143 @@
+//! `dixtrap run` over several kernels and boots: shards, lost guests, and directories that fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod running;
+
+use std::path::Path;
+use std::process::Command;
+
+use dixtrap::runner::outdir::OutDir;
+use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
+use running::{cell, dixtrap, kernel_name, output, run, scenario, text};
+
+/// A directory that looks like a kernel's sources and was never built.
+fn unbuilt_tree(dir: &Path) -> String {
+    let tree = dir.join("linux");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("Kconfig"), "").unwrap();
+    tree.to_str().unwrap().to_owned()
+}
+
+/// Two shards of a run over two kernels, of which one cannot be tested, and one verdict over both.
+#[test]
+fn shards_prove_their_own_arms_and_become_one_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = unbuilt_tree(dir.path());
+    let shard = |part: &str, code: i32| -> (String, Verdict) {
+        let place = dir.path().join(part.replace('/', "-"));
+        std::fs::create_dir(&place).unwrap();
+        let words = ["--kernel", &kernel_name(), "--kernel", &tree, "--seconds", "2"];
+        let cells = ["--scenario", "metadata-churn", "--fs", "ext4", "--shard", part];
+        let (output, verdict) = run(&place, &[&words[..], &cells[..]].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        (place.join("v.json").to_str().unwrap().to_owned(), verdict)
+    };
+    let (one, first) = shard("1/2", 0);
+    assert!(first.cells[0].control && first.cells[0].races > Some(0));
+    assert_eq!(first.cells.len(), 3);
+    let (two, second) = shard("2/2", 125);
+    assert!(second.cells.iter().all(|cell| cell.outcome == CellOutcome::Error));
+    let json = dir.path().join("all.json");
+    let merged = output(&["report", &one, &two, "--json", json.to_str().unwrap()]);
+    assert_eq!(merged.status.code(), Some(125), "{}", text(&merged.stderr));
+    let all: Verdict = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(all.verdict, Ruling::Untestable);
+    assert_eq!(all.cells.len(), first.cells.len() + second.cells.len());
+    assert!(text(&merged.stdout).contains("is not a built kernel tree"));
+}
+
+/// A cell that crashes the kernel is untestable, with the console's end; what is left runs in a
+/// fresh boot, with a control of its own.
+#[test]
+fn a_panic_costs_its_own_cell_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let panic = scenario(
+        dir.path(),
+        "panic",
+        "stable",
+        "prepare \"$@\"; echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60",
+    );
+    let after =
+        scenario(dir.path(), "after", "survey", "prepare \"$@\"; work direct \"$TARGET\"; finish");
+    let kernel = kernel_name();
+    let words = ["--kernel", &kernel, "--seconds", "2", "--scenario", &panic, "--scenario", &after];
+    let (output, verdict) =
+        run(dir.path(), &[&words[..], &["--out", out.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(125));
+    let crashed = cell(&verdict, "panic/raw");
+    assert_eq!(crashed.outcome, CellOutcome::Error);
+    let said = text(&output.stderr);
+    assert!(said.contains("; its console ended with:\n") && said.contains("RIP: "), "{said}");
+    assert_eq!(cell(&verdict, "after/raw").outcome, CellOutcome::Pass, "{said}");
+    let control = verdict.cells.iter().find(|cell| cell.control).unwrap();
+    assert_eq!(control.repeat.map(|r| (r.k, r.n)), Some((2, 2)), "once in each boot");
+    assert!(out.join("boot-2/races.jsonl").is_file());
+}
+
+/// One run at a time in a directory; the second changes nothing there.
+#[test]
+fn a_directory_in_use_is_status_129() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let taken = OutDir::take(&out).unwrap();
+    let words = ["run", "--kernel", &kernel_name(), "--out", out.to_str().unwrap()];
+    let output = output(&words);
+    assert_eq!(output.status.code(), Some(129));
+    assert!(text(&output.stderr).contains("another run writes to"), "{}", text(&output.stderr));
+    assert!(!out.join("boot-1").exists());
+    drop(taken);
+}
+
+/// A disk that is full before the boot, and one that fills while records are written: 129, a true
+/// verdict elsewhere, and no file that ends in the middle.
+#[test]
+fn a_full_directory_is_status_129() {
+    // As soon as the guest writes, nothing is left for the records.
+    let later = "(until [ -s $out/boot-1/races.jsonl ]; do sleep 0.1; done; dd if=/dev/zero of=$out/fill bs=64k)";
+    for (size, fill) in [("1m", ":"), ("400m", later)] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        let json = dir.path().join("v.json");
+        let kernel = kernel_name();
+        let mut inner = dixtrap(&["run", "--accel", "tcg", "--kernel", &kernel, "--seconds", "2"]);
+        inner.args(["--scenario", "buffered-rewrite", "--fs", "raw"]);
+        inner.arg("--out").arg(&out).arg("--json").arg(&json);
+        // What is left is read before the mount goes away with its last process.
+        let script = format!(
+            "out={}; mount -t tmpfs -o size={size} tmpfs $out || exit 77; {fill} 2>/dev/null & \
+             \"$@\"; code=$?; kill $!; tail -qc 2 $out/boot-*/races.jsonl | od -An -c; \
+             ls -A $out; exit $code",
+            out.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().unwrap();
+        let (said, shown) = (text(&output.stderr), text(&output.stdout));
+        if said.contains("unshare failed") || output.status.code() == Some(77) {
+            eprintln!("skipped: this machine lets nobody mount: {said}");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(129), "{size}: {said}");
+        assert!(said.contains("cannot write") || said.contains("No space left"), "{said}");
+        assert!(shown.contains("  }  \\n\n"), "the records end in the middle: {shown}");
+        assert!(!shown.contains("verdict.json") && !shown.contains(".dixtrap-"), "{shown}");
+        let verdict: Verdict =
+            serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+        let judged = verdict.cells.iter().any(|cell| cell.outcome == CellOutcome::Pass);
+        assert_eq!(judged, fill != ":", "{size}: {verdict:?}");
+    }
+}
+
+#[test]
+fn kernels_are_listed() {
+    let listed = text(&output(&["list", "kernels", "--json"]).stdout);
+    let rows: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert!(rows.iter().any(|row| row["kernel"] == "debian:bookworm"), "{listed}");
+    assert!(rows.iter().all(|row| row["ready"].is_boolean()));
+}

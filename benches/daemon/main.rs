@@ -1,7 +1,7 @@
 //! dixtrapd against its peers, with one client and in one interleaved run.
 //!
 //! Prints as it goes, and writes `target/bench/bench.json` and the graphs beside it. `--quick` takes
-//! a minute, the full run ten.
+//! a minute, the full run ten; the full run writes `BENCH.md` as well.
 #![allow(
     missing_docs,
     clippy::cast_possible_truncation,
@@ -17,6 +17,7 @@ mod graph;
 mod growth;
 mod guest;
 mod machine;
+mod markdown;
 mod report;
 mod server;
 mod work;
@@ -116,6 +117,9 @@ fn main() -> anyhow::Result<()> {
     };
     report.add_guards()?;
     report.write()?;
+    if !args.quick {
+        markdown::write(&report)?;
+    }
     graph::servers(&report.servers, &report::folder().join("servers.svg"))?;
     report.growth.as_ref().map_or(Ok(()), |growth| graph::growth(growth, &report::folder()))
 }

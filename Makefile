@@ -11,11 +11,12 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test install
+.PHONY: help setup build demo test bench bench-quick install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
 	@echo 'make test     formats, lints and tests the whole project'
+	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
 	@echo 'make setup    installs the packages that are missing, and nothing else'
 	@echo 'make install  puts what make build made, systemd units and the file that describes dixtrapd to QEMU in place'
@@ -43,6 +44,14 @@ test: setup
 	   cargo clippy --locked --all-targets -- -D warnings; \
 	 else echo 'no clippy here: the lints are not checked'; fi
 	cargo test --locked --no-fail-fast
+
+# Peers that are not installed (qemu-storage-daemon, ISA-L) are left out, with a word about it.
+BENCH_OUT := target/bench
+
+bench bench-quick: setup
+	@mkdir -p $(BENCH_OUT)
+	ROUNDS=$(if $(filter bench-quick,$@),15,101) cargo bench --locked --bench guard_ratios >$(BENCH_OUT)/guards.json
+	cargo bench --locked --bench daemon -- $(if $(filter bench-quick,$@),--quick)
 
 # The units and the description name /usr/local/bin; another PREFIX goes into them.
 install:

@@ -18,6 +18,12 @@ impl Moment {
         Moment(self.0.saturating_add(nanos))
     }
 
+    /// The moment `duration` earlier, or the clock's first.
+    pub fn before(self, duration: Duration) -> Moment {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Moment(self.0.saturating_sub(nanos))
+    }
+
     /// The time since `earlier`; zero where `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

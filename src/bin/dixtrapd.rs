@@ -85,8 +85,9 @@ fn run(config: Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let device = config.device.name();
     let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
-    let trap =
-        Trap::new(first, clock, sink, options).with_injector(Arc::new(Injector::new(config.seed)));
+    let trap = Trap::new(first, clock, sink, options)
+        .with_injector(Arc::new(Injector::new(config.seed)))
+        .without_checks(config.unchecked);
     let trap = Arc::new(trap);
     for spec in &config.inject {
         trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
@@ -150,7 +151,7 @@ fn serve<D: Device>(
     let Daemon { device, traps } = daemon;
     let Entries { endpoint, control, signals } = entries;
     let trap = traps.first().context("there is no disk")?;
-    let pace = Arc::new(Pace::new(config.window, config.seed));
+    let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, pace)?);
     let governor = governor(Arc::clone(trap), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
@@ -189,6 +190,7 @@ fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
+        unchecked: config.unchecked,
         features: match config.device {
             DeviceKind::Blk => blk::feature_names(geometry.is_some_and(|g| g.read_only)),
             DeviceKind::Scsi => scsi::virtio::feature_names(),

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
@@ -10,7 +11,7 @@ use crate::inject;
 use crate::media::DiskSpec;
 use crate::pi::PiType;
 use crate::record::OnRace;
-use crate::units::{BlockSize, ByteSize, WindowSpec};
+use crate::units::{BlockSize, ByteSize, WindowSpec, parse_duration};
 
 /// A vhost-user disk that reads guest memory later than the doorbell, as a host adapter does, and
 /// reports pages that changed after their protection information was generated.
@@ -71,6 +72,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
+    /// Watch a queue for this long after its last request before sleeping, 0 to 1s: requests are seen
+    /// sooner, for processor time
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = poll_time)]
+    pub poll: Duration,
+
     /// What happens to a write whose data changed in its window
     #[arg(long, value_enum, default_value_t = OnRaceArg::Fail)]
     pub on_race: OnRaceArg,
@@ -82,6 +88,10 @@ pub struct Args {
     /// Write records as JSON lines to this file, or to standard output for -
     #[arg(long, value_name = "PATH")]
     pub races: Option<PathBuf>,
+
+    /// Check nothing; for the benchmark, which wants to know what the checks cost
+    #[arg(long, hide = true)]
+    pub benchmark_without_checks: bool,
 
     /// Inject a fault: flip=guard,at=medium,lba=100..200 (--help tells the whole language)
     #[arg(long, value_name = "SPEC", long_help = format!("Inject a fault (repeatable): {}", inject::HELP))]
@@ -98,6 +108,18 @@ pub struct Args {
     /// Give up all access that is not needed once the files are open
     #[arg(long)]
     pub sandbox: bool,
+}
+
+/// The longest that a queue is watched.
+const MAX_POLL: Duration = Duration::from_secs(1);
+
+/// Reads `--poll`.
+fn poll_time(text: &str) -> Result<Duration, String> {
+    let poll = parse_duration(text).map_err(|error| error.to_string())?;
+    if poll > MAX_POLL {
+        return Err(format!("{text} is more than 1s: a queue need not be watched for longer"));
+    }
+    Ok(poll)
 }
 
 /// The most logical units: what one byte can number.
@@ -154,6 +176,9 @@ impl Args {
     pub(super) fn disk_specs(&self) -> Result<Vec<DiskSpec>, ConfigError> {
         if self.device == DeviceKind::Blk && self.blk_file.len() > 1 {
             return Err(ConfigError::OneDisk);
+        }
+        if self.benchmark_without_checks && self.pi_type.is_protected() {
+            return Err(ConfigError::UncheckedButProtected);
         }
         if self.blk_file.len() > MAX_UNITS {
             return Err(ConfigError::TooManyDisks);
@@ -215,6 +240,8 @@ mod tests {
             &["--socket-path", "/s", "--blk-file", "a", "--blk-file", "b"],
             &["--socket-path", "/s", "--pi-file", "p"],
             &["--socket-path", "/s", "--blk-file", "a", "--pi-file", "p", "--pi-type", "0"],
+            &["--socket-path", "/s", "--benchmark-without-checks"],
+            &["--socket-path", "/s", "--poll", "2s"],
             &["--socket-path", "/s", "--num-queues", "0"],
             &["--socket-path", "/s", "--num-queues", "33"],
             &["--socket-path", "/s", "--window", "soon"],

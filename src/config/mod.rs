@@ -4,6 +4,7 @@ mod args;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use args::{Args, DeviceKind};
 
@@ -24,6 +25,11 @@ pub enum ConfigError {
     /// More units than can be numbered.
     #[error("--device scsi serves at most 256 disks: give --blk-file less often")]
     TooManyDisks,
+    /// Protection information that nobody makes.
+    #[error(
+        "--benchmark-without-checks makes no protection information: add --pi-type 0, or leave it out to have writes checked"
+    )]
+    UncheckedButProtected,
     /// A memory disk begins empty.
     #[error("a memory disk cannot be read-only: give --blk-file PATH")]
     ReadOnlyMemory,
@@ -56,12 +62,16 @@ pub struct Config {
     pub queues: u16,
     /// The window of writes.
     pub window: WindowSpec,
+    /// How long a queue is watched after its last request before its thread sleeps.
+    pub poll: Duration,
     /// The seed of every random draw.
     pub seed: u64,
     /// What happens to a write that raced.
     pub on_race: OnRace,
     /// Look once more before the completion.
     pub audit: bool,
+    /// Check nothing: the yardstick of the benchmark.
+    pub unchecked: bool,
     /// Where records go; none are kept without it.
     pub races: Option<PathBuf>,
     /// Faults to inject.
@@ -85,9 +95,11 @@ impl TryFrom<Args> for Config {
             disks,
             queues: args.num_queues,
             window: args.window,
+            poll: args.poll,
             seed: args.seed,
             on_race: args.on_race.into(),
             audit: args.audit,
+            unchecked: args.benchmark_without_checks,
             races: args.races,
             inject: args.inject,
             control: args.control,

@@ -11,6 +11,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
 
 use super::error::OpenError;
+use super::mapped::Mapped;
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +26,13 @@ pub(super) enum Access {
 
 /// An open file, locked (flock) for as long as this lives.
 ///
-/// Never mapped: a write that finds the file system full has to be an error number, not SIGBUS.
+/// A write that finds the file system full has to be an error number and never a SIGBUS, so only
+/// pages that are known to be there are touched through a mapping; see [`Mapped`].
 #[derive(Debug)]
 pub(super) struct Backing {
     file: Flock<File>,
     bytes: u64,
+    mapped: Option<Mapped>,
 }
 
 /// A write that stopped.
@@ -89,7 +92,26 @@ impl Backing {
         })?;
         // The end of a block device is where its size is; a file's too.
         let bytes = file.seek(SeekFrom::End(0)).map_err(|e| io_error("measure", path, e))?;
-        Ok(Backing { file, bytes })
+        let mapped = Mapped::of(&*file, bytes, access == Access::Write);
+        let backing = Backing { file, bytes, mapped };
+        backing.find_pages().map_err(|e| io_error("look for the data of", path, e))?;
+        Ok(backing)
+    }
+
+    /// Notes the pages that a mapped file has already.
+    fn find_pages(&self) -> io::Result<()> {
+        let Some(mapped) = &self.mapped else { return Ok(()) };
+        let mut at = 0;
+        while let Some((start, end)) = self.next_data(at)? {
+            mapped.note_present(start, end.saturating_sub(start));
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Whether most copies are made without a system call.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
     }
 
     /// The size when it was opened.
@@ -110,11 +132,26 @@ impl Backing {
 
     /// Fills `buffer` from `offset` on. A file that became shorter is `UnexpectedEof`.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if self.mapped.as_ref().is_some_and(|mapped| mapped.read(offset, buffer)) {
+            return Ok(());
+        }
         self.file.read_exact_at(buffer, offset)
     }
 
     /// Writes all of `bytes`, or says how far it came.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
+        match &self.mapped {
+            Some(mapped) if mapped.write(offset, bytes) => Ok(()),
+            Some(mapped) => {
+                self.write_file(offset, bytes)?;
+                mapped.note_present(offset, u64::try_from(bytes.len()).unwrap_or(0));
+                Ok(())
+            }
+            None => self.write_file(offset, bytes),
+        }
+    }
+
+    fn write_file(&self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
         let mut written: u64 = 0;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -144,6 +181,9 @@ impl Backing {
     fn clear(&self, how: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
+        }
+        if let Some(mapped) = &self.mapped {
+            mapped.note_absent(offset, len);
         }
         let flags = how | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         match fallocate(&*self.file, flags, signed(offset)?, signed(len)?) {

@@ -99,6 +99,13 @@ impl Disk {
         }
     }
 
+    /// How many blocks are best read with one call: few where that is only a copy, so that they
+    /// stay in the caches; many where it is a system call.
+    pub fn blocks_at_once(&self) -> usize {
+        let bytes: usize = if self.data.is_mapped() { 16 << 10 } else { 1 << 20 };
+        bytes / self.opened.block_size.bytes()
+    }
+
     /// The disk's shape.
     pub fn geometry(&self) -> Geometry {
         Geometry { blocks: BlockCount(self.blocks.load(Ordering::Acquire)), ..self.opened }

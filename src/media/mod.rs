@@ -5,17 +5,20 @@
 //! | `disk` | blocks and tuples as one consistent pair |
 //! | `open` | which files make a disk, and every way in which they may not fit |
 //! | `backing` | bytes of a raw file, a block device or a memory file |
+//! | `mapped`, `copy` | a file whose pages are memory, through a mapping |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
 //! | `locks` | who may touch which blocks at the same time |
 //! | `image` | `dixtrap image`: create, check, adopt, dump |
 
 mod backing;
+mod copy;
 mod disk;
 mod error;
 mod header;
 pub mod image;
 mod locks;
+mod mapped;
 mod open;
 mod pi_file;
 

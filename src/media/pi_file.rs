@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
 use super::header::{HEADER_BYTES, Header, State};
+use crate::memory::Buffer;
 use crate::pi::{TUPLE_BYTES, Tuple};
 use crate::units::{BlockCount, Lba};
 
@@ -93,7 +94,7 @@ impl PiFile {
 
     /// Reads the tuples of the blocks from `lba` on.
     pub(super) fn read(&self, lba: Lba, tuples: &mut [Tuple]) -> io::Result<()> {
-        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut bytes = Buffer::new(tuples.len().min(BATCH) * TUPLE_BYTES);
         let mut at = lba;
         for batch in tuples.chunks_mut(BATCH) {
             let count = batch.len();
@@ -118,7 +119,7 @@ impl PiFile {
         lba: Lba,
         mut tuples: impl Iterator<Item = Tuple>,
     ) -> io::Result<()> {
-        let mut bytes = [0; BATCH * TUPLE_BYTES];
+        let mut bytes = Buffer::new(BATCH * TUPLE_BYTES);
         let mut at = lba;
         loop {
             let mut count = 0;

@@ -7,6 +7,14 @@
 //!   against stays alive as long as the segment list does, whatever the front end unmaps meanwhile;
 //! - one call copies each guest byte once.
 
+mod look;
+mod pool;
 mod segments;
 
+pub use pool::{Buffer, List, Listed};
 pub use segments::{MemoryError, MemoryMap, Segment, Segments};
+
+use crate::pi::{GuardTag, Tuple};
+use pool::listed;
+
+listed!(Segment, GuardTag, Tuple);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
+use super::pool::List;
+
 /// The guest's memory as one connection mapped it; shared, and alive while anybody holds it.
 pub type MemoryMap = Arc<GuestMemoryMmap<()>>;
 
@@ -52,15 +54,15 @@ pub enum MemoryError {
 /// Checked pieces of guest memory, in the order in which their bytes count.
 #[derive(Debug, Clone)]
 pub struct Segments {
-    map: MemoryMap,
-    list: Vec<Segment>,
+    pub(super) map: MemoryMap,
+    pub(super) list: List<Segment>,
     len: u64,
 }
 
 impl Segments {
     /// An empty list over `map`.
     pub fn new(map: MemoryMap) -> Self {
-        Segments { map, list: Vec::new(), len: 0 }
+        Segments { map, list: List::new(), len: 0 }
     }
 
     /// An empty list over the same memory.
@@ -89,6 +91,11 @@ impl Segments {
         self.len
     }
 
+    /// How many bytes the list itself takes.
+    pub fn list_bytes(&self) -> u64 {
+        (self.list.len() as u64).saturating_mul(size_of::<Segment>() as u64)
+    }
+
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -99,7 +106,7 @@ impl Segments {
         let mut head = Segments::new(Arc::clone(&self.map));
         let mut tail = Segments::new(self.map);
         let mut at = 0;
-        for segment in self.list {
+        for segment in self.list.iter() {
             let len = u64::from(segment.len);
             let in_head = offset.saturating_sub(at).min(len);
             // `in_head` is at most the segment's own u32 length.
@@ -130,7 +137,7 @@ impl Segments {
             return Err(self.past_end(0, into.len()));
         }
         let mut rest = into;
-        for segment in &self.list {
+        for segment in self.list.iter() {
             let (part, next) = rest.split_at_mut(segment.len as usize);
             self.read(*segment, part)?;
             rest = next;
@@ -143,7 +150,7 @@ impl Segments {
         let wanted = from.len();
         let mut rest = from;
         let mut at = 0u64;
-        for segment in &self.list {
+        for segment in self.list.iter() {
             let len = u64::from(segment.len);
             let skip = offset.saturating_sub(at).min(len);
             at += len;
@@ -159,7 +166,7 @@ impl Segments {
     /// The guest-physical address of the byte at `offset`, if there is one.
     pub fn address_at(&self, offset: u64) -> Option<u64> {
         let mut at = 0u64;
-        for segment in &self.list {
+        for segment in self.list.iter() {
             let len = u64::from(segment.len);
             if offset < at + len {
                 return Some(segment.addr + (offset - at));
@@ -182,7 +189,7 @@ impl Segments {
     /// First and last page of every run of pieces that are contiguous in memory.
     fn page_spans(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::with_capacity(self.list.len());
-        for segment in &self.list {
+        for segment in self.list.iter() {
             match runs.last_mut() {
                 Some(run) if run.1 == segment.addr => run.1 = segment.end(),
                 _ => runs.push((segment.addr, segment.end())),
@@ -191,7 +198,7 @@ impl Segments {
         runs.iter().map(|(start, end)| (start / GUEST_PAGE, (end - 1) / GUEST_PAGE)).collect()
     }
 
-    fn read(&self, segment: Segment, into: &mut [u8]) -> Result<(), MemoryError> {
+    pub(super) fn read(&self, segment: Segment, into: &mut [u8]) -> Result<(), MemoryError> {
         self.map
             .read_slice(into, GuestAddress(segment.addr))
             .map_err(|_| MemoryError::Unmapped { addr: segment.addr, len: segment.len as usize })
@@ -206,7 +213,7 @@ impl Segments {
             .map_err(|_| MemoryError::Unmapped { addr, len: from.len() })
     }
 
-    fn past_end(&self, offset: u64, wanted: usize) -> MemoryError {
+    pub(super) fn past_end(&self, offset: u64, wanted: usize) -> MemoryError {
         MemoryError::PastEnd { offset, wanted, len: self.len }
     }
 }

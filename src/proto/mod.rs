@@ -112,6 +112,8 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     fn note_deferred(&self);
     /// Notes a ring (or, without one, a connection) that cannot be followed any further.
     fn note_broken(&self, queue: Option<QueueIndex>, reason: String);
+    /// A write's doorbell sample was taken this long after its ring was last seen without it.
+    fn note_blind(&self, _blind: std::time::Duration) {}
     /// The time on the clock that [`InWindow::rung`] is in.
     fn now(&self) -> Moment;
 }

@@ -12,7 +12,8 @@ use vm_memory::{ByteValued, Bytes, GuestAddress};
 use super::token::Token;
 use crate::memory::{MemoryMap, Segment, Segments};
 
-/// The most descriptors that a chain may have: the largest ring that is offered.
+/// The most descriptors that a chain may have: eight times what the largest request that is asked for
+/// (`seg_max`) needs. A ring may be longer.
 const MAX_DESCRIPTORS: usize = 1024;
 
 // Descriptor flags (VIRTIO 1.2 §2.7.5).

@@ -5,5 +5,5 @@ mod ring;
 mod token;
 
 pub use chain::{ChainError, Flaw, Request, collect};
-pub use ring::{Ring, RingError};
+pub use ring::{Ring, RingError, SharedMemory};
 pub use token::Token;

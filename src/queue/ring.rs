@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use vhost_user_backend::{VringMutex, VringT};
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::chain::{ChainError, Request, collect};
 use super::token::Token;
@@ -16,8 +16,12 @@ use crate::memory::MemoryMap;
 const AVAIL_HEADER: u64 = 4;
 const AVAIL_ENTRY: u64 = 2;
 
+/// The guest's memory as the vhost-user crate passes it around: the front end may change the map at
+/// any time.
+pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
+
 /// The vring type of the vhost-user crate, over plain guest memory.
-type Vring = VringMutex<GuestMemoryAtomic<GuestMemoryMmap<()>>>;
+type Vring = VringMutex<SharedMemory>;
 
 /// A ring that cannot be followed any further.
 #[derive(Debug, thiserror::Error)]
@@ -37,32 +41,36 @@ pub enum RingError {
 #[derive(Clone)]
 pub struct Ring {
     vring: Vring,
+    memory: SharedMemory,
 }
 
 impl Ring {
-    /// Wraps the crate's vring.
-    pub fn new(vring: Vring) -> Self {
-        Ring { vring }
+    /// Wraps the crate's vring, which lies in `memory`.
+    pub fn new(vring: Vring, memory: SharedMemory) -> Self {
+        Ring { vring, memory }
     }
 
     /// The next request, or `None` when the ring is empty or stopped.
     ///
-    /// `map` is the guest's memory; the request keeps it alive.
-    pub fn pop(&self, map: &MemoryMap) -> Result<Option<Request>, RingError> {
+    /// The request keeps the map of the guest's memory alive that was in force when it was seen. Memory
+    /// that the guest got before it made the request available is always part of that map.
+    pub fn pop(&self) -> Result<Option<Request>, RingError> {
         let mut state = self.vring.get_mut();
         let queue = state.get_queue_mut();
         if !queue.ready() {
             return Ok(None);
         }
         let (table, size, before) = (queue.desc_table(), queue.size(), queue.next_avail());
+        let map = self.memory.memory().into_inner();
         let head = {
-            let mut heads = queue.iter(Arc::clone(map)).map_err(RingError::Available)?;
+            let mut heads = queue.iter(Arc::clone(&map)).map_err(RingError::Available)?;
             heads.next().map(|chain| chain.head_index())
         };
         match head {
-            Some(head) => Ok(Some(collect(map, table, size, head)?)),
+            // The map again: it may have grown for this very request since it was looked at above.
+            Some(head) => Ok(Some(collect(&self.memory.memory().into_inner(), table, size, head)?)),
             // The crate ends its iterator quietly when the ring's memory cannot be read.
-            None => self.confirm_empty(queue, map, before).map(|()| None),
+            None => self.confirm_empty(queue, &map, before).map(|()| None),
         }
     }
 
@@ -96,6 +104,18 @@ impl Ring {
         self.vring.get_ref().get_queue().ready()
     }
 
+    /// Whether a request is waiting.
+    pub fn has_requests(&self) -> Result<bool, RingError> {
+        let state = self.vring.get_ref();
+        let queue = state.get_queue();
+        if !queue.ready() {
+            return Ok(false);
+        }
+        let map = self.memory.memory();
+        let index = queue.avail_idx(&*map, Ordering::Acquire).map_err(RingError::Available)?;
+        Ok(index.0 != queue.next_avail())
+    }
+
     /// Asks the driver not to ring the doorbell while the ring is being emptied.
     pub fn hush(&self) -> Result<(), RingError> {
         self.vring.disable_notification().map_err(RingError::Used)
@@ -107,12 +127,12 @@ impl Ring {
     }
 
     /// Interrupts the driver if it wants to be told of the answers so far.
-    pub fn notify(&self, map: &MemoryMap) -> Result<(), RingError> {
+    pub fn notify(&self) -> Result<(), RingError> {
         let mut state = self.vring.get_mut();
         let wanted = if state.get_queue().event_idx_enabled() {
             state.needs_notification().map_err(RingError::Used)?
         } else {
-            wants_interrupts(state.get_queue(), map)
+            wants_interrupts(state.get_queue(), &self.memory.memory().into_inner())
         };
         if wanted && let Err(error) = state.signal_used_queue() {
             log::warn!("cannot interrupt the driver: {error}");

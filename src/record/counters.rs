@@ -35,6 +35,12 @@ pub struct Counters {
     pub records_lost: u64,
     /// The measured windows; `None` before the first write.
     pub window_us: Option<WindowStats>,
+    /// How long before its doorbell sample a write's ring was last seen without it, or its queue's
+    /// thread woke up. While a thread watches its ring (`--poll`), no change after the guest's doorbell
+    /// can go unseen for longer; how long a sleeping thread takes to wake up cannot be seen from here.
+    /// Of the session alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub blind_us: Option<WindowStats>,
 }
 
 impl Counters {

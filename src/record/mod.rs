@@ -88,6 +88,9 @@ pub struct Start {
     pub seed: u64,
     /// What happens to a write that raced.
     pub on_race: OnRace,
+    /// Nothing is checked: a benchmark's yardstick, no trap.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unchecked: bool,
     /// The names of the virtio features offered.
     pub features: Vec<String>,
     /// Wall-clock time of `t_us` 0, milliseconds since 1970.

@@ -7,25 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringMutex};
 use vm_memory::{
-    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap,
+    GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
 };
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::lane::{Lane, Others, Track};
+use super::lane::Lane;
 use super::pace::Pace;
+use super::sweep::Others;
 use crate::proto::{Device, Sweep};
-use crate::queue::Ring;
+use crate::queue::{Ring, SharedMemory};
 use crate::units::QueueIndex;
 
-/// The largest ring; QEMU's default is 128.
-const MAX_RING: usize = 1024;
-
-/// The guest's memory as the crate passes it around.
-pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
+/// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
+const MAX_RING: usize = 32_768;
 
 /// One connection of a front end: the device, a lane a queue, and the guest's memory.
 ///
@@ -74,7 +71,7 @@ impl<D: Device> Backend<D> {
 
     /// Ends every window now; answers how many writes that let go.
     pub fn drain(&self) -> u64 {
-        self.tracks().map(|(lane, track)| lane.drain(&track)).sum()
+        self.running().map(|(lane, ring)| lane.drain(&ring)).sum()
     }
 
     /// Closes what the crate leaves open. Only after its threads have ended.
@@ -88,12 +85,9 @@ impl<D: Device> Backend<D> {
     }
 
     /// The lanes whose rings have been used.
-    fn tracks(&self) -> impl Iterator<Item = (&Lane<D>, Track)> + '_ {
+    fn running(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
         let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let map = self.memory.memory().into_inner();
-        self.lanes.iter().zip(rings).filter_map(move |(lane, ring)| {
-            ring.map(|ring| (lane, Track { ring, map: Arc::clone(&map) }))
-        })
+        self.lanes.iter().zip(rings).filter_map(|(lane, ring)| ring.map(|ring| (lane, ring)))
     }
 
     fn remember(&self, queue: usize, ring: &Ring) {
@@ -111,7 +105,7 @@ impl<D: Device> Backend<D> {
             .get(queue)
             .and_then(Option::clone);
         if let (Some(lane), Some(ring)) = (self.lanes.get(queue), ring) {
-            lane.stop(&Track { ring, map: self.memory.memory().into_inner() });
+            lane.stop(&ring);
         }
     }
 }
@@ -206,10 +200,9 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         thread: usize,
     ) -> io::Result<()> {
         if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
-            let ring = Ring::new(vring.clone());
+            let ring = Ring::new(vring.clone(), self.memory.clone());
             self.remember(thread, &ring);
-            let track = Track { ring, map: self.memory.memory().into_inner() };
-            lane.turn(&track, &AllBut { backend: self, lane });
+            lane.turn(&ring, &AllBut { backend: self, lane });
         }
         Ok(())
     }
@@ -224,9 +217,9 @@ struct AllBut<'a, D: Device> {
 
 impl<D: Device> Others<D> for AllBut<'_, D> {
     fn sweep(&self, sweep: &mut dyn Sweep<D::Held>) {
-        for (lane, track) in self.backend.tracks() {
+        for (lane, ring) in self.backend.running() {
             if !std::ptr::eq(lane, self.lane) {
-                lane.sweep(&track, sweep);
+                lane.sweep(&ring, sweep);
             }
         }
     }

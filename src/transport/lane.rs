@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::parked::Parked;
 use super::schedule::Schedule;
-use super::timer::Timer;
-use crate::memory::{MemoryMap, Segments};
-use crate::proto::{Answered, Device, Exchange, InWindow, Step, Sweep, Unanswerable};
+use super::sweep::{Nobody, Others};
+use super::timer::{Alarm, Timer};
+use crate::clock::Moment;
+use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
 use crate::units::QueueIndex;
@@ -18,6 +20,14 @@ use crate::units::QueueIndex;
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
 /// lock.
 const MAX_ROUNDS: usize = 16;
+/// How many requests are answered with one notification: few enough for the driver to take them up
+/// while the rest is still being worked on.
+const ANSWERS_A_NOTIFICATION: usize = 8;
+/// How many bytes are sampled before what is due meanwhile is fetched: both samples of them, and what
+/// they are compared with, stay in a core's second-level cache.
+const SAMPLED_AT_ONCE: u64 = 256 << 10;
+/// What a request in flight costs besides its data and its list of pieces.
+const REQUEST_BYTES: u64 = 512;
 /// When to look again for room in the budget, which other lanes give back.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -25,63 +35,46 @@ const RETRY: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Lane<D: Device> {
     index: QueueIndex,
-    device: Arc<D>,
-    pace: Arc<Pace>,
+    pub(super) device: Arc<D>,
+    pub(super) pace: Arc<Pace>,
     timer: Timer,
     work: Mutex<Work<D>>,
 }
 
 /// What is under way in a lane.
 #[derive(Debug)]
-struct Work<D: Device> {
-    in_window: Schedule<InFlight<D::Held>>,
+pub(super) struct Work<D: Device> {
+    pub(super) in_window: Schedule<InFlight<D::Held>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
     /// Requests that wait for news of the device.
-    parked: VecDeque<Parked>,
+    pub(super) parked: VecDeque<Parked>,
     policy: WindowPolicy,
-    broken: bool,
+    pub(super) alarm: Alarm,
+    /// When the ring was last seen empty, or the lane woke up.
+    pub(super) looked: Moment,
+    /// When the ring was last seen not to be.
+    pub(super) active: Moment,
+    pub(super) broken: bool,
 }
 
-/// A request that waits for news, and where they go.
+/// A held request, the token that answers it and what it took from the budget.
 #[derive(Debug)]
-struct Parked {
-    room: Segments,
-    token: Token,
-}
-
-/// The other lanes of the device, for a request that acts on all of them.
-pub trait Others<D: Device> {
-    /// Lets a sweep pass over them.
-    fn sweep(&self, sweep: &mut dyn Sweep<D::Held>);
-}
-
-/// A held request, the token that answers it and the bytes it took from the budget.
-#[derive(Debug)]
-struct InFlight<H> {
-    held: H,
-    token: Token,
-    bytes: u64,
+pub(super) struct InFlight<H> {
+    pub(super) held: H,
+    pub(super) token: Token,
+    pub(super) cost: u64,
 }
 
 /// Why a lane stops following its ring.
 #[derive(Debug, thiserror::Error)]
-enum LaneError {
+pub(super) enum LaneError {
     #[error(transparent)]
     Ring(#[from] RingError),
     #[error(transparent)]
     Unanswerable(#[from] Unanswerable),
     #[error("more requests are in flight than its ring has descriptors ({0})")]
     Overfull(usize),
-}
-
-/// A ring, and the guest memory it lies in, for the length of one turn.
-#[derive(Debug, Clone)]
-pub struct Track {
-    /// The ring.
-    pub ring: Ring,
-    /// The memory.
-    pub map: MemoryMap,
 }
 
 impl<D: Device> Lane<D> {
@@ -93,27 +86,32 @@ impl<D: Device> Lane<D> {
             waiting: None,
             parked: VecDeque::new(),
             policy,
+            alarm: Alarm::default(),
+            looked: device.now(),
+            active: Moment(0),
             broken: false,
         };
         Ok(Lane { index, device, pace, timer: Timer::new()?, work: Mutex::new(work) })
     }
 
     /// The doorbell rang, or the timer did.
-    pub fn turn(&self, track: &Track, others: &dyn Others<D>) {
-        self.timer.clear();
+    pub fn turn(&self, ring: &Ring, others: &dyn Others<D>) {
         let mut work = self.lock();
-        if work.broken || !track.ring.is_ready() {
+        let now = self.device.now();
+        self.timer.clear(&mut work.alarm, now);
+        work.looked = now;
+        if work.broken || !ring.is_ready() {
             return;
         }
-        if let Err(error) = self.run(&mut work, track, others) {
+        if let Err(error) = self.run(&mut work, ring, others) {
             self.break_off(&mut work, &error);
         }
     }
 
     /// Ends every window now: fetches and answers all that is held. Answers how many that were.
-    pub fn drain(&self, track: &Track) -> u64 {
+    pub fn drain(&self, ring: &Ring) -> u64 {
         let mut work = self.lock();
-        self.empty(&mut work, track).unwrap_or_else(|error| {
+        self.empty(&mut work, ring).unwrap_or_else(|error| {
             self.break_off(&mut work, &error);
             0
         })
@@ -121,12 +119,12 @@ impl<D: Device> Lane<D> {
 
     /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane, and parked
     /// requests go back to the driver, who would miss them otherwise.
-    pub fn stop(&self, track: &Track) {
-        self.drain(track);
+    pub fn stop(&self, ring: &Ring) {
+        self.drain(ring);
         let mut work = self.lock();
         let no_news = self.device.no_news();
         while let Some(parked) = work.parked.pop_front() {
-            if let Err(error) = parked.tell(track, &no_news) {
+            if let Err(error) = parked.tell(ring, &no_news) {
                 self.break_off(&mut work, &error);
             }
         }
@@ -138,27 +136,30 @@ impl<D: Device> Lane<D> {
         self.lock().in_window.len() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, Work<D>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Work<D>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(
         &self,
         work: &mut Work<D>,
-        track: &Track,
+        ring: &Ring,
         others: &dyn Others<D>,
     ) -> Result<(), LaneError> {
         for _ in 0..MAX_ROUNDS {
-            track.ring.hush()?;
-            self.take_requests(work, track, others)?;
-            self.fetch_due(work, track)?;
-            self.tell(work, track)?;
-            track.ring.notify(&track.map)?;
-            if work.waiting.is_some() || !track.ring.listen()? {
+            ring.hush()?;
+            self.take_requests(work, ring, others)?;
+            self.fetch_due(work, ring)?;
+            self.tell(work, ring)?;
+            ring.notify()?;
+            if work.waiting.is_some() {
+                return self.sleep(work);
+            }
+            if !self.watch(work, ring)? && !ring.listen()? {
                 return self.sleep(work);
             }
         }
-        self.wake_in(Duration::ZERO)
+        self.wake_in(work, Duration::ZERO)
     }
 
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
@@ -166,158 +167,122 @@ impl<D: Device> Lane<D> {
     fn take_requests(
         &self,
         work: &mut Work<D>,
-        track: &Track,
+        ring: &Ring,
         others: &dyn Others<D>,
     ) -> Result<(), LaneError> {
-        let mut counted = work.waiting.is_some();
-        while let Some(request) = self.next_request(work, track)? {
-            let bytes = request.readable.len().saturating_add(request.writable.len());
-            if self.device.holds(self.index) && !self.pace.budget.allows(bytes) {
+        let (mut counted, mut sampled) = (work.waiting.is_some(), 0);
+        while let Some(request) = self.next_request(work, ring)? {
+            let cost = cost_of(&request);
+            if self.device.holds(self.index) && !self.pace.budget.allows(cost) {
                 if !counted {
                     self.device.note_deferred();
                 }
                 work.waiting = Some(request);
                 return Ok(());
             }
-            self.begin(work, track, request, others)?;
+            self.begin(work, ring, request, others)?;
             counted = false;
+            work.active = work.looked;
+            sampled += cost;
+            if sampled >= SAMPLED_AT_ONCE {
+                self.fetch_due(work, ring)?;
+                sampled = 0;
+            }
         }
+        work.looked = self.device.now();
         Ok(())
     }
 
-    fn next_request(
+    pub(super) fn next_request(
         &self,
         work: &mut Work<D>,
-        track: &Track,
+        ring: &Ring,
     ) -> Result<Option<Request>, LaneError> {
         if let Some(request) = work.waiting.take() {
             return Ok(Some(request));
         }
-        Ok(track.ring.pop(&track.map)?)
+        Ok(ring.pop()?)
     }
 
     /// Takes a request up to its answer or into its window.
-    fn begin(
+    pub(super) fn begin(
         &self,
         work: &mut Work<D>,
-        track: &Track,
+        ring: &Ring,
         request: Request,
         others: &dyn Others<D>,
     ) -> Result<(), LaneError> {
+        let cost = cost_of(&request);
         let Request { readable, writable, flaw, token } = request;
         if let Some(flaw) = flaw {
             log::warn!("queue {}: {flaw}; the request fails", self.index);
         }
         let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
-            Ok(Step::Done(answered)) => Ok(track.ring.complete(token, answered.written)?),
-            Ok(Step::Held(held)) => self.hold(work, track, held, token),
+            Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
+            Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
             Ok(Step::Silent) => {
                 token.abandon();
                 Ok(())
             }
-            Ok(Step::Parked(room)) => self.park(work, track, Parked { room, token }),
+            Ok(Step::Parked(room)) => self.park(work, ring, Parked { room, token }),
             Ok(Step::Sweep(mut sweep)) => {
                 others.sweep(sweep.as_mut());
-                complete(track, token, sweep.conclude())
+                complete(ring, token, sweep.conclude())
             }
-            Err(unanswerable) => complete(track, token, Err(unanswerable)),
+            Err(unanswerable) => complete(ring, token, Err(unanswerable)),
         }
-    }
-
-    /// Keeps a request for news of the device.
-    fn park(&self, work: &mut Work<D>, track: &Track, parked: Parked) -> Result<(), LaneError> {
-        let size = track.ring.size();
-        if work.parked.len() >= size {
-            parked.token.abandon();
-            return Err(LaneError::Overfull(size));
-        }
-        work.parked.push_back(parked);
-        Ok(())
-    }
-
-    /// Tells the device's news to parked requests, for as long as there are both.
-    fn tell(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
-        while !work.parked.is_empty()
-            && let Some(news) = self.device.news()
-            && let Some(parked) = work.parked.pop_front()
-        {
-            parked.tell(track, &news)?;
-        }
-        Ok(())
-    }
-
-    /// Lets a sweep pass over this lane: requests that came before it are taken from the ring first.
-    pub fn sweep(&self, track: &Track, sweep: &mut dyn Sweep<D::Held>) {
-        let mut work = self.lock();
-        if work.broken || !track.ring.is_ready() {
-            return;
-        }
-        if let Err(error) = self.run_sweep(&mut work, track, sweep) {
-            self.break_off(&mut work, &error);
-        }
-    }
-
-    fn run_sweep(
-        &self,
-        work: &mut Work<D>,
-        track: &Track,
-        sweep: &mut dyn Sweep<D::Held>,
-    ) -> Result<(), LaneError> {
-        while let Some(request) = self.next_request(work, track)? {
-            self.begin(work, track, request, &Nobody)?;
-        }
-        for taken in work.in_window.take_chosen(|item| sweep.takes(&item.held)) {
-            self.pace.budget.give_back(taken.bytes);
-            complete(track, taken.token, sweep.end(taken.held))?;
-        }
-        Ok(track.ring.notify(&track.map)?)
     }
 
     fn hold(
         &self,
         work: &mut Work<D>,
-        track: &Track,
-        held: D::Held,
-        token: Token,
+        ring: &Ring,
+        item: InFlight<D::Held>,
     ) -> Result<(), LaneError> {
         // VIRTIO 1.2 §2.7.13.3: a driver has at most as many chains outstanding as descriptors.
-        let size = track.ring.size();
+        let size = ring.size();
         if work.in_window.len() >= size {
-            token.abandon();
+            item.token.abandon();
             return Err(LaneError::Overfull(size));
         }
-        let bytes = held.bytes();
-        self.pace.budget.take(bytes);
-        let deadline = work.policy.deadline(&self.pace.window(), held.rung(), bytes);
-        work.in_window.add(deadline, InFlight { held, token, bytes });
+        self.pace.budget.take(item.cost);
+        let rung = item.held.rung();
+        self.device.note_blind(rung.since(work.looked));
+        let deadline = work.policy.deadline(&self.pace.window(), rung, item.held.bytes());
+        work.in_window.add(deadline, item);
         Ok(())
     }
 
-    fn fetch_due(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn fetch_due(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
+        let mut answered = 0;
         while let Some(due) = work.in_window.take_due(self.device.now()) {
-            self.finish(due, track)?;
+            self.finish(due, ring)?;
+            answered += 1;
+            if answered % ANSWERS_A_NOTIFICATION == 0 {
+                ring.notify()?;
+            }
         }
         Ok(())
     }
 
-    fn finish(&self, due: InFlight<D::Held>, track: &Track) -> Result<(), LaneError> {
-        let InFlight { held, token, bytes } = due;
-        self.pace.budget.give_back(bytes);
-        complete(track, token, self.device.finish(held))
+    fn finish(&self, due: InFlight<D::Held>, ring: &Ring) -> Result<(), LaneError> {
+        let InFlight { held, token, cost } = due;
+        self.pace.budget.give_back(cost);
+        complete(ring, token, self.device.finish(held))
     }
 
     /// Finishes everything that is held or waiting, whatever its deadline.
-    fn empty(&self, work: &mut Work<D>, track: &Track) -> Result<u64, LaneError> {
+    fn empty(&self, work: &mut Work<D>, ring: &Ring) -> Result<u64, LaneError> {
         if let Some(request) = work.waiting.take() {
-            self.begin(work, track, request, &Nobody)?;
+            self.begin(work, ring, request, &Nobody)?;
         }
         let mut finished = 0;
         while let Some(first) = work.in_window.take_first() {
-            self.finish(first, track)?;
+            self.finish(first, ring)?;
             finished += 1;
         }
-        track.ring.notify(&track.map)?;
+        ring.notify()?;
         Ok(finished)
     }
 
@@ -327,7 +292,7 @@ impl<D: Device> Lane<D> {
             request.token.abandon();
         }
         while let Some(item) = work.in_window.take_first() {
-            self.pace.budget.give_back(item.bytes);
+            self.pace.budget.give_back(item.cost);
             item.token.abandon();
         }
         while let Some(parked) = work.parked.pop_front() {
@@ -336,7 +301,7 @@ impl<D: Device> Lane<D> {
     }
 
     /// Marks the ring broken and lets go of its requests; the other rings go on.
-    fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
+    pub(super) fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
         work.broken = true;
         self.abandon(work);
         let reason = format!("{error}; the ring stands still until the driver resets it");
@@ -344,22 +309,36 @@ impl<D: Device> Lane<D> {
     }
 
     /// Sleeps until the next deadline, or until the budget may have room again.
-    fn sleep(&self, work: &Work<D>) -> Result<(), LaneError> {
+    fn sleep(&self, work: &mut Work<D>) -> Result<(), LaneError> {
         let now = self.device.now();
-        let next = work.in_window.next_deadline().map(|deadline| deadline.since(now));
-        let retry = work.waiting.as_ref().map(|_| RETRY);
-        match next.into_iter().chain(retry).min() {
-            Some(delay) => self.wake_in(delay),
-            None => Ok(()),
+        let next = work.in_window.next_deadline();
+        if work.waiting.is_some() && next.is_none_or(|deadline| deadline.since(now) > RETRY) {
+            return self.wake_in(work, RETRY);
         }
-    }
-
-    fn wake_in(&self, delay: Duration) -> Result<(), LaneError> {
-        if let Err(error) = self.timer.arm(delay) {
-            log::error!("queue {}: the timer cannot be armed: {error}", self.index);
+        if let Some(deadline) = next {
+            self.note_armed(self.timer.wake_for(&mut work.alarm, now, deadline));
         }
         Ok(())
     }
+
+    fn wake_in(&self, work: &mut Work<D>, delay: Duration) -> Result<(), LaneError> {
+        let now = self.device.now();
+        self.note_armed(self.timer.wake_in(&mut work.alarm, now, delay));
+        Ok(())
+    }
+
+    fn note_armed(&self, armed: io::Result<()>) {
+        if let Err(error) = armed {
+            log::error!("queue {}: the timer cannot be armed: {error}", self.index);
+        }
+    }
+}
+
+/// What a request takes from the budget while it is in flight.
+fn cost_of(request: &Request) -> u64 {
+    let lists = [&request.readable, &request.writable];
+    lists.iter().map(|list| list.len().saturating_add(list.list_bytes())).sum::<u64>()
+        + REQUEST_BYTES
 }
 
 impl<D: Device> AsRawFd for Lane<D> {
@@ -375,33 +354,14 @@ impl<D: Device> Drop for Lane<D> {
     }
 }
 
-impl Parked {
-    /// Answers with as much of the news as there is room for.
-    fn tell(self, track: &Track, news: &[u8]) -> Result<(), LaneError> {
-        let room = usize::try_from(self.room.len()).unwrap_or(usize::MAX).min(news.len());
-        let told = self.room.copy_in(0, news.get(..room).unwrap_or_default());
-        let answered = told
-            .map(|()| Answered { written: u32::try_from(room).unwrap_or(0) })
-            .map_err(|error| Unanswerable(error.to_string()));
-        complete(track, self.token, answered)
-    }
-}
-
-/// A lane that is alone: what comes by it while it drains or is swept acts on nothing.
-struct Nobody;
-
-impl<D: Device> Others<D> for Nobody {
-    fn sweep(&self, _sweep: &mut dyn Sweep<D::Held>) {}
-}
-
 /// Puts an answer into the ring, or gives the request up where there is none.
-fn complete(
-    track: &Track,
+pub(super) fn complete(
+    ring: &Ring,
     token: Token,
     answered: Result<Answered, Unanswerable>,
 ) -> Result<(), LaneError> {
     match answered {
-        Ok(answered) => Ok(track.ring.complete(token, answered.written)?),
+        Ok(answered) => Ok(ring.complete(token, answered.written)?),
         Err(unanswerable) => {
             token.abandon();
             Err(unanswerable.into())

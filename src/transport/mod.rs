@@ -9,9 +9,12 @@ mod budget;
 mod lane;
 mod listener;
 mod pace;
+mod parked;
 mod schedule;
 mod server;
+mod sweep;
 mod timer;
+mod watch;
 
 pub use listener::{Endpoint, ListenError};
 pub use pace::Pace;

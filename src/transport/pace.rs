@@ -1,6 +1,7 @@
 //! What all lanes of all connections share: the window and the budget.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::budget::Budget;
 use crate::trap::{Link, WindowPolicy};
@@ -10,15 +11,23 @@ use crate::units::{QueueIndex, WindowSpec};
 #[derive(Debug)]
 pub struct Pace {
     window: RwLock<WindowSpec>,
+    poll: Duration,
     seed: u64,
     link: Arc<Link>,
     pub(super) budget: Budget,
 }
 
 impl Pace {
-    /// Windows as `window` says, drawn from `seed`.
-    pub fn new(window: WindowSpec, seed: u64) -> Self {
-        Pace { window: RwLock::new(window), seed, link: Arc::default(), budget: Budget::default() }
+    /// Windows as `window` says, drawn from `seed`; lanes watch their rings for `poll` after the last
+    /// request before they go to sleep.
+    pub fn new(window: WindowSpec, seed: u64, poll: Duration) -> Self {
+        let (link, budget) = (Arc::default(), Budget::default());
+        Pace { window: RwLock::new(window), poll, seed, link, budget }
+    }
+
+    /// How long an idle lane watches its ring.
+    pub(super) fn poll(&self) -> Duration {
+        self.poll
     }
 
     /// The window of writes to come.

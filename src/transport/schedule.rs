@@ -58,12 +58,14 @@ impl<T> Schedule<T> {
         self.heap.push(Reverse(Entry { deadline, order, item }));
     }
 
+    /// Whether an item is due at `now`.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.heap.peek().is_some_and(|Reverse(entry)| entry.deadline <= now)
+    }
+
     /// Takes the first item that is due at `now`.
     pub fn take_due(&mut self, now: Moment) -> Option<T> {
-        if self.heap.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
-            return self.take_first();
-        }
-        None
+        if self.is_due(now) { self.take_first() } else { None }
     }
 
     /// Takes the first item, due or not.

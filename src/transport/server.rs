@@ -12,10 +12,11 @@ use vhost_user_backend::{Error as BackendError, ShutdownHandle, VhostUserDaemon}
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
 
-use super::backend::{Backend, SharedMemory};
+use super::backend::Backend;
 use super::listener::Endpoint;
 use super::pace::Pace;
 use crate::proto::Device;
+use crate::queue::SharedMemory;
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]

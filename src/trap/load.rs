@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::memory::List;
 use crate::pi::{PiType, RefTag, Tuple};
 use crate::units::{BlockCount, Lba};
 
@@ -13,7 +14,7 @@ pub struct Load<'a> {
     /// The data.
     pub bytes: Cow<'a, [u8]>,
     /// One for each block.
-    pub tuples: Vec<Tuple>,
+    pub tuples: List<Tuple>,
 }
 
 impl Load<'_> {

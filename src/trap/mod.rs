@@ -17,6 +17,7 @@ mod sample;
 mod service;
 mod standing;
 mod tally;
+mod unchecked;
 mod verdict;
 mod window;
 mod write;

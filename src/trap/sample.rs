@@ -2,24 +2,40 @@
 
 use super::error::TrapError;
 use super::write::{Write, WriteProtection};
-use crate::memory::Segments;
-use crate::pi::{TUPLE_BYTES, Tuple};
+use crate::memory::{Buffer, List, Segments};
+use crate::pi::{GuardTag, TUPLE_BYTES, Tuple};
 
 /// A copy of what a write has in guest memory, each byte read once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The guest's tuples, one a block, where the command carries them.
-    pub tuples: Option<Vec<Tuple>>,
+    pub tuples: Option<List<Tuple>>,
     /// The data.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
 }
 
 impl Sample {
     /// Copies tuples and data.
     pub fn take(write: &Write) -> Result<Sample, TrapError> {
-        let tuples = write.protection.as_ref().and_then(|protection| protection.tuples.as_ref());
-        let tuples = tuples.map(|segments| sample_tuples(write, segments)).transpose()?;
-        Ok(Sample { tuples, bytes: copy(&write.data)? })
+        Ok(Sample { tuples: sample_tuples(write)?, bytes: copy(&write.data)? })
+    }
+
+    /// Takes a later sample than this one, and computes the guards of its blocks on the way.
+    ///
+    /// Answers `None` where nothing has changed: then this sample is the later one too, bit by bit.
+    /// It was read all the same, each byte once; only the second copy is spared.
+    pub fn again(
+        &self,
+        write: &Write,
+        guards: &mut [GuardTag],
+    ) -> Result<Option<Sample>, TrapError> {
+        let tuples = sample_tuples(write)?;
+        let bytes = write.data.look_again(&self.bytes, guards)?;
+        if bytes.is_none() && tuples == self.tuples {
+            return Ok(None);
+        }
+        let bytes = bytes.unwrap_or_else(|| self.bytes.clone());
+        Ok(Some(Sample { tuples, bytes }))
     }
 
     /// The tuple of block number `index`, where the command carries tuples.
@@ -35,17 +51,20 @@ impl WriteProtection {
     }
 }
 
-fn sample_tuples(write: &Write, segments: &Segments) -> Result<Vec<Tuple>, TrapError> {
+/// The tuples that the command carries, if it does.
+fn sample_tuples(write: &Write) -> Result<Option<List<Tuple>>, TrapError> {
+    let tuples = write.protection.as_ref().and_then(|protection| protection.tuples.as_ref());
+    let Some(segments) = tuples else { return Ok(None) };
     if Some(segments.len()) != write.blocks.0.checked_mul(TUPLE_BYTES as u64) {
         return Err(TrapError::TupleCount { bytes: segments.len(), blocks: write.blocks });
     }
     let bytes = copy(segments)?;
-    Ok(bytes.as_chunks().0.iter().map(|bytes| Tuple::from_bytes(*bytes)).collect())
+    Ok(Some(bytes.as_chunks().0.iter().map(|bytes| Tuple::from_bytes(*bytes)).collect()))
 }
 
 /// Copies a list out of guest memory.
-pub fn copy(segments: &Segments) -> Result<Vec<u8>, TrapError> {
-    let mut bytes = vec![0; usize::try_from(segments.len()).unwrap_or(usize::MAX)];
+pub fn copy(segments: &Segments) -> Result<Buffer, TrapError> {
+    let mut bytes = Buffer::new(usize::try_from(segments.len()).unwrap_or(usize::MAX));
     segments.copy_out(&mut bytes)?;
     Ok(bytes)
 }

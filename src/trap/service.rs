@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::by_block::ByBlock;
 use super::error::TrapError;
@@ -39,6 +40,8 @@ pub struct Trap {
     pub(super) injector: Arc<Injector>,
     /// Blocks that an injected fault spoiled.
     pub(super) spoiled: ByBlock<()>,
+    /// Nothing is checked: the yardstick of the benchmark.
+    pub(super) unchecked: bool,
     numbers: Arc<Numbers>,
 }
 
@@ -61,6 +64,7 @@ impl Trap {
             standing: Standing::default(),
             injector: Arc::new(Injector::new(0)),
             spoiled: ByBlock::default(),
+            unchecked: false,
             numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
         }
     }
@@ -77,8 +81,18 @@ impl Trap {
             standing: Standing::default(),
             injector: Arc::clone(&self.injector),
             spoiled: ByBlock::default(),
+            unchecked: self.unchecked,
             numbers: Arc::clone(&self.numbers),
         }
+    }
+
+    /// Checks nothing any more where `unchecked`: for the benchmark.
+    pub fn without_checks(mut self, unchecked: bool) -> Self {
+        if unchecked {
+            log::warn!("nothing is checked: this is a benchmark's yardstick, and no trap");
+        }
+        self.unchecked = unchecked;
+        self
     }
 
     /// What the disk is like.
@@ -167,6 +181,11 @@ impl Trap {
     /// Counts a request that failed for another reason than a race.
     pub fn note_error(&self) {
         self.tally.add(&self.tally.open(), Count::Errors, 1);
+    }
+
+    /// Counts the time between the last look at a ring without a write and its doorbell sample.
+    pub fn note_blind(&self, blind: Duration) {
+        self.tally.add_blind(blind);
     }
 
     /// Counts a request that has to wait because too many bytes are in flight.

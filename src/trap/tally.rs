@@ -109,6 +109,7 @@ impl Cells {
             deferred: self.get(Count::Deferred),
             records_lost: 0,
             window_us: self.windows.stats(),
+            blind_us: None,
         }
     }
 }
@@ -136,13 +137,14 @@ impl Span {
 #[derive(Debug)]
 pub struct Tally {
     total: Cells,
+    blind: Histogram,
     open: Mutex<Arc<Span>>,
 }
 
 impl Tally {
     /// Nothing counted, no label.
     pub fn new() -> Self {
-        Tally { total: Cells::new(), open: Mutex::new(Tally::span(None)) }
+        Tally { total: Cells::new(), blind: Histogram::new(), open: Mutex::new(Tally::span(None)) }
     }
 
     fn span(label: Option<String>) -> Arc<Span> {
@@ -172,9 +174,14 @@ impl Tally {
         span.cells.windows.add(window);
     }
 
+    /// Counts a blind time; of the session alone, because it belongs to the queues, not to a label.
+    pub fn add_blind(&self, blind: Duration) {
+        self.blind.add(blind);
+    }
+
     /// The session's counters.
     pub fn counters(&self) -> Counters {
-        self.total.counters()
+        Counters { blind_us: self.blind.stats(), ..self.total.counters() }
     }
 }
 

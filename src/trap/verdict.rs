@@ -5,6 +5,7 @@ use super::error::{Cause, TrapError};
 use super::evidence::Clue;
 use super::sample::Sample;
 use super::write::{Held, Write};
+use crate::memory::List;
 use crate::pi::{Checks, GuardTag, Mismatch, PiType, Tuple, generate_over, guard};
 use crate::record::{OnRace, Phase};
 
@@ -14,7 +15,7 @@ use crate::record::{OnRace, Phase};
 pub fn before_doorbell(write: &Write, doorbell: &Sample, block_bytes: usize) -> Vec<Clue> {
     let checked = write.protection.as_ref().is_some_and(|protection| protection.checks.guard);
     let Some(tuples) = doorbell.tuples.as_ref().filter(|_| checked) else { return Vec::new() };
-    let blocks = doorbell.bytes.chunks_exact(block_bytes).zip(tuples).enumerate();
+    let blocks = doorbell.bytes.chunks_exact(block_bytes).zip(tuples.iter()).enumerate();
     let changed = blocks.filter(|(_, (block, tuple))| guard(block) != tuple.guard);
     changed.map(|(index, _)| clue(write, index, Phase::BeforeDoorbell)).collect()
 }
@@ -76,7 +77,7 @@ fn failures<'a>(
     guards: &'a [GuardTag],
 ) -> impl Iterator<Item = (usize, Mismatch)> + 'a {
     let checks = held.write.protection.as_ref().map(|protection| protection.checks);
-    let tuples = fetched.tuples.as_deref().unwrap_or_default();
+    let tuples = fetched.tuples.as_ref().map_or(&[][..], |tuples| tuples.as_slice());
     let blocks = tuples.iter().zip(guards).enumerate();
     blocks.filter_map(move |(index, (tuple, guard))| {
         let failed = checks?.verify(*tuple, *guard, index as u64).err()?;
@@ -95,9 +96,9 @@ pub fn tuples_to_store(
     fetched: &Sample,
     guards: &[GuardTag],
     clues: &[Clue],
-) -> Vec<Tuple> {
+) -> List<Tuple> {
     let checks = write.protection.as_ref().map(|protection| protection.checks);
-    let mut tuples: Vec<Tuple> = match &fetched.tuples {
+    let mut tuples: List<Tuple> = match &fetched.tuples {
         Some(tuples) => tuples.clone(),
         None => guards
             .iter()

@@ -15,8 +15,8 @@ use super::tally::{Count, Span};
 use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
 use crate::inject::Op;
-use crate::memory::Segments;
-use crate::pi::{Checks, GuardTag, guard};
+use crate::memory::{List, Segments};
+use crate::pi::{Checks, GuardTag};
 use crate::record::{Outcome, Phase, RaceId, Record};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -75,10 +75,18 @@ impl Held {
 
 /// The fetch sample: the bytes that are stored, and the guards computed over exactly those bytes.
 struct Fetched {
-    sample: Sample,
-    guards: Vec<GuardTag>,
+    /// The sample, where it is not the doorbell's once more.
+    changed: Option<Sample>,
+    guards: List<GuardTag>,
     at: Moment,
     window: Duration,
+}
+
+impl Fetched {
+    /// What was read: the doorbell's sample where both are the same, bit by bit.
+    fn sample<'a>(&'a self, held: &'a Held) -> &'a Sample {
+        self.changed.as_ref().unwrap_or(&held.doorbell)
+    }
 }
 
 impl Trap {
@@ -87,7 +95,7 @@ impl Trap {
         self.check_range(write.lba, write.blocks)?;
         self.admit(Op::Write, write.lba, write.blocks)?;
         let rung = self.now();
-        let doorbell = Sample::take(&write)?;
+        let doorbell = if self.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
         let (id, span) = (self.take_request_id(), self.tally.open());
         Ok(Held { id, write, doorbell, before, rung, span })
@@ -108,11 +116,14 @@ impl Trap {
     /// The data is sampled once, so one block that raced is one race, at its first place. The copies
     /// are made in memory: the device says how many it takes at most.
     pub fn fetch_same(&self, held: Held, copies: BlockCount) -> Result<(), TrapError> {
+        if self.unchecked {
+            return self.fetch_unchecked(&held);
+        }
         let fetched = self.fetch_sample(&held)?;
         self.count(&held, fetched.window);
         let clues = self.compare(&held, &fetched);
         let on_race = self.options.on_race;
-        let result = judge(&held, &fetched.sample, &fetched.guards, &clues, on_race)
+        let result = judge(&held, fetched.sample(&held), &fetched.guards, &clues, on_race)
             .and_then(|()| self.store(&held, &fetched, &clues, copies));
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
@@ -124,9 +135,10 @@ impl Trap {
 
     fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
         let at = self.now();
-        let sample = Sample::take(&held.write)?;
-        let guards = sample.bytes.chunks_exact(self.block_bytes()).map(guard).collect();
-        Ok(Fetched { sample, guards, at, window: at.since(held.rung) })
+        let blocks = held.doorbell.bytes.len() / self.block_bytes();
+        let mut guards = List::of(GuardTag(0), blocks);
+        let changed = held.doorbell.again(&held.write, &mut guards)?;
+        Ok(Fetched { changed, guards, at, window: at.since(held.rung) })
     }
 
     fn count(&self, held: &Held, window: Duration) {
@@ -137,10 +149,11 @@ impl Trap {
 
     /// The races of a write in the order of its blocks; a block can have one a phase.
     fn compare(&self, held: &Held, fetched: &Fetched) -> Vec<Clue> {
-        let (doorbell, size) = (&held.doorbell, self.block_bytes());
-        let in_window = differing(&held.write, doorbell, &fetched.sample, size, Phase::InWindow);
         let mut clues = held.before.clone();
-        clues.extend(in_window);
+        if let Some(changed) = &fetched.changed {
+            let (write, size) = (&held.write, self.block_bytes());
+            clues.extend(differing(write, &held.doorbell, changed, size, Phase::InWindow));
+        }
         // Stable: of one block's races the earlier phase stays first.
         clues.sort_by_key(|clue| clue.index);
         clues
@@ -156,8 +169,9 @@ impl Trap {
         copies: BlockCount,
     ) -> Result<BlockCount, TrapError> {
         let (write, kind) = (&held.write, self.geometry().pi_type);
-        let tuples = tuples_to_store(kind, write, &fetched.sample, &fetched.guards, clues);
-        let mut load = Load { lba: write.lba, bytes: Cow::from(&fetched.sample.bytes), tuples };
+        let sample = fetched.sample(held);
+        let tuples = tuples_to_store(kind, write, sample, &fetched.guards, clues);
+        let mut load = Load { lba: write.lba, bytes: Cow::from(&*sample.bytes), tuples };
         if copies > BlockCount(1) {
             let blocks = load.blocks().0.saturating_mul(copies.0);
             self.check_range(load.lba, BlockCount(blocks))?;
@@ -181,7 +195,7 @@ impl Trap {
         let evidence = Evidence {
             held,
             earlier: &held.doorbell,
-            later: &fetched.sample,
+            later: fetched.sample(held),
             guards: &fetched.guards,
             at: fetched.at,
             window: fetched.window,
@@ -225,10 +239,10 @@ impl Trap {
         let at = self.now();
         let Ok(last) = Sample::take(&held.write) else { return };
         let (write, size) = (&held.write, self.block_bytes());
-        let clues = differing(write, &fetched.sample, &last, size, Phase::AfterFetch);
+        let clues = differing(write, fetched.sample(held), &last, size, Phase::AfterFetch);
         let evidence = Evidence {
             held,
-            earlier: &fetched.sample,
+            earlier: fetched.sample(held),
             later: &last,
             guards: &fetched.guards,
             at,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
@@ -110,11 +111,9 @@ impl BlkDevice {
     }
 
     fn read(&self, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
+        self.trap.read_into(lba, into)?;
         // `Command::parse` has bounded the length to 64 MiB.
-        let mut data = vec![0; usize::try_from(into.len()).unwrap_or(0)];
-        self.trap.read(lba, &mut data)?;
-        into.copy_in(0, &data)?;
-        Ok(Progress::Done(u32::try_from(data.len()).unwrap_or(u32::MAX)))
+        Ok(Progress::Done(u32::try_from(into.len()).unwrap_or(u32::MAX)))
     }
 
     fn write(&self, write: Write) -> Result<Progress, Failure> {
@@ -234,6 +233,10 @@ impl Device for BlkDevice {
 
     fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
         self.trap.note_broken(queue, reason);
+    }
+
+    fn note_blind(&self, blind: Duration) {
+        self.trap.note_blind(blind);
     }
 
     fn now(&self) -> Moment {

@@ -50,6 +50,8 @@ pub struct Ran {
     pub counters: Counters,
     /// Blocks that differ between the legs of a mirror, where the script compared some.
     pub divergent: Option<u64>,
+    /// What the kernel did wrong, in the script's words.
+    pub wrong: Option<String>,
     /// When the writer began, on the daemon's clock.
     pub writing_us: Option<u64>,
     /// How it ended.
@@ -87,7 +89,8 @@ pub fn run_once(
     let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let (failed, writing_us) = (heard.failed, heard.writing_us);
+    let (divergent, wrong) = (heard.divergent, heard.wrong);
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -96,7 +99,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, divergent, writing_us, end })
+    Ok(Ran { label, counters, divergent, wrong, writing_us, end })
 }
 
 /// How long the scenario may write.
@@ -163,6 +166,7 @@ struct Heard<'s> {
     writing_us: Option<u64>,
     polled: Instant,
     divergent: Option<u64>,
+    wrong: Option<String>,
     skip: Option<String>,
     error: Option<String>,
     failed: Option<DaemonError>,
@@ -181,6 +185,7 @@ impl<'s> Heard<'s> {
             writing_us: None,
             polled: Instant::now(),
             divergent: None,
+            wrong: None,
             skip: None,
             error: None,
             failed: None,
@@ -212,7 +217,10 @@ impl<'s> Heard<'s> {
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
-                _ => self.divergent = divergent(rest).or(self.divergent),
+                _ => match rest.strip_prefix("fail: ") {
+                    Some(what) => self.wrong = Some(what.to_owned()),
+                    None => self.divergent = divergent(rest).or(self.divergent),
+                },
             },
             None => {}
         }

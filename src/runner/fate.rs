@@ -21,6 +21,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         }
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
+        runs.wrong = runs.wrong.or_else(|| one.wrong.clone());
         runs.trouble = match &one.end {
             End::Done | End::Skipped(_) => None,
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),

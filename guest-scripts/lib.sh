@@ -37,13 +37,22 @@ fail() { say "fail: $*"; exit 1; }
 # What a scenario takes apart after the unmount; one that has something to do defines its own.
 take_apart() { :; }
 
+# Unmounts; what has just ended may take a moment to let go of its files.
+unmount() {
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        umount "$DIXTRAP_MNT" 2>/dev/null && return 0
+        sleep 1
+    done
+    umount "$DIXTRAP_MNT"
+}
+
 # Unmounts, whatever the script ended by, and keeps its exit status.
 cleanup() {
     status=$?
     trap - EXIT
     trap '' INT TERM HUP
     if [ -n "$mounted" ]; then
-        umount "$DIXTRAP_MNT" || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
+        unmount || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
     fi
     mounted=
     take_apart || { say "error: cannot take apart what was put on the disk"; status=1; }

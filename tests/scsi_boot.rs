@@ -13,6 +13,7 @@ use common::Daemon;
 use common::daemon::image_is_sound;
 use common::records::Records;
 use dixtrap::guest::protocol::ExitStatus;
+use dixtrap::record::{Outcome, Race};
 use dixtrap::runner::accel::Accel;
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
 use dixtrap::runner::initramfs::find_program;
@@ -96,6 +97,26 @@ fn a_stock_guest_uses_the_disk_with_protection_and_after_a_reboot() {
     must(&mut guest, "mount -t ext4 /dev/sda /mnt && md5sum -c /mnt/sum && umount /mnt");
     guest.power_off().unwrap();
     assert!(assert_clean(daemon).stop().blocks_checked >= 8192);
+}
+
+/// What a real drive does to a race: the write fails with EILSEQ, and the log names the sector.
+#[test]
+fn a_race_fails_the_write_and_the_log_names_its_sector() {
+    let daemon = start(&["--pi-type", "1", "--on-race", "fail"]);
+    let (kernel, dir) = (kernel(), tempfile::tempdir().unwrap());
+    let mut guest = boot(&kernel, &daemon, dir.path(), true);
+    await_disk(&mut guest);
+    let work = "dixtrap-guest work direct /dev/sda --seconds 2 --keep-going";
+    let told = must(&mut guest, &format!("{work} 2>/dev/null"));
+    let summary: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    assert_eq!(summary["first_error"]["errno"], nix::libc::EILSEQ, "{told}");
+    let log = must(&mut guest, "dmesg | grep 'protection error, dev sda'");
+    guest.power_off().unwrap();
+    let records = daemon.stop();
+    let sector = log.split(", sector ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let named = |race: &&Race| race.lba.0.to_string() == sector.trim();
+    let race = records.races().into_iter().find(named);
+    assert_eq!(race.map(|race| race.outcome), Some(Outcome::Failed), "{log}");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Ran {
     pub counters: Counters,
     /// Blocks that differ between the legs of a mirror, where the script compared some.
     pub divergent: Option<u64>,
+    /// What the kernel did wrong, in the script's words.
+    pub wrong: Option<String>,
     /// What the guest told of owners.
     pub answers: Answers,
     /// How it ended.
@@ -88,8 +90,8 @@ pub fn run_once(
     let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &label, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, label, divergent) = (heard.failed, heard.label, heard.divergent);
-    let answers = heard.answers;
+    let (failed, label, answers) = (heard.failed, heard.label, heard.answers);
+    let (divergent, wrong) = (heard.divergent, heard.wrong);
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
@@ -98,7 +100,7 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, divergent, answers, end })
+    Ok(Ran { label, counters, divergent, wrong, answers, end })
 }
 
 /// The label of a cell's set-up.
@@ -174,6 +176,7 @@ struct Heard<'s> {
     answers: Answers,
     polled: Instant,
     divergent: Option<u64>,
+    wrong: Option<String>,
     skip: Option<String>,
     error: Option<String>,
     failed: Option<DaemonError>,
@@ -199,6 +202,7 @@ impl<'s> Heard<'s> {
             answers: Answers::default(),
             polled: Instant::now(),
             divergent: None,
+            wrong: None,
             skip: None,
             error: None,
             failed: None,
@@ -227,7 +231,10 @@ impl<'s> Heard<'s> {
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
-                _ => self.divergent = divergent(rest).or(self.divergent),
+                _ => match rest.strip_prefix("fail: ") {
+                    Some(what) => self.wrong = Some(what.to_owned()),
+                    None => self.divergent = divergent(rest).or(self.divergent),
+                },
             },
             None => self.owners(text),
         }

@@ -21,16 +21,18 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
     for one in ran {
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
+        runs.wrong = runs.wrong.or_else(|| one.wrong.clone());
         // A race is proof by itself, whatever the script says of its own work afterwards.
         if let End::Skipped(reason) = &one.end
             && runs.races() == 0
+            && runs.wrong.is_none()
         {
             return Fate::Skipped(reason.clone());
         }
         runs.trouble = match &one.end {
             End::Done => None,
             End::Skipped(reason) => {
-                Some(format!("it skipped itself after its blocks raced: {reason}"))
+                Some(format!("it skipped itself after all this: {reason}"))
             }
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),

@@ -36,6 +36,8 @@ pub struct Runs {
     pub medians: Vec<f64>,
     /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
     pub divergent: Option<u64>,
+    /// What the kernel did wrong, in the script's words.
+    pub wrong: Option<String>,
     /// How many ran and how many raced.
     pub repeat: Repeat,
     /// Milliseconds from the first write to the first race, of the first that raced.
@@ -72,6 +74,7 @@ impl Runs {
     fn seen(&self) -> Seen {
         Seen {
             divergent: self.divergent,
+            wrong: self.wrong.clone(),
             counters: self.counters.clone(),
             repeat: self.repeat,
             first_catch_ms: self.first_catch_ms,

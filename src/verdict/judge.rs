@@ -16,6 +16,8 @@ pub struct Seen {
     pub repeat: Repeat,
     /// Blocks that differ between the legs of a mirror, where the scenario compared some.
     pub divergent: Option<u64>,
+    /// What the kernel did wrong besides, where the scenario found something.
+    pub wrong: Option<String>,
     /// Milliseconds from the first write to the first race, of the first repetition that raced.
     pub first_catch_ms: Option<f64>,
     /// What went wrong in the guest, in one line.
@@ -52,6 +54,9 @@ pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<Stri
         && let Some(divergent) = seen.divergent.filter(|blocks| *blocks > 0)
     {
         return fail(format!("{divergent} blocks differ between the legs of the mirror"));
+    }
+    if let Some(wrong) = &seen.wrong {
+        return fail(wrong.clone());
     }
     if let Some(trouble) = &seen.trouble {
         return error(trouble.clone());
@@ -140,6 +145,16 @@ mod tests {
         let alike = Seen { divergent: Some(0), ..seen(5_000, 0) };
         assert_eq!(judge(Expect::Stable, ARMED, &alike).0, CellOutcome::Pass);
         assert_eq!(judge(Expect::Survey, ARMED, &diverged).0, CellOutcome::Pass);
+    }
+
+    #[test]
+    fn what_a_scenario_found_wrong_fails_whatever_was_expected() {
+        for expect in [Expect::Stable, Expect::Race, Expect::Survey] {
+            let wrong = Some("a read ended with EIO".to_owned());
+            let trouble = Some("the script failed".to_owned());
+            let seen = Seen { wrong: wrong.clone(), trouble, ..seen(5_000, 0) };
+            assert_eq!(judge(expect, ARMED, &seen), (CellOutcome::Fail, wrong));
+        }
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! `dixtrap run --device scsi`: a stock kernel that generates its own protection information, one boot.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use dixtrap::verdict::{Cell, CellOutcome, Verdict};
+
+/// A scenario of the user's own that expects a fault nobody injected.
+const NO_FAULT: &str = "#!/bin/sh\n# description: A fault that nobody injected.\n# device: scsi\n\
+    # fs: raw\n# stable-writes: any\n# expect: survey\n. \"$DIXTRAP_LIB/lib.sh\"\nprepare \"$@\"\n\
+    say writing\nexpect_of ok write 2048\nexpect_of EILSEQ read 2048\nall_as_expected\nfinish\n";
+
+fn run(dir: &Path, words: &[&str]) -> (Option<i32>, Verdict) {
+    let json = dir.join("v.json");
+    let kernel = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
+    let output = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
+        .args(["run", "--accel", "tcg", "--device", "scsi", "--seconds", "2", "--kernel", &kernel])
+        .args(words)
+        .arg("--json")
+        .arg(&json)
+        .env("DIXTRAPD", env!("CARGO_BIN_EXE_dixtrapd"))
+        .env("DIXTRAP_GUEST", env!("CARGO_BIN_EXE_dixtrap-guest"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    for stream in [&output.stdout, &output.stderr] {
+        eprintln!("{}", String::from_utf8_lossy(stream));
+    }
+    let verdict = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    (output.status.code(), verdict)
+}
+
+fn cells<'v>(verdict: &'v Verdict, scenario: &'v str) -> impl Iterator<Item = &'v Cell> {
+    verdict.cells.iter().filter(move |cell| cell.scenario == scenario)
+}
+
+/// Races are caught before the doorbell and in the window, tuples that nobody disturbs verify, every
+/// injected fault ends as it should, and one that is missing is a failure.
+#[test]
+fn races_faults_and_clean_tuples_over_dix() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("no-fault.sh");
+    std::fs::write(&own, NO_FAULT).unwrap();
+    let words = ["direct-rewrite", "dix-verify", "*-faults", own.to_str().unwrap()];
+    let mut all = vec!["--fs", "raw", "--fs", "ext4"];
+    all.extend(words.iter().flat_map(|word| ["--scenario", *word]));
+    let (status, verdict) = run(dir.path(), &all);
+    assert_eq!(status, Some(1));
+    assert!(verdict.cells.iter().all(|cell| cell.device == "scsi"));
+
+    let phases = |of: fn(&dixtrap::record::Phases) -> u64| -> u64 {
+        cells(&verdict, "direct-rewrite").filter_map(|cell| cell.phases.as_ref()).map(of).sum()
+    };
+    assert!(phases(|phases| phases.before_doorbell) > 0, "{:#?}", verdict.cells);
+    assert!(phases(|phases| phases.in_window) > 0, "{:#?}", verdict.cells);
+
+    let clean = cells(&verdict, "dix-verify").next().unwrap();
+    assert_eq!((clean.outcome, clean.races), (CellOutcome::Pass, Some(0)), "{clean:?}");
+    assert!(clean.blocks_checked >= Some(1_000), "{clean:?}");
+    for scenario in ["read-faults", "write-faults"] {
+        let cell = cells(&verdict, scenario).next().unwrap();
+        assert_eq!((cell.outcome, cell.races), (CellOutcome::Pass, Some(0)), "{cell:?}");
+    }
+    let missing = cells(&verdict, "no-fault").next().unwrap();
+    assert_eq!(missing.outcome, CellOutcome::Fail, "{missing:?}");
+    assert_eq!(missing.reason.as_deref(), Some("read of sector 2048 ended with ok, not EILSEQ"));
+}

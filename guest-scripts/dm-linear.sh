@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: Two threads change a shared mapping of a file, with a linear device-mapper device between file system and disk.
 # fs: ext4 xfs
-# stable-writes: both
+# stable-writes: on
 # drivers: dm_mod
 # expect: survey
 # needs:

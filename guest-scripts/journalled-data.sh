@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: Two threads change a shared mapping whose data goes through the journal, while commits go on.
 # fs: ext4-data-journal
-# stable-writes: both
+# stable-writes: on
 # expect: survey
 # needs:
 . "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"

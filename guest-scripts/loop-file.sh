@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: Two threads change pages of a loop device's own cache; its file lies on the file system.
 # fs: ext4
-# stable-writes: both
+# stable-writes: on
 # drivers: loop
 # expect: survey
 # needs:

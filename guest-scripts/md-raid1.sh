@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: A mirror over two parts of the disk: direct writes of a changing buffer, or on a file system a changing mapping; then the legs are compared.
 # fs: raw ext4
-# stable-writes: both
+# stable-writes: on
 # drivers: dm_mod raid1
 # expect: survey
 # needs:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# description: Two threads change 64 MiB of memory inside a cgroup of 24 MiB; the disk is the swap.
+# description: Two threads change 40 MiB of memory inside a cgroup of 24 MiB; the disk is the swap.
 # fs: swap
 # stable-writes: both
 # expect: survey
@@ -26,5 +26,5 @@ swapping=yes
 mkdir "$group" || die "cannot make a cgroup"
 echo 24M >"$group/memory.max" || die "cannot bound the memory"
 echo $$ >"$group/cgroup.procs" || die "cannot enter the cgroup"
-work memory "$DIXTRAP_DEV" --size 64M
+work memory "$DIXTRAP_DEV" --size 40M
 finish

@@ -6,6 +6,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`cli`] | what both programs do with arguments they cannot use |
+//! | [`sweep`] | one cell with one window after the other, and the curve through what raced |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
@@ -44,6 +45,7 @@ pub mod record;
 pub mod report;
 pub mod runner;
 pub mod sandbox;
+pub mod sweep;
 pub mod transport;
 pub mod trap;
 pub mod units;

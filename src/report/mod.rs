@@ -21,6 +21,7 @@ pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};
 pub use session::{LabelSummary, OWNERS, Session, SessionError, UNLABELLED, each_record};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
+pub use words::micros_words;
 
 #[cfg(test)]
 mod agree;

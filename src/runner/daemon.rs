@@ -129,6 +129,11 @@ impl Daemon {
         self.mark(label, MarkState::End)?.ok_or(DaemonError::Empty("mark"))
     }
 
+    /// Sets the window of writes to come.
+    pub fn set_window(&mut self, spec: WindowSpec) -> Result<(), DaemonError> {
+        self.ask(&Request::Window { spec }).map(|_| ())
+    }
+
     fn mark(&mut self, label: &str, state: MarkState) -> Result<Option<Counters>, DaemonError> {
         let reply = self.ask(&Request::Mark { label: label.to_owned(), state })?;
         Ok(reply.counters.map(|counters| *counters))

@@ -125,22 +125,12 @@ fn try_travel(
     directory: &Path,
     trip: &mut Trip,
 ) -> Result<(), RunError> {
-    let accel = runner.accel(kernel, &directory.join("probe"))?;
-    runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
-    let mut daemon = Daemon::start(directory, &daemon_options(runner))?;
-    let programs = Programs::find(selection);
-    let mut request = boot_request(runner, kernel, accel, directory, selection)?;
-    request.require = vec![trip.device.driver().to_owned()];
-    request.programs.clone_from(&programs.found);
-    request.disks = vec![trip.device.disk(daemon.socket(), runner.queues())];
-    let mut guest = Guest::boot(&request)?;
+    let ready = depart(runner, (kernel, trip.device), selection, directory)?;
+    // In this order: a guest goes before its disk.
+    let Ready { mut daemon, mut guest, planned } = ready;
     trip.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut trip.kernel);
-    trip.planned = selection.plan(&Surroundings {
-        release: guest.release().to_owned(),
-        missing_programs: programs.missing,
-        missing_drivers: guest.missing_wishes().iter().cloned().collect(),
-    });
+    trip.planned = planned;
     let labels = run_cells(runner, &mut daemon, &mut guest, trip)?;
     if trip.lost.is_none()
         && let Err(error) = guest.power_off()
@@ -150,6 +140,44 @@ fn try_travel(
     drop(guest);
     daemon.stop()?;
     Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?)
+}
+
+/// A guest on its daemon, and what is planned for it. Dropped, the guest goes before its disk.
+#[derive(Debug)]
+pub struct Ready {
+    /// The guest.
+    pub guest: Guest,
+    /// Its disk.
+    pub daemon: Daemon,
+    /// The cells of the selection on this kernel.
+    pub planned: Vec<PlannedCell>,
+}
+
+/// Boots `kernel` on a daemon of its own, with everything that the selection needs.
+///
+/// # Errors
+/// When there is no guest to run a cell on; each error names whose fault it is.
+pub fn depart(
+    runner: &Runner<'_>,
+    (kernel, device): (&Kernel, Device),
+    selection: &Selection,
+    directory: &Path,
+) -> Result<Ready, RunError> {
+    let accel = runner.accel(kernel, &directory.join("probe"))?;
+    runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
+    let daemon = Daemon::start(directory, &daemon_options(runner))?;
+    let programs = Programs::find(selection);
+    let mut request = boot_request(runner, kernel, accel, directory, selection)?;
+    request.require = vec![device.driver().to_owned()];
+    request.programs.clone_from(&programs.found);
+    request.disks = vec![device.disk(daemon.socket(), runner.queues())];
+    let guest = Guest::boot(&request)?;
+    let planned = selection.plan(&Surroundings {
+        release: guest.release().to_owned(),
+        missing_programs: programs.missing,
+        missing_drivers: guest.missing_wishes().iter().cloned().collect(),
+    });
+    Ok(Ready { guest, daemon, planned })
 }
 
 fn daemon_options(runner: &Runner<'_>) -> DaemonOptions {

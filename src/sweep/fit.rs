@@ -97,7 +97,8 @@ fn likelihood(samples: &[Sample], rate: f64) -> f64 {
     let term = |s: &Sample| {
         let clean = as_real(s.writes.saturating_sub(s.raced));
         // 0 · ln 0 is 0, and so is 0 · infinity.
-        let hit = if s.raced == 0 { 0.0 } else { as_real(s.raced) * chance(rate, s.window_us).ln() };
+        let hit =
+            if s.raced == 0 { 0.0 } else { as_real(s.raced) * chance(rate, s.window_us).ln() };
         let miss = if clean == 0.0 { 0.0 } else { clean * rate * s.window_us };
         hit - miss
     };

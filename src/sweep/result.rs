@@ -34,7 +34,8 @@ pub struct Point {
 impl Point {
     /// The share of writes that raced, with Wilson's interval; `None` without a write.
     pub fn chance(&self) -> Option<(f64, Interval)> {
-        let share = super::interval::as_real(self.raced_writes) / super::interval::as_real(self.writes);
+        let share =
+            super::interval::as_real(self.raced_writes) / super::interval::as_real(self.writes);
         (self.writes > 0).then(|| (share, wilson(self.raced_writes, self.writes)))
     }
 

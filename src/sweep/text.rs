@@ -45,8 +45,14 @@ longer. Intervals take writes for independent, but for the over-dispersion of th
 
 fn table(points: &[Point]) -> String {
     let mut table = Table::new();
-    let headings =
-        ["window", "measured", "writes", "raced", "chance of a race per write (95 %)", "blocks raced"];
+    let headings = [
+        "window",
+        "measured",
+        "writes",
+        "raced",
+        "chance of a race per write (95 %)",
+        "blocks raced",
+    ];
     table.load_style(presets::NOTHING).set_header(headings);
     for point in points {
         let measured =
@@ -84,7 +90,7 @@ fn fit_words(fit: &Fit) -> String {
     match fit.dispersion {
         Some(dispersion) if dispersion > FAR_OFF => words.push_str(&format!(
             "the points lie off this curve, over-dispersion {dispersion:.0}: the interval is widened \
-             by it, and a window between the measured ones is a better guide than the curve\n"
+             by it, and the measured windows are a better guide than the curve\n"
         )),
         Some(dispersion) => words.push_str(&format!("over-dispersion {dispersion:.1}\n")),
         None => words.push_str("one point alone cannot tell whether the curve fits\n"),
@@ -129,9 +135,13 @@ mod tests {
 
     #[test]
     fn percents_keep_three_digits() {
-        for (share, words) in
-            [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50.0 %"), (0.012_34, "1.23 %"), (1.5e-5, "0.00150 %")]
-        {
+        for (share, words) in [
+            (0.0, "0 %"),
+            (1.0, "100 %"),
+            (0.5, "50.0 %"),
+            (0.012_34, "1.23 %"),
+            (1.5e-5, "0.00150 %"),
+        ] {
             assert_eq!(percent(share), words);
         }
     }

@@ -11,6 +11,7 @@ mod image;
 mod list;
 mod report;
 mod run;
+mod sweep;
 
 /// Catches pages that change after their protection information was generated.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
     Run(Box<run::Args>),
+    /// Runs one scenario with one window after the other, and tells the chance of a race for each.
+    Sweep(Box<sweep::Args>),
     /// Tells what records and verdicts hold.
     Report(report::Args),
     /// Lists what there is to run.
@@ -38,7 +41,7 @@ enum Command {
 const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(args),
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),

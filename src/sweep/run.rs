@@ -1,0 +1,246 @@
+//! Runs a sweep: boots once, and runs the cell with one window after the other.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::record::{Line, Phase, Record};
+use crate::runner::accel::{Accel, AccelMode};
+use crate::runner::blame::Blame;
+use crate::runner::cell::{self, End, Ran, Site};
+use crate::runner::daemon::RECORDS;
+use crate::runner::device::Device;
+use crate::runner::errors::one_line;
+use crate::runner::kernel::Kernel;
+use crate::runner::plan::{PlannedCell, Selection};
+use crate::runner::progress::Progress;
+use crate::runner::run::{RunError, RunOptions, Runner};
+use crate::runner::trip::{Ready, depart};
+use crate::units::WindowSpec;
+use crate::verdict::Expect;
+
+use super::result::{Point, SCHEMA, Sweep};
+
+/// Why there is no sweep.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// There is no guest, or no disk.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The choice is not of one cell.
+    #[error(
+        "a sweep takes one cell, and this choice has {0}: name one --scenario, one --fs and --stable-writes on or off"
+    )]
+    NotOneCell(usize),
+    /// The cell cannot run.
+    #[error("{0} cannot run: {1}")]
+    Skipped(String, String),
+    /// The records cannot be read.
+    #[error("cannot read the records of the sweep")]
+    Records(#[source] std::io::Error),
+}
+
+impl SweepError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            SweepError::Run(error) => error.blame(),
+            SweepError::Skipped(..) => Blame::Kernel,
+            SweepError::NotOneCell(_) | SweepError::Records(_) => Blame::Host,
+        }
+    }
+}
+
+/// What to sweep over.
+#[derive(Debug)]
+pub struct SweepOptions<'a> {
+    /// The windows, in their order.
+    pub windows: &'a [WindowSpec],
+    /// The window to tell of, in microseconds.
+    pub fetch_us: f64,
+    /// KVM or TCG.
+    pub accel: AccelMode,
+    /// How long the scenario writes with each window.
+    pub seconds: u32,
+    /// CPUs of the guest.
+    pub cpus: u32,
+    /// The seed of every random draw.
+    pub seed: u64,
+    /// An empty directory for the files of the boot.
+    pub directory: &'a Path,
+    /// Who listens.
+    pub progress: &'a dyn Progress,
+    /// Set when the user wants an end.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Sweeps the one cell of `selection` on `kernel`. What a window could not be measured for is told at
+/// its point.
+///
+/// # Errors
+/// When there is no guest to sweep on; [`SweepError::NotOneCell`] where the selection has more cells.
+pub fn sweep(
+    options: &SweepOptions<'_>,
+    (kernel, device): (&Kernel, Device),
+    selection: &Selection,
+) -> Result<Sweep, SweepError> {
+    let [square] = selection.chosen() else {
+        return Err(SweepError::NotOneCell(selection.len()));
+    };
+    let accel = Mutex::new(None);
+    let run = RunOptions {
+        accel: options.accel,
+        window: options.windows.first().copied().unwrap_or(WindowSpec::Hold),
+        seconds: options.seconds,
+        repeat: 1,
+        seed: options.seed,
+        out: options.directory.to_owned(),
+    };
+    let runner = Runner {
+        options: &run,
+        selection,
+        cpus: options.cpus,
+        accel: &accel,
+        progress: options.progress,
+        interrupted: options.interrupted,
+    };
+    let mut ready = depart(&runner, (kernel, device), selection, options.directory)?;
+    let mut sweep = Sweep {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: ready.guest.release().to_owned(),
+        cell: square.name(),
+        accel: accel_name(&accel).to_owned(),
+        seconds: options.seconds,
+        points: Vec::new(),
+        fit: None,
+        estimate: None,
+    };
+    let ran = run_windows(options, device, &mut ready, &sweep.cell)?;
+    end(ready)?;
+    let raced = raced_writes(&options.directory.join(RECORDS)).map_err(SweepError::Records)?;
+    sweep.points = ran.iter().map(|(asked, ran)| point(*asked, ran, &raced)).collect();
+    sweep.conclude(options.fetch_us);
+    Ok(sweep)
+}
+
+fn accel_name(accel: &Mutex<Option<Accel>>) -> &'static str {
+    match *accel.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(Accel::Kvm) => "kvm",
+        _ => "tcg",
+    }
+}
+
+/// Runs the cell called `name` with every window. The plan may hold a control as well, which a sweep
+/// has no use for.
+fn run_windows(
+    options: &SweepOptions<'_>,
+    device: Device,
+    ready: &mut Ready,
+    name: &str,
+) -> Result<Vec<(WindowSpec, Ran)>, SweepError> {
+    let planned = ready.planned.iter().find(|cell| cell.square.name() == name).cloned();
+    let Some(mut cell) = planned else { return Ok(Vec::new()) };
+    if let Some(reason) = &cell.skip {
+        return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
+    }
+    // A cell that is expected to race would end at its first race.
+    cell.expectation.expect = Expect::Survey;
+    let mut all = Vec::new();
+    for (number, window) in options.windows.iter().enumerate() {
+        if options.interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        let title = format!("{name}, window {window}");
+        options.progress.begin(number.saturating_add(1), options.windows.len(), &title);
+        let ran = run_window(options, device, ready, &cell, (number, *window))?;
+        let lost = matches!(ran.end, End::GuestLost(_) | End::Hung(_));
+        if let End::Skipped(reason) = &ran.end {
+            return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
+        }
+        options.progress.end(&words(&ran));
+        all.push((*window, ran));
+        if lost {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn run_window(
+    options: &SweepOptions<'_>,
+    device: Device,
+    ready: &mut Ready,
+    cell: &PlannedCell,
+    (number, window): (usize, WindowSpec),
+) -> Result<Ran, RunError> {
+    ready.daemon.set_window(window)?;
+    let mut site = Site {
+        daemon: &mut ready.daemon,
+        progress: options.progress,
+        interrupted: options.interrupted,
+        disk: device.path(),
+        seconds: options.seconds,
+    };
+    // The labels have to differ: each repetition is another window.
+    let repetition = u32::try_from(number.saturating_add(1)).unwrap_or(u32::MAX);
+    Ok(cell::run_once(&mut site, &mut ready.guest, cell, repetition)?)
+}
+
+fn words(ran: &Ran) -> String {
+    let counters = &ran.counters;
+    let trouble = trouble(&ran.end).map_or_else(String::new, |why| format!("; {why}"));
+    let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
+    format!("{races} of {} blocks raced{trouble}", counters.blocks_checked)
+}
+
+fn trouble(end: &End) -> Option<String> {
+    match end {
+        End::Done => None,
+        End::Skipped(why) | End::Trouble(why) | End::Hung(why) => Some(why.clone()),
+        End::GuestLost(error) => Some(one_line(error)),
+    }
+}
+
+/// Ends the guest, then its disk, so that the records are whole.
+fn end(ready: Ready) -> Result<(), SweepError> {
+    let Ready { mut guest, daemon, .. } = ready;
+    if let Err(error) = guest.power_off() {
+        log::info!("the guest did not power off: {error}");
+    }
+    drop(guest);
+    Ok(daemon.stop().map_err(RunError::from)?)
+}
+
+fn point(asked: WindowSpec, ran: &Ran, raced: &HashMap<String, u64>) -> Point {
+    let counters = &ran.counters;
+    Point {
+        asked,
+        median_us: counters.window_us.map(|window| window.median),
+        max_us: counters.window_us.map(|window| window.max),
+        writes: counters.writes,
+        raced_writes: raced.get(&ran.label).copied().unwrap_or(0),
+        blocks_checked: counters.blocks_checked,
+        races: counters.races.before_doorbell.saturating_add(counters.races.in_window),
+        trouble: trouble(&ran.end),
+    }
+}
+
+/// By label: the writes in which at least one block raced. A label's counters know blocks only.
+fn raced_writes(records: &Path) -> std::io::Result<HashMap<String, u64>> {
+    let mut requests: HashMap<String, HashSet<u64>> = HashMap::new();
+    for line in BufReader::new(File::open(records)?).lines() {
+        let Line { record, .. } = serde_json::from_str(&line?)?;
+        if let Record::Race(race) = record
+            && race.phase != Phase::AfterFetch
+            && let Some(label) = race.label
+        {
+            requests.entry(label).or_default().insert(race.request.id);
+        }
+    }
+    let count = |ids: HashSet<u64>| u64::try_from(ids.len()).unwrap_or(u64::MAX);
+    Ok(requests.into_iter().map(|(label, ids)| (label, count(ids))).collect())
+}

@@ -1,5 +1,7 @@
 //! Several boots, or the verdicts of several shards, as one.
 
+use std::collections::BTreeMap;
+
 use super::{Cell, CellOutcome, CellWindow, Cut, ExitStatus, Repeat, Verdict, merge_groups};
 use crate::record::Phases;
 
@@ -74,48 +76,80 @@ fn same_group(a: &Cell, b: &Cell) -> bool {
 impl Cell {
     /// Takes in what another run of the same cell came to.
     fn absorb(&mut self, other: Cell) -> Result<(), MergeError> {
-        self.window_us = match (self.window_us, other.window_us) {
-            (Some(a), Some(b)) if a.asked != b.asked => {
-                return Err(MergeError::Windows(self.name()));
-            }
-            // A median of both cannot be had from two medians; that of more writes comes nearest.
-            (Some(a), Some(b)) => {
-                let median = if other.writes > self.writes { b.median } else { a.median };
-                let max = [a.max, b.max].into_iter().flatten().reduce(f64::max);
-                Some(CellWindow { asked: a.asked, median, max })
-            }
-            (a, b) => a.or(b),
-        };
-        if rank(other.outcome) > rank(self.outcome) {
-            self.outcome = other.outcome;
-            self.reason = other.reason;
+        self.window_us = self.join_windows(&other)?;
+        // Every field is named: a new one must not be dropped.
+        let Cell {
+            kernel: _,
+            device: _,
+            fs: _,
+            scenario: _,
+            stable_writes: _,
+            expect: _,
+            outcome,
+            reason,
+            control,
+            writes,
+            blocks_checked,
+            races,
+            phases,
+            guard_blind,
+            healed,
+            standing,
+            divergent,
+            first_catch_ms,
+            window_us: _,
+            owners,
+            owner_groups,
+            repeat,
+        } = other;
+        if rank(outcome) > rank(self.outcome) {
+            (self.outcome, self.reason) = (outcome, reason);
         }
-        self.control |= other.control;
-        self.first_catch_ms = self.first_catch_ms.or(other.first_catch_ms);
-        self.writes = sum(self.writes, other.writes);
-        self.blocks_checked = sum(self.blocks_checked, other.blocks_checked);
-        self.races = sum(self.races, other.races);
-        self.guard_blind = sum(self.guard_blind, other.guard_blind);
-        self.healed = sum(self.healed, other.healed);
-        self.standing = sum(self.standing, other.standing);
-        self.phases = both(self.phases, other.phases, add_phases);
-        self.repeat = both(self.repeat, other.repeat, |a, b| Repeat {
-            k: a.k.saturating_add(b.k),
-            n: a.n.saturating_add(b.n),
-        });
-        self.owners = both(self.owners.take(), other.owners, |mut all, more| {
-            for (name, races) in more {
-                let known: &mut u64 = all.entry(name).or_default();
-                *known = known.saturating_add(races);
-            }
-            all
-        });
-        self.owner_groups = both(self.owner_groups.take(), other.owner_groups, |mut all, more| {
+        self.control |= control;
+        self.first_catch_ms = self.first_catch_ms.or(first_catch_ms);
+        self.writes = sum(self.writes, writes);
+        self.blocks_checked = sum(self.blocks_checked, blocks_checked);
+        self.races = sum(self.races, races);
+        self.guard_blind = sum(self.guard_blind, guard_blind);
+        self.healed = sum(self.healed, healed);
+        self.standing = sum(self.standing, standing);
+        self.divergent = sum(self.divergent, divergent);
+        self.phases = both(self.phases, phases, add_phases);
+        self.repeat = both(self.repeat, repeat, add_repeats);
+        self.owners = both(self.owners.take(), owners, add_owners);
+        self.owner_groups = both(self.owner_groups.take(), owner_groups, |mut all, more| {
             merge_groups(&mut all, &more);
             all
         });
         Ok(())
     }
+
+    /// A median of both cannot be had from two medians; that of more writes comes nearest.
+    fn join_windows(&self, other: &Cell) -> Result<Option<CellWindow>, MergeError> {
+        match (self.window_us, other.window_us) {
+            (Some(a), Some(b)) if a.asked != b.asked => Err(MergeError::Windows(self.name())),
+            (Some(a), Some(b)) => {
+                let median = if other.writes > self.writes { b.median } else { a.median };
+                let max = [a.max, b.max].into_iter().flatten().reduce(f64::max);
+                Ok(Some(CellWindow { asked: a.asked, median, max }))
+            }
+            (a, b) => Ok(a.or(b)),
+        }
+    }
+}
+
+fn add_repeats(a: Repeat, b: Repeat) -> Repeat {
+    Repeat { k: a.k.saturating_add(b.k), n: a.n.saturating_add(b.n) }
+}
+
+type Owners = BTreeMap<String, u64>;
+
+fn add_owners(mut all: Owners, more: Owners) -> Owners {
+    for (name, races) in more {
+        let known = all.entry(name).or_default();
+        *known = known.saturating_add(races);
+    }
+    all
 }
 
 /// What counts more when two runs of a cell differ.
@@ -162,6 +196,8 @@ mod tests {
         let asked = WindowSpec::Fixed(Duration::from_millis(1));
         Cell {
             races: Some(races),
+            divergent: Some(1),
+            owners: Some(BTreeMap::from([("file".to_owned(), races)])),
             repeat: Some(Repeat { k: u32::from(races > 0), n: 1 }),
             window_us: Some(CellWindow { asked, median: Some(1_000.0), max: Some(2_000.0) }),
             ..bare_cell(scenario, outcome)
@@ -196,6 +232,7 @@ mod tests {
         let control = &all.cells[0];
         assert_eq!((control.outcome, control.races), (Error, Some(3)));
         assert_eq!(control.repeat, Some(Repeat { k: 1, n: 2 }));
+        assert_eq!((control.divergent, control.owners.as_ref().unwrap()["file"]), (Some(2), 3));
         assert!(control.reason.is_some());
         assert_eq!((all.exit_status, all.seconds), (1, 4.0));
         let cut = verdict(vec![], Some(Cut::Interrupted));

@@ -4,8 +4,8 @@
 #   examples/virtme-ng.sh [KERNEL] [SCENARIO] [FS]      KERNEL as `vng --run` takes it; "." is a built tree
 #
 # virtme-ng shows the host's root file system to the guest, so that mkfs and the scenarios are there; the
-# kernel needs virtio_blk, and 9p or virtiofs, as virtme-ng does. Without KVM add --disable-kvm:
-# VNG_FLAGS=--disable-kvm.
+# kernel needs virtio_blk, and 9p or virtiofs, as virtme-ng does (Debian's cloud kernels have neither).
+# Without KVM: VNG_FLAGS=--disable-kvm.
 set -eu
 kernel=${1:-.}
 scenario=${2:-mmap-rewrite}
@@ -27,7 +27,8 @@ done
 # shellcheck disable=SC2086 # words on purpose
 vng ${VNG_FLAGS:-} --run "$kernel" --numa 1G --memory 1G --user root \
     --qemu-opts="-chardev socket,id=dixtrap,path=$work/disk.sock -device vhost-user-blk-pci,chardev=dixtrap,num-queues=1" \
-    --exec "modprobe -q virtio_blk; DIXTRAP_FS=$fs DIXTRAP_STABLE=off DIXTRAP_GUEST=$guest sh $here/guest-scripts/$scenario.sh /dev/vda"
+    --exec "modprobe -q virtio_blk; DIXTRAP_FS=$fs DIXTRAP_STABLE=off DIXTRAP_GUEST=$guest sh $here/guest-scripts/$scenario.sh /dev/vda" ||
+    echo "vng ended with status $?; what the disk saw is below" >&2
 
 dixtrap ctl "$work/ctl.sock" quit
 wait "$daemon" || true

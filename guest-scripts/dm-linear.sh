@@ -13,7 +13,8 @@ take_apart() { [ -z "$node" ] || "$DIXTRAP_GUEST" unmap dixtrap; }
 
 need dm_mod /dev/mapper/control
 take "$@"
-node=$("$DIXTRAP_GUEST" map dixtrap "$DIXTRAP_DEV" --start 2048 --length 1048576) || exit
+device_start=2048
+node=$("$DIXTRAP_GUEST" map dixtrap "$DIXTRAP_DEV" --start $device_start --length 1048576) || exit
 prepare_on "$node"
 work mmap "$TARGET"
 finish

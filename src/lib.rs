@@ -20,6 +20,7 @@
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
 //! | [`verdict`] | what a run came to: cells, their judgement, the exit status; pure |
+//! | [`owner`] | file systems' layouts: disk address → file or metadata structure; pure |
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
@@ -36,6 +37,7 @@ pub mod guest;
 pub mod inject;
 pub mod media;
 pub mod memory;
+pub mod owner;
 pub mod pi;
 pub mod proto;
 pub mod queue;

@@ -17,7 +17,11 @@ use std::path::{Path, PathBuf};
 /// Modules that may import nothing but what is named here.
 const ONLY: &[(&str, &[&str])] = &[
     // The runner knows the contract (records, control protocol, command lines), not the device.
-    ("runner", &["verdict", "guest", "control", "record", "report", "units", "clock", "pi"]),
+    (
+        "runner",
+        &["verdict", "guest", "control", "record", "report", "owner", "units", "clock", "pi"],
+    ),
+    ("owner", &["record", "units"]),
     ("pi", &["units"]),
     ("units", &[]),
 ];
@@ -159,7 +163,7 @@ fn module_of(file: &Path, root: &Path) -> Option<String> {
     (!matches!(name, "lib" | "bin")).then(|| name.to_owned())
 }
 
-/// The children of a module: what `super::` can reach inside it.
+/// The names inside a module, at any depth: what `super::` can reach there.
 fn children_of(module: &str, root: &Path) -> BTreeSet<String> {
     let folder = root.join(module);
     if !folder.is_dir() {
@@ -167,7 +171,8 @@ fn children_of(module: &str, root: &Path) -> BTreeSet<String> {
     }
     rust_files(&folder)
         .iter()
-        .filter_map(|path| path.strip_prefix(&folder).ok()?.iter().next()?.to_str())
+        .filter_map(|path| path.strip_prefix(&folder).ok())
+        .flat_map(|path| path.iter().filter_map(|name| name.to_str()))
         .map(|name| name.trim_end_matches(".rs").to_owned())
         .collect()
 }

@@ -2,22 +2,26 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
 use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
-use dixtrap::config::{Args, Config, SocketSpec};
+use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
 use dixtrap::inject::Injector;
-use dixtrap::media::Disk;
-use dixtrap::proto::blk::{BlkDevice, feature_names};
+use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::proto::Device;
+use dixtrap::proto::blk::{self, BlkDevice};
+use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
+use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::Sink;
 use dixtrap::sandbox;
 use dixtrap::transport::{Endpoint, Pace, Server};
 use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::units::BlockSize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -31,7 +35,7 @@ const CAPABILITIES: &str = r#"{
 }"#;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return refuse(&error),
@@ -66,7 +70,6 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config) -> anyhow::Result<()> {
-    let clock = Arc::new(MonotonicClock::new());
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
     let endpoint = listen(&config)?;
@@ -75,27 +78,92 @@ fn run(config: Config) -> anyhow::Result<()> {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
-    let disk = Disk::open(&config.disk)?;
-    let options = TrapOptions { device: "blk", on_race: config.on_race, audit: config.audit };
-    let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options)
-        .with_injector(Arc::new(Injector::new(config.seed)), 0);
+    let mut disks = config.disks.iter().map(Disk::open);
+    let first = disks.next().context("there is no disk")??;
+    let others = disks.collect::<Result<Vec<_>, _>>()?;
+    let lun = (!others.is_empty()).then_some(0);
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let device = config.device.name();
+    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
+    let trap =
+        Trap::new(first, clock, sink, options).with_injector(Arc::new(Injector::new(config.seed)));
     let trap = Arc::new(trap);
     for spec in &config.inject {
         trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
+    let entries = Entries { endpoint, control, signals };
+    match config.device {
+        DeviceKind::Blk => {
+            let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
+            serve(&config, Daemon { device, traps: vec![trap] }, entries, || Ok(()))
+        }
+        DeviceKind::Scsi => {
+            let traps = beside(trap, others);
+            let units = config.disks.iter().zip(&traps).map(unit).collect();
+            let device = Arc::new(ScsiDevice::new(units, config.queues)?);
+            let watched = Arc::clone(&device);
+            let begin = move || watch_growth(&watched);
+            serve(&config, Daemon { device, traps }, entries, begin)
+        }
+    }
+}
+
+/// A device and the traps behind it; the first speaks for all.
+struct Daemon<D> {
+    device: Arc<D>,
+    traps: Vec<Arc<Trap>>,
+}
+
+/// The ways in: front ends, control clients, signals.
+struct Entries {
+    endpoint: Endpoint,
+    control: Option<Endpoint>,
+    signals: Signals,
+}
+
+/// A trap for every further disk, with the first one's counters and records.
+fn beside(first: Arc<Trap>, others: Vec<Disk>) -> Vec<Arc<Trap>> {
+    let mut traps = vec![first];
+    for (disk, lun) in others.into_iter().zip(1u16..) {
+        if let Some(first) = traps.first() {
+            traps.push(Arc::new(first.beside(disk, lun)));
+        }
+    }
+    traps
+}
+
+/// The logical unit of a disk. Its names follow from where the disk is, however the path is spelt.
+fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
+    let path = spec.file.as_ref().and_then(|path| path.canonicalize().ok());
+    let name = path.map_or_else(|| name_of(spec), |path| path.display().to_string());
+    Unit::new(Arc::clone(trap), UnitIdentity::of(&name))
+}
+
+/// Serves `daemon` until told to stop, and closes in order. `begin` comes after the sandbox: threads
+/// that it starts are inside.
+fn serve<D: Device>(
+    config: &Config,
+    daemon: Daemon<D>,
+    entries: Entries,
+    begin: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Daemon { device, traps } = daemon;
+    let Entries { endpoint, control, signals } = entries;
+    let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed));
     let server = Arc::new(Server::new(device, pace)?);
-    let governor = governor(Arc::clone(&trap), Arc::clone(&server));
+    let governor = governor(Arc::clone(trap), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
-        sandbox::enter(&config).context("cannot enter the sandbox: start without --sandbox")?;
+        sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
     }
 
-    trap.start(start_record(&config, &trap));
+    trap.start(start_record(config, &traps));
+    begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
-    let stopped = trap.stop();
+    let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
+    let stopped = trap.stop().and(closed);
     served?;
     stopped.context("the disk could not be flushed: its last writes may be lost")
 }
@@ -107,25 +175,54 @@ fn listen(config: &Config) -> anyhow::Result<Endpoint> {
     })
 }
 
-fn start_record(config: &Config, trap: &Trap) -> Start {
+fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let disk = config.disk.file.as_ref();
+    let names: Vec<String> = config.disks.iter().map(name_of).collect();
+    let geometry = traps.first().map(|trap| trap.geometry());
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        device: "blk".to_owned(),
-        disk: disk.map_or("memory".to_owned(), |path| path.display().to_string()),
-        block_size: config.disk.block_size,
-        pi_type: config.disk.pi_type.number(),
+        device: config.device.name().to_owned(),
+        disk: names.first().cloned().unwrap_or_default(),
+        luns: if config.device == DeviceKind::Scsi { names } else { Vec::new() },
+        block_size: geometry.map_or(BlockSize::B512, |geometry| geometry.block_size),
+        pi_type: geometry.map_or(0, |geometry| geometry.pi_type.number()),
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
-        features: feature_names(trap.geometry().read_only),
+        features: match config.device {
+            DeviceKind::Blk => blk::feature_names(geometry.is_some_and(|g| g.read_only)),
+            DeviceKind::Scsi => scsi::virtio::feature_names(),
+        },
         unix_ms: since_1970.as_millis().try_into().unwrap_or(u64::MAX),
     }
 }
 
+/// What a disk is called in records.
+fn name_of(spec: &DiskSpec) -> String {
+    spec.file.as_ref().map_or("memory".to_owned(), |path| path.display().to_string())
+}
+
+/// How often images are looked at.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A thread that notices images that grow, for as long as the device lives.
+fn watch_growth(device: &Arc<ScsiDevice>) -> anyhow::Result<()> {
+    let device = Arc::downgrade(device);
+    std::thread::Builder::new()
+        .name("growth".to_owned())
+        .spawn(move || {
+            while let Some(device) = device.upgrade() {
+                device.notice_growth();
+                drop(device);
+                std::thread::sleep(GROWTH_INTERVAL);
+            }
+        })
+        .context("cannot start the thread that watches the images")?;
+    Ok(())
+}
+
 /// A thread that turns SIGTERM and SIGINT into an orderly end.
-fn stop_on_signal(mut signals: Signals, server: Arc<Server<BlkDevice>>) -> anyhow::Result<()> {
+fn stop_on_signal<D: Device>(mut signals: Signals, server: Arc<Server<D>>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

@@ -33,7 +33,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = DeviceKind::Blk)]
     pub device: DeviceKind,
 
-    /// The disk: a raw file or a block device; a memory disk when left out
+    /// The disk: a raw file or a block device; a memory disk when left out. With --device scsi it may
+    /// be given more than once: each is a logical unit
     #[arg(long, value_name = "PATH")]
     pub blk_file: Vec<PathBuf>,
 
@@ -49,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value = "512")]
     pub block_size: BlockSize,
 
-    /// The number of queues, each with a thread of its own
+    /// The number of queues for requests, each with a thread of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub num_queues: u16,
 
@@ -99,6 +100,9 @@ pub struct Args {
     pub sandbox: bool,
 }
 
+/// The most logical units: what one byte can number.
+const MAX_UNITS: usize = 256;
+
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceKind {
@@ -106,6 +110,16 @@ pub enum DeviceKind {
     Blk,
     /// virtio-scsi with T10 PI: the guest does
     Scsi,
+}
+
+impl DeviceKind {
+    /// Its name, in arguments and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Blk => "blk",
+            DeviceKind::Scsi => "scsi",
+        }
+    }
 }
 
 /// What happens to a write that raced.
@@ -136,30 +150,36 @@ impl Args {
         }
     }
 
-    /// The disk.
-    pub(super) fn disk_spec(&self) -> Result<DiskSpec, ConfigError> {
-        if self.device == DeviceKind::Scsi {
-            return Err(ConfigError::NoScsi);
+    /// The disks: one, or for SCSI one for each logical unit.
+    pub(super) fn disk_specs(&self) -> Result<Vec<DiskSpec>, ConfigError> {
+        if self.device == DeviceKind::Blk && self.blk_file.len() > 1 {
+            return Err(ConfigError::OneDisk);
         }
-        let file = match self.blk_file.as_slice() {
-            [] => None,
-            [file] => Some(file.clone()),
-            _ => return Err(ConfigError::OneDisk),
-        };
-        if file.is_none() && self.read_only {
+        if self.blk_file.len() > MAX_UNITS {
+            return Err(ConfigError::TooManyDisks);
+        }
+        if self.blk_file.is_empty() && self.read_only {
             return Err(ConfigError::ReadOnlyMemory);
         }
-        if self.pi_file.is_some() && (file.is_none() || !self.pi_type.is_protected()) {
+        let one_file = self.blk_file.len() == 1 && self.pi_type.is_protected();
+        if self.pi_file.is_some() && !one_file {
             return Err(ConfigError::StrayPiFile);
         }
-        Ok(DiskSpec {
+        Ok(match self.blk_file.as_slice() {
+            [] => vec![self.disk_spec(None)],
+            files => files.iter().map(|file| self.disk_spec(Some(file.clone()))).collect(),
+        })
+    }
+
+    fn disk_spec(&self, file: Option<PathBuf>) -> DiskSpec {
+        DiskSpec {
             file,
             size: self.size,
             block_size: self.block_size,
             pi_type: self.pi_type,
             pi_file: self.pi_file.clone(),
             read_only: self.read_only,
-        })
+        }
     }
 }
 
@@ -180,7 +200,10 @@ mod tests {
         assert_eq!(config.socket, SocketSpec::Path("/s".into()));
         assert_eq!((config.queues, config.seed, config.on_race), (1, 0, OnRace::Fail));
         assert_eq!(config.window.to_string(), "1ms");
-        assert_eq!((config.disk.block_size, config.disk.pi_type), (BlockSize::B512, PiType::Type1));
+        assert_eq!(
+            (config.disks[0].block_size, config.disks[0].pi_type),
+            (BlockSize::B512, PiType::Type1)
+        );
     }
 
     #[test]
@@ -202,5 +225,16 @@ mod tests {
         ] {
             assert!(config(flags).is_err(), "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_scsi_target_has_a_unit_for_each_file() {
+        let scsi = ["--socket-path", "/s", "--device", "scsi", "--blk-file", "a"];
+        let two = config(&[&scsi[..], &["--blk-file", "b"]].concat()).unwrap();
+        assert_eq!(two.disks.len(), 2);
+        assert_eq!(two.disks[1].file, Some("b".into()));
+        assert!(config(&[&scsi[..], &["--pi-file", "p"]].concat()).is_ok());
+        let stray = [&scsi[..], &["--blk-file", "b", "--pi-file", "p"]].concat();
+        assert!(config(&stray).is_err(), "one PI file for two disks");
     }
 }

@@ -5,7 +5,7 @@ mod args;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-pub use args::Args;
+pub use args::{Args, DeviceKind};
 
 use crate::inject;
 use crate::media::DiskSpec;
@@ -19,17 +19,17 @@ pub enum ConfigError {
     #[error("give either --socket-path PATH or --fd N, so that QEMU has one place to connect to")]
     Socket,
     /// A block device is one disk.
-    #[error("--device blk serves one disk: give --blk-file once")]
+    #[error("--device blk serves one disk: give --blk-file once, or use --device scsi")]
     OneDisk,
-    /// Not built yet.
-    #[error("--device scsi is not in this build: use --device blk")]
-    NoScsi,
+    /// More units than can be numbered.
+    #[error("--device scsi serves at most 256 disks: give --blk-file less often")]
+    TooManyDisks,
     /// A memory disk begins empty.
     #[error("a memory disk cannot be read-only: give --blk-file PATH")]
     ReadOnlyMemory,
     /// A PI file belongs to a data file.
     #[error(
-        "--pi-file belongs to a disk that is a file and has protection: give --blk-file and --pi-type 1, 2 or 3"
+        "--pi-file belongs to one disk that is a file and has protection: give --blk-file once and --pi-type 1, 2 or 3"
     )]
     StrayPiFile,
 }
@@ -48,8 +48,10 @@ pub enum SocketSpec {
 pub struct Config {
     /// Where front ends connect.
     pub socket: SocketSpec,
-    /// The disk.
-    pub disk: DiskSpec,
+    /// What kind of device to be.
+    pub device: DeviceKind,
+    /// The disks: one, or for SCSI one for each logical unit. Never empty.
+    pub disks: Vec<DiskSpec>,
     /// The number of queues.
     pub queues: u16,
     /// The window of writes.
@@ -76,10 +78,11 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let disk = args.disk_spec()?;
+        let disks = args.disk_specs()?;
         Ok(Config {
             socket: args.socket()?,
-            disk,
+            device: args.device,
+            disks,
             queues: args.num_queues,
             window: args.window,
             seed: args.seed,

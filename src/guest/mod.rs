@@ -2,8 +2,10 @@
 //! by hand in anybody's guest. Imports nothing of the stages on the host.
 
 pub mod agent;
+pub mod attempt;
 pub mod init;
 pub mod mapper;
 pub mod mirror;
+pub mod owners;
 pub mod protocol;
 pub mod work;

@@ -19,7 +19,7 @@ mod locks;
 mod open;
 mod pi_file;
 
-pub use disk::{Disk, Geometry};
+pub use disk::{Allocation, Disk, Geometry};
 pub use error::{MediaError, OpenError};
 pub use open::{DEFAULT_SIZE, DiskSpec};
 

@@ -3,6 +3,9 @@
 //! A device knows the trap below it and nothing of rings or sockets above it.
 
 pub mod blk;
+pub mod scsi;
+
+use std::os::fd::RawFd;
 
 use crate::clock::Moment;
 use crate::memory::Segments;
@@ -43,6 +46,21 @@ pub enum Step<H> {
     Held(H),
     /// Never answered, because a fault was injected that says so.
     Silent,
+    /// Kept until the device has [`Device::news`], which go to the place given.
+    Parked(Segments),
+    /// Acts on the held requests of every queue before it is answered.
+    Sweep(Box<dyn Sweep<H>>),
+}
+
+/// A request that acts on held requests: it sees each of them, ends those that it takes, and is
+/// answered after them.
+pub trait Sweep<H>: Send + std::fmt::Debug {
+    /// Whether it ends this one.
+    fn takes(&mut self, held: &H) -> bool;
+    /// Ends one that it takes; nothing of it is stored.
+    fn end(&mut self, held: H) -> Result<Answered, Unanswerable>;
+    /// All queues have been seen: answers the request itself.
+    fn conclude(self: Box<Self>) -> Result<Answered, Unanswerable>;
 }
 
 /// A held request, as the schedule sees it.
@@ -72,6 +90,24 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held>, Unanswerable>;
     /// Ends a request's window: fetch, check, store, answer.
     fn finish(&self, held: Self::Held) -> Result<Answered, Unanswerable>;
+    /// The front end resets the device.
+    fn reset(&self) {}
+    /// Whether this queue's requests may be held, so that their bytes count against the budget.
+    fn holds(&self, _queue: QueueIndex) -> bool {
+        true
+    }
+    /// The queue with parked requests, and what becomes readable when there is something to tell.
+    fn bell(&self) -> Option<(QueueIndex, RawFd)> {
+        None
+    }
+    /// What to tell with the next parked request.
+    fn news(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// What parked requests come back with when their ring stops.
+    fn no_news(&self) -> Vec<u8> {
+        Vec::new()
+    }
     /// Notes a request that has to wait in its ring.
     fn note_deferred(&self);
     /// Notes a ring (or, without one, a connection) that cannot be followed any further.

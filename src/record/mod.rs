@@ -9,7 +9,7 @@ mod race;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
-pub use race::{Change, Outcome, Owner, Phase, PiChange, Race, RaceId, RequestInfo};
+pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 
 use crate::units::{BlockSize, Lba, QueueIndex, WindowSpec};
 
@@ -50,6 +50,8 @@ pub enum Record {
     Medium(MediumFault),
     /// A ring or a connection that could not be followed any further.
     Broken(Broken),
+    /// Whose block a race was; found out afterwards, so it stands in a file of its own.
+    Owner(RaceOwner),
     /// The daemon ended; the figures of the whole session.
     Stop(Stop),
 }
@@ -71,8 +73,11 @@ pub struct Start {
     pub version: String,
     /// `blk` or `scsi`.
     pub device: String,
-    /// The path of the image, or `memory`.
+    /// The path of the image, or `memory`; of the first one where there are several.
     pub disk: String,
+    /// With `scsi`: the disk of each logical unit, by number.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub luns: Vec<String>,
     /// Bytes a logical block.
     pub block_size: BlockSize,
     /// The protection type, 0 to 3.
@@ -128,9 +133,9 @@ pub struct Inject {
     /// The class of the request: `read`, `write`, ….
     #[serde(default)]
     pub op: String,
-    /// The logical unit it went to.
-    #[serde(default)]
-    pub lun: u16,
+    /// The logical unit it went to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
 }
 
 /// A race that a later clean write covered.
@@ -151,6 +156,9 @@ pub struct MediumFault {
     pub t_us: u64,
     /// The label in force.
     pub label: Option<String>,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The block.
     pub lba: Lba,
     /// Which of the three checks failed first: `guard`, `app` or `ref`.
@@ -173,6 +181,15 @@ pub struct Broken {
     pub queue: Option<QueueIndex>,
     /// What was wrong.
     pub reason: String,
+}
+
+/// Whose block a race was. `dixtrap run` writes these lines to `owners.jsonl`, beside the records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceOwner {
+    /// The race's `id`.
+    pub race: RaceId,
+    /// Whose.
+    pub owner: Owner,
 }
 
 /// The last line.

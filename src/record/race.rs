@@ -1,5 +1,7 @@
 //! A race: a logical block whose bytes differ between two samples.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::units::{BlockCount, Lba, QueueIndex};
@@ -68,17 +70,61 @@ pub struct PiChange {
     pub new: String,
 }
 
+/// By which rule a block has to be kept stable: what tells a bug from a property of the file system.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnerKind {
+    /// A file's own bytes: pages of its inode, held stable by the file system.
+    Data,
+    /// The journal: frozen copies.
+    Journal,
+    /// What the file system writes about files, as a rule through buffer heads of the device inode.
+    Metadata,
+    /// Nobody can tell.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for OwnerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            OwnerKind::Data => "data",
+            OwnerKind::Journal => "journal",
+            OwnerKind::Metadata => "metadata",
+            OwnerKind::Unknown => "unknown",
+        })
+    }
+}
+
 /// Whose block it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// `file`, `journal`, `directory`, `inode table`, …, or `unknown`.
+    /// `file`, `journal`, `directory`, `inode table`, …; `freed` where the block had changed hands
+    /// before anybody asked, `unknown` where nothing can be told.
     pub name: String,
+    /// In one word.
+    #[serde(default)]
+    pub kind: OwnerKind,
     /// A file's path, where it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path: Option<String>,
     /// The block's byte offset in that file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub offset: Option<u64>,
+}
+
+impl Owner {
+    /// An owner that has no path: a structure of the file system.
+    pub fn new(name: &str, kind: OwnerKind) -> Owner {
+        Owner { name: name.to_owned(), kind, ..Owner::default() }
+    }
+
+    /// Nobody can tell.
+    pub fn unknown() -> Owner {
+        Owner::new("unknown", OwnerKind::Unknown)
+    }
 }
 
 /// A logical block whose bytes differ between two samples.
@@ -92,6 +138,9 @@ pub struct Race {
     pub label: Option<String>,
     /// `blk` or `scsi`.
     pub device: String,
+    /// The logical unit, where there are several to tell apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lun: Option<u16>,
     /// The ring the request came by.
     pub queue: QueueIndex,
     /// The request.

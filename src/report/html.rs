@@ -1,5 +1,5 @@
-//! The verdict as one HTML page that needs nothing else: a table for each kernel
-//! and device.
+//! The verdict as one HTML page that needs nothing else: a table for each kernel and
+//! device.
 
 use crate::verdict::{Cell, Group, Verdict};
 
@@ -43,10 +43,11 @@ pub fn verdict_html(verdict: &Verdict) -> String {
 
 fn table(group: &Group<'_>) -> String {
     let head: String = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
-    let rows: String = group.cells.iter().copied().map(row).collect();
+    let rows: String = group.cells.iter().map(|cell| row(cell)).collect();
     let (kernel, device) = (escaped(group.kernel), escaped(group.device));
     format!(
-        "<h2>Linux {kernel}, device {device}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n"
+        "<h2>Linux {kernel}, device {device}</h2>\n\
+         <table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n"
     )
 }
 

@@ -7,6 +7,7 @@ mod jsonl;
 mod junit;
 mod ktap;
 mod offenders;
+mod owners;
 mod session;
 mod text;
 mod words;
@@ -18,7 +19,7 @@ pub use jsonl::{Sink, SinkError};
 pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};
-pub use session::{LabelSummary, Session, SessionError, UNLABELLED};
+pub use session::{LabelSummary, OWNERS, Session, SessionError, UNLABELLED, each_record};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 pub use words::micros_words;
 

@@ -98,6 +98,7 @@ pub(crate) mod tests {
             t_us: id,
             label: None,
             device: "blk".into(),
+            lun: None,
             queue: QueueIndex(0),
             request: RequestInfo { id, op: "write".into(), lba: Lba(lba), blocks: BlockCount(1) },
             lba: Lba(lba),

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::record::{Counters, Line, Mark, MarkState, Phase, Race, Record, SCHEMA, Start, Stop};
+use crate::verdict::OwnerGroup;
 
 use super::offenders::Offenders;
+use super::owners::Owners;
 
 /// Why a records file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,12 @@ pub struct LabelSummary {
     pub first_catch_us: Option<u64>,
     /// When it was opened first.
     pub began_us: Option<u64>,
+    /// Whose blocks raced; empty where nobody found out.
+    pub owners: Vec<OwnerGroup>,
 }
+
+/// The file beside the records that says whose the blocks were.
+pub const OWNERS: &str = "owners.jsonl";
 
 /// The label of races that have none.
 pub const UNLABELLED: &str = "(no label)";
@@ -74,6 +81,7 @@ pub struct Session {
     pub labels: BTreeMap<String, LabelSummary>,
     /// The blocks that raced.
     pub offenders: Offenders,
+    owners: Owners,
 }
 
 /// What every line has, whatever its type.
@@ -83,36 +91,25 @@ struct Versioned {
 }
 
 impl Session {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`, and [`OWNERS`] where that lies beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
-        let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
-        Session::from_lines(path, BufReader::new(file))
+        let mut session = Session::default();
+        let beside = path.with_file_name(OWNERS);
+        if beside.is_file() && beside != path {
+            each_record(&beside, &mut |record| session.add(record))?;
+        }
+        session.truncated = each_record(path, &mut |record| session.add(record))?;
+        session.finish();
+        Ok(session)
     }
 
-    fn from_lines(path: &Path, mut input: impl BufRead) -> Result<Session, SessionError> {
-        let mut session = Session::default();
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            let read = input
-                .read_until(b'\n', &mut text)
-                .map_err(|e| SessionError::Read(path.to_owned(), e))?;
-            if read == 0 && line == 1 {
-                return Err(SessionError::Empty(path.to_owned()));
-            }
-            if read == 0 {
-                break;
-            }
-            match parse(&text) {
-                Ok(record) => session.add(record),
-                // Cut off while it was written. A first line is no evidence of a records file.
-                Err(Bad::Json(_)) if line > 1 && !text.ends_with(b"\n") => {
-                    session.truncated = true;
-                }
-                Err(bad) => return Err(bad.at(path, line)),
+    /// Turns what was gathered by owner into each label's groups.
+    fn finish(&mut self) {
+        for (label, groups) in self.owners.groups() {
+            if let Some(summary) = self.labels.get_mut(&label) {
+                summary.owners = groups;
             }
         }
-        Ok(session)
     }
 
     fn add(&mut self, record: Record) {
@@ -121,12 +118,19 @@ impl Session {
             Record::Stop(stop) => self.stop = Some(stop),
             Record::Mark(mark) => self.add_mark(mark),
             Record::Race(race) => self.add_race(*race),
-            Record::Healed(healed) => self.offenders.healed(healed.race, healed.after_us),
+            Record::Healed(healed) => {
+                self.owners.healed(healed.race, healed.after_us);
+                self.offenders.healed(healed.race, healed.after_us);
+            }
+            Record::Owner(owner) => self.owners.learn(owner),
             Record::Inject(_) | Record::Medium(_) | Record::Broken(_) => {}
         }
     }
 
     fn add_mark(&mut self, mark: Mark) {
+        if mark.state == MarkState::End {
+            self.owners.close(&mark.label);
+        }
         let summary = self.labels.entry(mark.label).or_default();
         match mark.state {
             MarkState::Begin => {
@@ -136,17 +140,54 @@ impl Session {
         }
     }
 
-    fn add_race(&mut self, race: Race) {
+    fn add_race(&mut self, mut race: Race) {
         if race.phase == Phase::AfterFetch {
             return;
         }
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
+        self.owners.add(&label, &mut race);
         let summary = self.labels.entry(label).or_default();
         summary.races += 1;
         let since = race.t_us.saturating_sub(summary.began_us.unwrap_or(0));
         summary.first_catch_us.get_or_insert(since);
         self.offenders.add(race);
     }
+}
+
+/// Hands every record of the file at `path` over, in order; whether its last line was cut off.
+///
+/// # Errors
+/// When it cannot be read, and when a line that is whole is no record.
+pub fn each_record(path: &Path, take: &mut dyn FnMut(Record)) -> Result<bool, SessionError> {
+    let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
+    each_line(path, BufReader::new(file), take)
+}
+
+fn each_line(
+    path: &Path,
+    mut input: impl BufRead,
+    take: &mut dyn FnMut(Record),
+) -> Result<bool, SessionError> {
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let read = input
+            .read_until(b'\n', &mut text)
+            .map_err(|e| SessionError::Read(path.to_owned(), e))?;
+        if read == 0 && line == 1 {
+            return Err(SessionError::Empty(path.to_owned()));
+        }
+        if read == 0 {
+            break;
+        }
+        match parse(&text) {
+            Ok(record) => take(record),
+            // Cut off while it was written. A first line is no evidence of a records file.
+            Err(Bad::Json(_)) if line > 1 && !text.ends_with(b"\n") => return Ok(true),
+            Err(bad) => return Err(bad.at(path, line)),
+        }
+    }
+    Ok(false)
 }
 
 enum Bad {
@@ -177,6 +218,7 @@ fn parse(text: &[u8]) -> Result<Record, Bad> {
 mod tests {
     use super::super::offenders::tests::race;
     use super::*;
+    use crate::record::{OwnerKind, RaceId, RaceOwner};
 
     fn line(record: Record) -> String {
         serde_json::to_string(&Line::from(record)).unwrap() + "\n"
@@ -189,7 +231,46 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Session, SessionError> {
-        Session::from_lines(Path::new("races.jsonl"), text.as_bytes())
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("races.jsonl");
+        std::fs::write(&path, text).unwrap();
+        Session::read(&path)
+    }
+
+    #[test]
+    fn owners_beside_the_records_are_joined_and_grouped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("races.jsonl");
+        let labelled = |id, lba| Race { label: Some("a".into()), ..race(id, lba) };
+        let healed = |race, after_us| {
+            line(Record::Healed(crate::record::Healed { t_us: 9, race: RaceId(race), after_us }))
+        };
+        let races: String =
+            (1..=4).map(|id| line(Record::Race(Box::new(labelled(id, id))))).collect();
+        std::fs::write(
+            &path,
+            races
+                + &healed(1, 40)
+                + &healed(2, 30)
+                + &healed(4, 1)
+                + &mark(9, MarkState::End)
+                + &healed(3, 50),
+        )
+        .unwrap();
+        let owner = |race, name: &str, kind| {
+            let owner = crate::record::Owner::new(name, kind);
+            line(Record::Owner(RaceOwner { race: RaceId(race), owner }))
+        };
+        let owners: String =
+            (1..=3).map(|id| owner(id, "inode table", OwnerKind::Metadata)).collect();
+        std::fs::write(dir.path().join(OWNERS), owners).unwrap();
+        let session = Session::read(&path).unwrap();
+        let groups = &session.labels["a"].owners;
+        let told: Vec<_> =
+            groups.iter().map(|g| (g.name.as_str(), g.races, g.healed, g.healed_in_us)).collect();
+        assert_eq!(told, [("inode table", 3, 2, Some(40)), ("unknown", 1, 1, Some(1))]);
+        let worst = session.offenders.worst(1, |_| true);
+        assert_eq!(worst[0].worst.owner.as_ref().unwrap().name, "inode table");
     }
 
     #[test]

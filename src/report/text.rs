@@ -8,6 +8,7 @@ use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
 use super::offenders::Offender;
+use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
 use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
 
@@ -27,6 +28,7 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
                     cell.name()
                 ));
             }
+            out.push_str(&owners_text(&cell.name(), cell.owner_groups.as_deref().unwrap_or(&[])));
         }
         out.push('\n');
     }
@@ -132,6 +134,9 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
         out.push_str("the records have no end: the daemon still runs, or was killed\n");
     }
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
+    for (label, summary) in &session.labels {
+        out.push_str(&owners_text(label, &summary.owners));
+    }
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(
@@ -215,8 +220,9 @@ fn offender_facts(offender: &Offender) -> String {
         format!("; covered by a later write {} on", whole_micros_words(us))
     });
     let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
     format!(
-        "{label}: block {}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
+        "{label}: block {}{owner}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
         race.lba.0,
         many(offender.races, "race"),
         race.id.0,

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::record::Owner;
 use crate::report::{Session, SessionError};
 use crate::runner::cell::{End, Ran};
-use crate::runner::errors::one_line;
+use crate::runner::errors::{one_line, whole_text};
+use crate::runner::owners::write_owners;
 use crate::runner::plan::PlannedCell;
 use crate::runner::settle::{Fate, Runs};
+use crate::verdict::{OwnerGroup, merge_groups};
 
 /// What the runs of a cell came to.
 pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
@@ -16,13 +19,19 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
     }
     let mut runs = Runs::default();
     for one in ran {
-        if let End::Skipped(reason) = &one.end {
-            return Fate::Skipped(reason.clone());
-        }
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
+        // A race is proof by itself, whatever the script says of its own work afterwards.
+        if let End::Skipped(reason) = &one.end
+            && runs.races() == 0
+        {
+            return Fate::Skipped(reason.clone());
+        }
         runs.trouble = match &one.end {
-            End::Done | End::Skipped(_) => None,
+            End::Done => None,
+            End::Skipped(reason) => {
+                Some(format!("it skipped itself after its blocks raced: {reason}"))
+            }
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };
@@ -47,25 +56,42 @@ pub fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
     }
 }
 
-/// Looks the first race of every cell up in the records, and counts from the writer's first write.
-pub fn fill_first_catches(
+/// Looks up in the records what the counters do not tell: when a cell's first race came, counted from
+/// the writer's first write, and whose its blocks were. That the latter cannot be written down, as on a
+/// full disk, takes the names away and nothing else.
+pub fn fill_from_records(
     records: &Path,
     ran: &[Vec<Ran>],
     fates: &mut [Fate],
 ) -> Result<(), SessionError> {
+    let answers = ran.iter().flatten().map(|one| (one.label.as_str(), &one.answers)).collect();
+    if let Err(error) = write_owners(records, &answers) {
+        log::warn!("whose blocks raced is not told: {}", whole_text(&error));
+    }
     let session = Session::read(records)?;
     for (runs, fate) in ran.iter().zip(fates) {
         if let Fate::Ran(known) = fate {
             known.first_catch_ms = runs.iter().find_map(|one| first_catch_ms(&session, one));
+            known.owners = Some(owners(&session, runs, known.races()));
         }
     }
     Ok(())
 }
 
+/// The races of a cell by owner. Races that were counted and left no record are nobody's.
+fn owners(session: &Session, runs: &[Ran], races: u64) -> Vec<OwnerGroup> {
+    let mut groups = Vec::new();
+    for label in runs.iter().filter_map(|one| session.labels.get(&one.label)) {
+        merge_groups(&mut groups, &label.owners);
+    }
+    let told = groups.iter().map(|group| group.races).sum();
+    if let Some(lost) = races.checked_sub(told).filter(|lost| *lost > 0) {
+        merge_groups(&mut groups, &[OwnerGroup::of(&Owner::unknown(), lost)]);
+    }
+    groups
+}
+
 fn first_catch_ms(session: &Session, ran: &Ran) -> Option<f64> {
-    let label = session.labels.get(&ran.label)?;
-    let began = label.began_us.unwrap_or(0);
-    let caught = began.saturating_add(label.first_catch_us?);
-    let after = caught.saturating_sub(ran.writing_us.unwrap_or(began));
+    let after = session.labels.get(&ran.label)?.first_catch_us?;
     Some(Duration::from_micros(after).as_secs_f64() * 1_000.0)
 }

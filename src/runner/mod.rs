@@ -20,6 +20,7 @@ pub mod link;
 pub mod luggage;
 pub mod modules;
 pub mod outdir;
+pub mod owners;
 pub mod plan;
 pub mod progress;
 pub mod qemu;

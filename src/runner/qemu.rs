@@ -35,12 +35,14 @@ pub enum Disk {
         /// How many request queues the guest gets; no more than the backend has.
         queues: u16,
     },
-    /// A vhost-user-scsi backend that listens on `socket`, with T10_PI on.
+    /// A vhost-user-scsi backend that listens on `socket`.
     VhostUserScsi {
         /// Its socket.
         socket: PathBuf,
         /// How many request queues the guest gets; no more than the backend has.
         queues: u16,
+        /// Whether the guest may send protection information.
+        t10_pi: bool,
     },
     /// QEMU's own virtio-blk over a raw file.
     File {
@@ -168,12 +170,13 @@ impl Args<'_> {
                     format!("vhost-user-blk-pci,chardev=disk{index},num-queues={queues}"),
                 );
             }
-            Disk::VhostUserScsi { socket, queues } => {
+            Disk::VhostUserScsi { socket, queues, t10_pi } => {
+                let t10_pi = if *t10_pi { "on" } else { "off" };
                 self.chardev(index, socket);
                 self.add(
                     "-device",
                     format!(
-                        "vhost-user-scsi-pci,chardev=disk{index},num_queues={queues},t10_pi=on"
+                        "vhost-user-scsi-pci,chardev=disk{index},num_queues={queues},t10_pi={t10_pi}"
                     ),
                 );
             }
@@ -292,7 +295,7 @@ mod tests {
     fn memory_is_shared_and_queues_are_named() {
         let disks = [
             Disk::VhostUserBlk { socket: "/run/a,b".into(), queues: 3 },
-            Disk::VhostUserScsi { socket: "/out/1/s".into(), queues: 2 },
+            Disk::VhostUserScsi { socket: "/out/1/s".into(), queues: 2, t10_pi: true },
         ];
         let line = arguments(&config(&disks, "x=1")).join(" ");
         for part in [

@@ -1,9 +1,11 @@
 //! From what was planned and what happened to the cells of the verdict. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::record::{Counters, WindowStats};
 use crate::runner::plan::PlannedCell;
 use crate::units::WindowSpec;
-use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, Repeat, Seen, judge};
+use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, judge};
 
 /// What became of a planned cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Runs {
     pub first_catch_ms: Option<f64>,
     /// What went wrong.
     pub trouble: Option<String>,
+    /// Whose blocks raced; `None` before anybody asked.
+    pub owners: Option<Vec<OwnerGroup>>,
 }
 
 impl Runs {
@@ -50,6 +54,11 @@ impl Runs {
         self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
         self.medians.extend(counters.window_us.map(|window| window.median));
         add_counters(&mut self.counters, counters);
+    }
+
+    /// Races that hardware would have seen.
+    pub fn races(&self) -> u64 {
+        self.seen().races()
     }
 
     /// Adds what one repetition found between the legs of a mirror.
@@ -139,7 +148,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
             Cell {
                 writes: Some(counters.writes),
                 blocks_checked: Some(counters.blocks_checked),
-                races: Some(runs.seen().races()),
+                races: Some(runs.races()),
                 phases: Some(counters.races),
                 guard_blind: Some(counters.guard_blind),
                 healed: Some(counters.healed),
@@ -152,10 +161,16 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                     max: counters.window_us.map(|window| window.max),
                 }),
                 repeat: Some(runs.repeat),
+                owners: runs.owners.as_ref().map(|groups| by_name(groups)),
+                owner_groups: runs.owners.clone(),
                 ..blank(ground, cell, outcome, reason)
             }
         }
     }
+}
+
+fn by_name(groups: &[OwnerGroup]) -> BTreeMap<String, u64> {
+    groups.iter().map(|group| (group.name.clone(), group.races)).collect()
 }
 
 /// A cell without any figure.
@@ -186,6 +201,7 @@ fn blank(
         first_catch_ms: None,
         window_us: None,
         owners: None,
+        owner_groups: None,
         repeat: None,
     }
 }

@@ -15,9 +15,9 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::lane::{Lane, Track};
+use super::lane::{Lane, Others, Track};
 use super::pace::Pace;
-use crate::proto::Device;
+use crate::proto::{Device, Sweep};
 use crate::queue::Ring;
 use crate::units::QueueIndex;
 
@@ -60,6 +60,11 @@ impl<D: Device> Backend<D> {
     /// The timer of each queue's thread, to be watched by that thread.
     pub fn timers(&self) -> impl Iterator<Item = RawFd> + '_ {
         self.lanes.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The thread that tells the device's news, and what wakes it.
+    pub fn bell(&self) -> Option<(usize, RawFd)> {
+        self.device.bell().map(|(queue, fd)| (usize::from(queue.0), fd))
     }
 
     /// How many writes are inside their windows.
@@ -143,6 +148,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         for queue in 0..self.lanes.len() {
             self.stop_lane(queue);
         }
+        self.device.reset();
     }
 
     /// The ring itself knows whether EVENT_IDX was taken.
@@ -202,9 +208,27 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
             let ring = Ring::new(vring.clone());
             self.remember(thread, &ring);
-            lane.turn(&Track { ring, map: self.memory.memory().into_inner() });
+            let track = Track { ring, map: self.memory.memory().into_inner() };
+            lane.turn(&track, &AllBut { backend: self, lane });
         }
         Ok(())
+    }
+}
+
+/// The lanes but one, which holds its own lock already. Only the control queue sweeps, so no two
+/// lanes ever wait for each other.
+struct AllBut<'a, D: Device> {
+    backend: &'a Backend<D>,
+    lane: &'a Lane<D>,
+}
+
+impl<D: Device> Others<D> for AllBut<'_, D> {
+    fn sweep(&self, sweep: &mut dyn Sweep<D::Held>) {
+        for (lane, track) in self.backend.tracks() {
+            if !std::ptr::eq(lane, self.lane) {
+                lane.sweep(&track, sweep);
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A lane: one queue's way from doorbell to completion.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +9,8 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::schedule::Schedule;
 use super::timer::Timer;
-use crate::memory::MemoryMap;
-use crate::proto::{Device, Exchange, InWindow, Step, Unanswerable};
+use crate::memory::{MemoryMap, Segments};
+use crate::proto::{Answered, Device, Exchange, InWindow, Step, Sweep, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
 use crate::units::QueueIndex;
@@ -36,8 +37,23 @@ struct Work<D: Device> {
     in_window: Schedule<InFlight<D::Held>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
+    /// Requests that wait for news of the device.
+    parked: VecDeque<Parked>,
     policy: WindowPolicy,
     broken: bool,
+}
+
+/// A request that waits for news, and where they go.
+#[derive(Debug)]
+struct Parked {
+    room: Segments,
+    token: Token,
+}
+
+/// The other lanes of the device, for a request that acts on all of them.
+pub trait Others<D: Device> {
+    /// Lets a sweep pass over them.
+    fn sweep(&self, sweep: &mut dyn Sweep<D::Held>);
 }
 
 /// A held request, the token that answers it and the bytes it took from the budget.
@@ -72,18 +88,24 @@ impl<D: Device> Lane<D> {
     /// The lane of queue `index`.
     pub fn new(index: QueueIndex, device: Arc<D>, pace: Arc<Pace>) -> io::Result<Self> {
         let policy = pace.policy(index);
-        let work = Work { in_window: Schedule::new(), waiting: None, policy, broken: false };
+        let work = Work {
+            in_window: Schedule::new(),
+            waiting: None,
+            parked: VecDeque::new(),
+            policy,
+            broken: false,
+        };
         Ok(Lane { index, device, pace, timer: Timer::new()?, work: Mutex::new(work) })
     }
 
     /// The doorbell rang, or the timer did.
-    pub fn turn(&self, track: &Track) {
+    pub fn turn(&self, track: &Track, others: &dyn Others<D>) {
         self.timer.clear();
         let mut work = self.lock();
         if work.broken || !track.ring.is_ready() {
             return;
         }
-        if let Err(error) = self.run(&mut work, track) {
+        if let Err(error) = self.run(&mut work, track, others) {
             self.break_off(&mut work, &error);
         }
     }
@@ -97,10 +119,18 @@ impl<D: Device> Lane<D> {
         })
     }
 
-    /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane.
+    /// As [`Lane::drain`], for a ring that stops: the next start finds a clean lane, and parked
+    /// requests go back to the driver, who would miss them otherwise.
     pub fn stop(&self, track: &Track) {
         self.drain(track);
-        self.lock().broken = false;
+        let mut work = self.lock();
+        let no_news = self.device.no_news();
+        while let Some(parked) = work.parked.pop_front() {
+            if let Err(error) = parked.tell(track, &no_news) {
+                self.break_off(&mut work, &error);
+            }
+        }
+        work.broken = false;
     }
 
     /// How many writes are inside their windows.
@@ -112,11 +142,17 @@ impl<D: Device> Lane<D> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn run(
+        &self,
+        work: &mut Work<D>,
+        track: &Track,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
         for _ in 0..MAX_ROUNDS {
             track.ring.hush()?;
-            self.take_requests(work, track)?;
+            self.take_requests(work, track, others)?;
             self.fetch_due(work, track)?;
+            self.tell(work, track)?;
             track.ring.notify(&track.map)?;
             if work.waiting.is_some() || !track.ring.listen()? {
                 return self.sleep(work);
@@ -127,18 +163,23 @@ impl<D: Device> Lane<D> {
 
     /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
     /// once, however often it is looked at.
-    fn take_requests(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+    fn take_requests(
+        &self,
+        work: &mut Work<D>,
+        track: &Track,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
         let mut counted = work.waiting.is_some();
         while let Some(request) = self.next_request(work, track)? {
             let bytes = request.readable.len().saturating_add(request.writable.len());
-            if !self.pace.budget.allows(bytes) {
+            if self.device.holds(self.index) && !self.pace.budget.allows(bytes) {
                 if !counted {
                     self.device.note_deferred();
                 }
                 work.waiting = Some(request);
                 return Ok(());
             }
-            self.begin(work, track, request)?;
+            self.begin(work, track, request, others)?;
             counted = false;
         }
         Ok(())
@@ -156,7 +197,13 @@ impl<D: Device> Lane<D> {
     }
 
     /// Takes a request up to its answer or into its window.
-    fn begin(&self, work: &mut Work<D>, track: &Track, request: Request) -> Result<(), LaneError> {
+    fn begin(
+        &self,
+        work: &mut Work<D>,
+        track: &Track,
+        request: Request,
+        others: &dyn Others<D>,
+    ) -> Result<(), LaneError> {
         let Request { readable, writable, flaw, token } = request;
         if let Some(flaw) = flaw {
             log::warn!("queue {}: {flaw}; the request fails", self.index);
@@ -169,11 +216,62 @@ impl<D: Device> Lane<D> {
                 token.abandon();
                 Ok(())
             }
-            Err(unanswerable) => {
-                token.abandon();
-                Err(unanswerable.into())
+            Ok(Step::Parked(room)) => self.park(work, track, Parked { room, token }),
+            Ok(Step::Sweep(mut sweep)) => {
+                others.sweep(sweep.as_mut());
+                complete(track, token, sweep.conclude())
             }
+            Err(unanswerable) => complete(track, token, Err(unanswerable)),
         }
+    }
+
+    /// Keeps a request for news of the device.
+    fn park(&self, work: &mut Work<D>, track: &Track, parked: Parked) -> Result<(), LaneError> {
+        let size = track.ring.size();
+        if work.parked.len() >= size {
+            parked.token.abandon();
+            return Err(LaneError::Overfull(size));
+        }
+        work.parked.push_back(parked);
+        Ok(())
+    }
+
+    /// Tells the device's news to parked requests, for as long as there are both.
+    fn tell(&self, work: &mut Work<D>, track: &Track) -> Result<(), LaneError> {
+        while !work.parked.is_empty()
+            && let Some(news) = self.device.news()
+            && let Some(parked) = work.parked.pop_front()
+        {
+            parked.tell(track, &news)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a sweep pass over this lane: requests that came before it are taken from the ring first.
+    pub fn sweep(&self, track: &Track, sweep: &mut dyn Sweep<D::Held>) {
+        let mut work = self.lock();
+        if work.broken || !track.ring.is_ready() {
+            return;
+        }
+        if let Err(error) = self.run_sweep(&mut work, track, sweep) {
+            self.break_off(&mut work, &error);
+        }
+    }
+
+    fn run_sweep(
+        &self,
+        work: &mut Work<D>,
+        track: &Track,
+        sweep: &mut dyn Sweep<D::Held>,
+    ) -> Result<(), LaneError> {
+        while let Some(request) = self.next_request(work, track)? {
+            self.begin(work, track, request, &Nobody)?;
+        }
+        for taken in work.in_window.take_chosen(|item| sweep.takes(&item.held)) {
+            self.pace.budget.give_back(taken.bytes);
+            complete(track, taken.token, sweep.end(taken.held))?;
+        }
+        Ok(track.ring.notify(&track.map)?)
     }
 
     fn hold(
@@ -206,19 +304,13 @@ impl<D: Device> Lane<D> {
     fn finish(&self, due: InFlight<D::Held>, track: &Track) -> Result<(), LaneError> {
         let InFlight { held, token, bytes } = due;
         self.pace.budget.give_back(bytes);
-        match self.device.finish(held) {
-            Ok(answered) => Ok(track.ring.complete(token, answered.written)?),
-            Err(unanswerable) => {
-                token.abandon();
-                Err(unanswerable.into())
-            }
-        }
+        complete(track, token, self.device.finish(held))
     }
 
     /// Finishes everything that is held or waiting, whatever its deadline.
     fn empty(&self, work: &mut Work<D>, track: &Track) -> Result<u64, LaneError> {
         if let Some(request) = work.waiting.take() {
-            self.begin(work, track, request)?;
+            self.begin(work, track, request, &Nobody)?;
         }
         let mut finished = 0;
         while let Some(first) = work.in_window.take_first() {
@@ -229,9 +321,8 @@ impl<D: Device> Lane<D> {
         Ok(finished)
     }
 
-    /// Marks the ring broken and lets go of its requests; the other rings go on.
-    fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
-        work.broken = true;
+    /// Lets go of every request without an answer.
+    fn abandon(&self, work: &mut Work<D>) {
         if let Some(request) = work.waiting.take() {
             request.token.abandon();
         }
@@ -239,6 +330,15 @@ impl<D: Device> Lane<D> {
             self.pace.budget.give_back(item.bytes);
             item.token.abandon();
         }
+        while let Some(parked) = work.parked.pop_front() {
+            parked.token.abandon();
+        }
+    }
+
+    /// Marks the ring broken and lets go of its requests; the other rings go on.
+    fn break_off(&self, work: &mut Work<D>, error: &LaneError) {
+        work.broken = true;
+        self.abandon(work);
         let reason = format!("{error}; the ring stands still until the driver resets it");
         self.device.note_broken(Some(self.index), reason);
     }
@@ -271,13 +371,40 @@ impl<D: Device> AsRawFd for Lane<D> {
 impl<D: Device> Drop for Lane<D> {
     /// A connection that ended without its rings being stopped: nobody is left to answer.
     fn drop(&mut self) {
-        let mut work = self.lock();
-        if let Some(request) = work.waiting.take() {
-            request.token.abandon();
-        }
-        while let Some(item) = work.in_window.take_first() {
-            self.pace.budget.give_back(item.bytes);
-            item.token.abandon();
+        self.abandon(&mut self.lock());
+    }
+}
+
+impl Parked {
+    /// Answers with as much of the news as there is room for.
+    fn tell(self, track: &Track, news: &[u8]) -> Result<(), LaneError> {
+        let room = usize::try_from(self.room.len()).unwrap_or(usize::MAX).min(news.len());
+        let told = self.room.copy_in(0, news.get(..room).unwrap_or_default());
+        let answered = told
+            .map(|()| Answered { written: u32::try_from(room).unwrap_or(0) })
+            .map_err(|error| Unanswerable(error.to_string()));
+        complete(track, self.token, answered)
+    }
+}
+
+/// A lane that is alone: what comes by it while it drains or is swept acts on nothing.
+struct Nobody;
+
+impl<D: Device> Others<D> for Nobody {
+    fn sweep(&self, _sweep: &mut dyn Sweep<D::Held>) {}
+}
+
+/// Puts an answer into the ring, or gives the request up where there is none.
+fn complete(
+    track: &Track,
+    token: Token,
+    answered: Result<Answered, Unanswerable>,
+) -> Result<(), LaneError> {
+    match answered {
+        Ok(answered) => Ok(track.ring.complete(token, answered.written)?),
+        Err(unanswerable) => {
+            token.abandon();
+            Err(unanswerable.into())
         }
     }
 }

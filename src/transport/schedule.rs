@@ -71,6 +71,16 @@ impl<T> Schedule<T> {
         self.heap.pop().map(|Reverse(entry)| entry.item)
     }
 
+    /// Takes the items that `chosen` names, in the order of their deadlines.
+    pub fn take_chosen(&mut self, mut chosen: impl FnMut(&T) -> bool) -> Vec<T> {
+        let all = std::mem::take(&mut self.heap).into_sorted_vec();
+        // Sorted by `Reverse`, so the first deadline comes last.
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            all.into_iter().rev().partition(|Reverse(entry)| chosen(&entry.item));
+        self.heap = BinaryHeap::from(kept);
+        taken.into_iter().map(|Reverse(entry)| entry.item).collect()
+    }
+
     /// The next deadline, unless nothing is scheduled or all is held for ever.
     pub fn next_deadline(&self) -> Option<Moment> {
         let first = self.heap.peek().map(|Reverse(entry)| entry.deadline);
@@ -100,5 +110,16 @@ mod tests {
         assert_eq!(schedule.take_due(Moment(30)), Some('c'));
         assert_eq!((schedule.next_deadline(), schedule.len()), (None, 1));
         assert_eq!(schedule.take_first(), Some('z'));
+    }
+
+    #[test]
+    fn chosen_items_leave_and_the_others_stay_in_order() {
+        let mut schedule = Schedule::new();
+        for (deadline, item) in [(3, 'c'), (1, 'A'), (2, 'b'), (4, 'D')] {
+            schedule.add(Moment(deadline), item);
+        }
+        assert_eq!(schedule.take_chosen(|item| item.is_uppercase()), ['A', 'D']);
+        assert_eq!([schedule.take_first(), schedule.take_first()], [Some('b'), Some('c')]);
+        assert_eq!(schedule.len(), 0);
     }
 }

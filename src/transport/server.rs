@@ -187,7 +187,7 @@ fn setup(error: BackendError) -> ServerError {
     ServerError::Setup(error.to_string())
 }
 
-/// Each queue's thread watches its own lane's timer.
+/// Each queue's thread watches its own lane's timer, and one of them the device's bell.
 fn watch_timers<D: Device>(
     daemon: &VhostUserDaemon<Arc<Backend<D>>>,
     backend: &Backend<D>,
@@ -196,6 +196,12 @@ fn watch_timers<D: Device>(
     let event = u64::from(backend.queue_count()) + 1;
     for (handler, timer) in daemon.get_epoll_handlers().iter().zip(backend.timers()) {
         handler.register_listener(timer, EventSet::IN, event)?;
+    }
+    if let Some((thread, bell)) = backend.bell()
+        && let Some(handler) = daemon.get_epoll_handlers().get(thread)
+    {
+        // News may have to wait for a request to go with: the bell wakes once.
+        handler.register_listener(bell, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
     }
     Ok(())
 }

@@ -21,11 +21,11 @@ pub enum Cause {
 #[derive(Debug, thiserror::Error)]
 pub enum TrapError {
     /// Samples differ and `--on-race fail` refuses the write.
-    #[error("{races} blocks changed in their window, the first at {first}")]
+    #[error("{races} races, the first at block {first}")]
     Raced {
         /// The first block that changed.
         first: Lba,
-        /// How many changed.
+        /// How many; a block can have one before the doorbell and one in the window.
         races: u64,
     },
     /// A write's protection information fails a check that the command asks for.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::compare::{difference, hex};
 use super::sample::Sample;
+use super::service::TrapOptions;
 use super::write::Held;
 use crate::clock::Moment;
 use crate::memory::Segments;
@@ -45,7 +46,7 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// The record of one block.
-    pub fn race(&self, clue: &Clue, id: RaceId, device: &str) -> Race {
+    pub fn race(&self, clue: &Clue, id: RaceId, options: &TrapOptions) -> Race {
         let size = self.earlier.bytes.len() / self.guards.len().max(1);
         let doorbell = block(&self.held.doorbell, clue, size);
         let (earlier, later) = match clue.phase {
@@ -60,7 +61,8 @@ impl Evidence<'_> {
             id,
             t_us: self.at.micros(),
             label: self.held.span.label().map(str::to_owned),
-            device: device.to_owned(),
+            device: options.device.to_owned(),
+            lun: options.lun,
             queue: self.held.write.queue,
             request: self.request(),
             lba: clue.lba,

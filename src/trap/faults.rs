@@ -47,15 +47,30 @@ struct Destination {
 }
 
 impl Trap {
-    /// Draws faults from `injector`, which may be shared, as logical unit `lun`.
+    /// Draws faults from `injector`; so will the traps beside this one.
     #[must_use]
-    pub fn with_injector(mut self, injector: Arc<Injector>, lun: u16) -> Self {
-        (self.injector, self.lun) = (injector, lun);
+    pub fn with_injector(mut self, injector: Arc<Injector>) -> Self {
+        self.injector = injector;
         self
     }
 
-    /// Adds a fault, if it can happen on this disk.
+    /// Adds a fault, if it can happen: on this disk, unless it is meant for another logical unit.
     pub fn inject(&self, spec: Spec) -> Result<(), InjectError> {
+        if let Some(lun) = spec.lun.filter(|_| self.options.device == "blk") {
+            return Err(InjectError::NoUnits(lun));
+        }
+        if spec.lun.is_none_or(|lun| lun == self.lun()) {
+            self.require_possible(spec)?;
+        }
+        self.injector.add(spec);
+        Ok(())
+    }
+
+    fn lun(&self) -> u16 {
+        self.options.lun.unwrap_or(0)
+    }
+
+    fn require_possible(&self, spec: Spec) -> Result<(), InjectError> {
         let geometry = self.geometry();
         if let Some(extent) = spec.blocks.filter(|extent| extent.first.0 >= geometry.blocks.0) {
             return Err(InjectError::PastEnd { extent, blocks: geometry.blocks });
@@ -65,13 +80,9 @@ impl Trap {
         {
             return Err(InjectError::PastBlock { byte, block_size: geometry.block_size });
         }
-        if let Some(lun) = spec.lun.filter(|_| self.options.device == "blk") {
-            return Err(InjectError::NoUnits(lun));
-        }
         if spec.fault.flips_at(Place::Medium) && geometry.read_only {
             return Err(InjectError::ReadOnly);
         }
-        self.injector.add(spec);
         Ok(())
     }
 
@@ -92,7 +103,7 @@ impl Trap {
     }
 
     fn draw(&self, op: Op, lba: Lba, blocks: BlockCount, stage: Stage) -> Vec<Shot> {
-        let site = Site { op, lun: self.lun, lba, blocks, disk: self.geometry().blocks };
+        let site = Site { op, lun: self.lun(), lba, blocks, disk: self.geometry().blocks };
         self.injector.draw(&site, stage)
     }
 
@@ -104,7 +115,7 @@ impl Trap {
             lba,
             label: span.label().map(str::to_owned),
             op: op.name().to_owned(),
-            lun: self.lun,
+            lun: self.options.lun,
         }));
     }
 

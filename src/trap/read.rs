@@ -34,16 +34,38 @@ impl Trap {
         tuples: &mut [Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
+        self.read_as(Op::Read, lba, (data, tuples), checks)
+    }
+
+    /// As [`Trap::read_protected`], for blocks that are compared and do not go to the guest (VERIFY
+    /// with BYTCHK, COMPARE AND WRITE): to injected faults that is `op=verify`.
+    pub fn read_to_compare(
+        &self,
+        lba: Lba,
+        data: &mut [u8],
+        tuples: &mut [Tuple],
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
+        self.read_as(Op::Verify, lba, (data, tuples), checks)
+    }
+
+    fn read_as(
+        &self,
+        op: Op,
+        lba: Lba,
+        (data, tuples): (&mut [u8], &mut [Tuple]),
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
         let blocks = BlockCount(tuples.len() as u64);
         self.disk.require_range(lba, blocks)?;
-        self.admit(Op::Read, lba, blocks)?;
+        self.admit(op, lba, blocks)?;
         let span = self.tally.open();
         self.tally.add(&span, Count::Reads, 1);
-        let shots = self.shots(Op::Read, lba, blocks);
+        let shots = self.shots(op, lba, blocks);
         self.spoil_stored(&span, lba, &shots)?;
         self.disk.read(lba, data, tuples)?;
         self.check_stored(&span, (lba, 0), data, tuples, checks)?;
-        self.flip_all(&span, (Op::Read, lba), Place::Out, &shots, data, tuples);
+        self.flip_all(&span, (op, lba), Place::Out, &shots, data, tuples);
         Ok(())
     }
 
@@ -94,6 +116,7 @@ impl Trap {
         self.sink.emit(Record::Medium(MediumFault {
             t_us: self.now().micros(),
             label: span.label().map(str::to_owned),
+            lun: self.options.lun,
             lba,
             check: mismatch.check.name().to_owned(),
             stored: mismatch.stored,

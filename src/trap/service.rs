@@ -9,10 +9,8 @@ use super::standing::Standing;
 use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
 use crate::inject::{Injector, Op};
-use crate::media::{Disk, Geometry};
-use crate::record::{
-    Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
-};
+use crate::media::{Allocation, Disk, Geometry};
+use crate::record::{Broken, Counters, Healed, OnRace, RaceId, Record, Start, Stop};
 use crate::report::Sink;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -25,6 +23,8 @@ pub struct TrapOptions {
     pub on_race: OnRace,
     /// Look once more before the completion.
     pub audit: bool,
+    /// The logical unit, for the records, where there are several to tell apart.
+    pub lun: Option<u16>,
 }
 
 /// A disk behind a trap. Shared by all queues.
@@ -34,14 +34,19 @@ pub struct Trap {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sink: Sink,
     pub(super) options: TrapOptions,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
     pub(super) standing: Standing,
     pub(super) injector: Arc<Injector>,
-    pub(super) lun: u16,
     /// Blocks that an injected fault spoiled.
     pub(super) spoiled: ByBlock<()>,
-    next_request: AtomicU64,
-    next_race: AtomicU64,
+    numbers: Arc<Numbers>,
+}
+
+/// What requests and races are numbered from.
+#[derive(Debug)]
+struct Numbers {
+    request: AtomicU64,
+    race: AtomicU64,
 }
 
 impl Trap {
@@ -52,13 +57,27 @@ impl Trap {
             clock,
             sink,
             options,
-            tally: Tally::new(),
+            tally: Arc::new(Tally::new()),
             standing: Standing::default(),
             injector: Arc::new(Injector::new(0)),
-            lun: 0,
             spoiled: ByBlock::default(),
-            next_request: AtomicU64::new(1),
-            next_race: AtomicU64::new(1),
+            numbers: Arc::new(Numbers { request: AtomicU64::new(1), race: AtomicU64::new(1) }),
+        }
+    }
+
+    /// A trap over another disk of the same session: records, figures, labels and numbers are one.
+    /// This trap speaks for both; the other one only has to be closed.
+    pub fn beside(&self, disk: Disk, lun: u16) -> Self {
+        Trap {
+            disk,
+            clock: Arc::clone(&self.clock),
+            sink: self.sink.clone(),
+            options: TrapOptions { lun: Some(lun), ..self.options },
+            tally: Arc::clone(&self.tally),
+            standing: Standing::default(),
+            injector: Arc::clone(&self.injector),
+            spoiled: ByBlock::default(),
+            numbers: Arc::clone(&self.numbers),
         }
     }
 
@@ -102,6 +121,16 @@ impl Trap {
         self.disk.write_zeroes(lba, blocks, unmap)?;
         self.covered(lba, blocks);
         Ok(())
+    }
+
+    /// The run of blocks at `lba` that are alike in having space on the medium or none.
+    pub fn allocation(&self, lba: Lba) -> Result<Allocation, TrapError> {
+        Ok(self.disk.allocation(lba)?)
+    }
+
+    /// Takes over blocks that were added to the end of the image; answers whether there were any.
+    pub fn grow(&self) -> Result<bool, TrapError> {
+        Ok(self.disk.grow()?)
     }
 
     /// A range that may be changed.
@@ -154,32 +183,6 @@ impl Trap {
         self.sink.emit(Record::Broken(Broken { t_us: self.now().micros(), queue, reason }));
     }
 
-    /// Opens or closes a label; on closing, answers what was counted under it.
-    ///
-    /// Closing a label that is not open answers `None` and changes nothing.
-    pub fn mark(&self, label: &str, state: MarkState) -> Option<Counters> {
-        let counters = match state {
-            MarkState::Begin => {
-                self.tally.relabel(Some(label.to_owned()));
-                None
-            }
-            MarkState::End if self.tally.open().label() != Some(label) => return None,
-            MarkState::End => Some(self.tally.relabel(None).counters()),
-        };
-        self.sink.emit(Record::Mark(Mark {
-            t_us: self.now().micros(),
-            label: label.to_owned(),
-            state,
-            counters: counters.clone(),
-        }));
-        counters
-    }
-
-    /// The label that is open.
-    pub fn label(&self) -> Option<String> {
-        self.tally.open().label().map(str::to_owned)
-    }
-
     /// The session's figures so far.
     pub fn counters(&self) -> Counters {
         Counters { records_lost: self.sink.lost(), ..self.tally.counters() }
@@ -190,20 +193,25 @@ impl Trap {
         self.sink.emit(Record::Start(start));
     }
 
+    /// Flushes and closes the disk.
+    pub fn close(&self) -> Result<(), TrapError> {
+        Ok(self.disk.flush().and_then(|()| self.disk.close())?)
+    }
+
     /// Flushes and closes the disk and writes the last record.
     pub fn stop(&self) -> Result<(), TrapError> {
-        let flushed = self.disk.flush().and_then(|()| self.disk.close());
+        let closed = self.close();
         let (t_us, counters) = (self.now().micros(), self.counters());
         self.sink.emit(Record::Stop(Stop { t_us, counters }));
         self.sink.close();
-        Ok(flushed?)
+        closed
     }
 
     pub(super) fn take_request_id(&self) -> u64 {
-        self.next_request.fetch_add(1, Ordering::Relaxed)
+        self.numbers.request.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn take_race_id(&self) -> RaceId {
-        RaceId(self.next_race.fetch_add(1, Ordering::Relaxed))
+        RaceId(self.numbers.race.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -197,7 +197,7 @@ impl Trap {
 
     fn emit_race(&self, evidence: &Evidence<'_>, clue: &Clue) -> RaceId {
         let id = self.take_race_id();
-        let race = evidence.race(clue, id, self.options.device);
+        let race = evidence.race(clue, id, &self.options);
         self.tally.add(&evidence.held.span, Count::Race(race.phase), 1);
         if race.guard_blind {
             self.tally.add(&evidence.held.span, Count::GuardBlind, 1);

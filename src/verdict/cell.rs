@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::record::Phases;
 use crate::units::WindowSpec;
 
+use super::owners::OwnerGroup;
+
 /// What a cell is expected to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -152,6 +154,9 @@ pub struct Cell {
     pub window_us: Option<CellWindow>,
     /// Races by owner, where owners are known.
     pub owners: Option<BTreeMap<String, u64>>,
+    /// The same with what became of them, the most races first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner_groups: Option<Vec<OwnerGroup>>,
     /// In how many repetitions something raced.
     pub repeat: Option<Repeat>,
 }

@@ -6,6 +6,7 @@ mod cell;
 mod exit;
 mod judge;
 mod merge;
+mod owners;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell
 pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};
+pub use owners::{OwnerGroup, merge_groups};
 
 /// The version of the verdict's schema.
 pub const SCHEMA: u32 = 1;
@@ -143,6 +145,7 @@ pub(crate) mod tests {
             first_catch_ms: None,
             window_us: None,
             owners: None,
+            owner_groups: None,
             repeat: None,
         }
     }

@@ -5,6 +5,7 @@
 //! - [`memory`] — guest memory: two regions of memfds
 //! - [`ring`] — a split virtqueue seen from the driver's side
 //! - [`request`] — virtio-blk requests as pieces of a chain
+//! - [`scsi`] — virtio-scsi requests and a guest that sends them
 //! - [`guest`] — all of it put together: connect, write, read
 //! - [`hostile`] — what became of a request that no honest driver makes
 //! - [`records`] — what the daemon wrote down
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod records;
 pub mod request;
 pub mod ring;
+pub mod scsi;
 
 use std::time::{Duration, Instant};
 

@@ -24,9 +24,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boots a kernel on the trap, runs the scenarios and gives a verdict.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Runs one scenario with one window after the other, and tells the chance of a race for each.
-    Sweep(sweep::Args),
+    Sweep(Box<sweep::Args>),
     /// Tells what records and verdicts hold.
     Report(report::Args),
     /// Lists what there is to run.
@@ -41,15 +41,15 @@ enum Command {
 const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Sweep(args) => sweep::run(args),
+        Command::Run(args) => run::run(*args),
+        Command::Sweep(args) => sweep::run(*args),
         Command::Report(args) => report::run(args),
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),

@@ -150,10 +150,15 @@ fn answers_carry_the_block_and_the_sense_of_their_class() {
     assert_eq!(status(refused), (Status::Sense(Sense::WRITE_ERROR), Some(Lba(10))));
     assert_eq!(status(read(&rig).map(drop)), (Status::Sense(Sense::READ_ERROR), Some(LBA)));
     assert_eq!(status(rig.trap.flush()), (Status::Busy, None));
+    rig.trap.inject("busy,op=verify".parse().unwrap()).unwrap();
+    let (mut data, mut tuples) = (vec![0; 512], [Tuple::ESCAPE]);
+    let checks = rig.checks(Source::CompareMedium, 0);
+    let compared = rig.trap.read_to_compare(LBA, &mut data, &mut tuples, &checks);
+    assert_eq!(status(compared), (Status::Busy, Some(LBA)));
     let other = rig.trap.admit(Op::Other, Lba(0), BlockCount(0));
     assert_eq!(status(other), (Status::NoAnswer, None));
     rig.trap.flush().unwrap();
-    assert_eq!(rig.trap.counters().injected, 4);
+    assert_eq!(rig.trap.counters().injected, 5);
 }
 
 #[test]

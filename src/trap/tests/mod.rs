@@ -2,4 +2,5 @@
 
 mod dix;
 mod injected;
+mod never_found;
 mod rig;

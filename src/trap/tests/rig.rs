@@ -45,7 +45,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
         let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
-        let options = TrapOptions { device: "scsi", on_race, audit: false };
+        let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
         let disk = Disk::open(&spec).unwrap();
         let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options);
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
@@ -121,9 +121,13 @@ impl Rig {
 
     /// A write with tuples, submitted.
     pub fn submit(&self, wrprotect: u8) -> Held {
+        self.submit_or_fail(wrprotect).unwrap()
+    }
+
+    pub fn submit_or_fail(&self, wrprotect: u8) -> Result<Held, TrapError> {
         let tuples = (wrprotect != 0).then(|| self.segments(TUPLES, 8 * BLOCKS));
         let checks = self.checks(Source::Write, wrprotect);
-        self.doorbell(Some(WriteProtection { tuples, checks })).unwrap()
+        self.doorbell(Some(WriteProtection { tuples, checks }))
     }
 
     pub fn doorbell(&self, protection: Option<WriteProtection>) -> Result<Held, TrapError> {

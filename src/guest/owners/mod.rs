@@ -1,0 +1,249 @@
+//! `dixtrap-guest owners DISK PLACE`: whose the blocks of the disk are, told while the file system
+//! is still mounted.
+//!
+//! JSON lines: the guest's clock, and areas, those first that take precedence: the fixed structures,
+//! then the files, then what the kernel says of the rest (GETFSMAP). What a scenario has freed by
+//! then is told as `freed`; a block that was freed and given to somebody else meanwhile is the new
+//! owner's, who says when he was made.
+
+mod ioctl;
+mod place;
+mod special;
+mod walk;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::owner::{Area, Btrfs, Chunk, Details, Layout, LayoutError, ReadAt, joined, layout};
+use crate::record::{Owner, OwnerKind};
+use walk::Entry;
+
+/// Arguments of `dixtrap-guest owners`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The disk that blocks are counted on
+    disk: PathBuf,
+    /// Where its file system is mounted, or what of it is written to: the disk or a partition
+    place: PathBuf,
+    /// At which sector of the disk that device begins, where the system does not tell
+    #[arg(long, value_name = "SECTORS")]
+    start: Option<u64>,
+}
+
+/// A line of the guest's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "owners", rename_all = "kebab-case")]
+pub enum Told {
+    /// What the guest's clock shows now.
+    Clock {
+        /// Microseconds since 1970.
+        us: u64,
+    },
+    /// Whose an area is.
+    Area(Area),
+}
+
+/// How such a line begins: other programs write to the same output.
+pub const TOLD: &str = "{\"owners\":";
+
+/// Why nothing can be told.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnersError {
+    /// The disk or the mount point.
+    #[error("cannot use {}", .0.display())]
+    Open(PathBuf, #[source] io::Error),
+    /// Nothing is mounted there.
+    #[error("{} is not a mount point", .0.display())]
+    NotMounted(PathBuf),
+    /// A device between the file system and the disk.
+    #[error("cannot tell where {} lies on {}: owners are known on a disk, its partitions and mirrors", device.display(), disk.display())]
+    Elsewhere {
+        /// The device.
+        device: PathBuf,
+        /// The disk.
+        disk: PathBuf,
+    },
+    /// The file system.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The output.
+    #[error("cannot write")]
+    Output(#[source] io::Error),
+}
+
+/// How often the clock is told: the host takes the one that came with the least delay.
+const CLOCKS: u32 = 4;
+
+/// Tells everything that is known.
+///
+/// # Errors
+/// When it is not known where the blocks lie on the disk.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), OwnersError> {
+    for _ in 0..CLOCKS {
+        tell_clock(out).map_err(OwnersError::Output)?;
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    let areas = areas(args)?;
+    for area in joined(areas) {
+        tell(out, &Told::Area(area)).map_err(OwnersError::Output)?;
+    }
+    out.flush().map_err(OwnersError::Output)
+}
+
+fn tell_clock(out: &mut dyn Write) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    tell(out, &Told::Clock { us: u64::try_from(now.as_micros()).unwrap_or(0) })?;
+    out.flush()
+}
+
+fn tell(out: &mut dyn Write, told: &Told) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, told)?;
+    out.write_all(b"\n")
+}
+
+fn areas(args: &Args) -> Result<Vec<Area>, OwnersError> {
+    let (disk, place) = (args.disk.as_path(), args.place.as_path());
+    let failed = |error| OwnersError::Open(place.to_owned(), error);
+    let mounted = place.metadata().map_err(failed)?.is_dir();
+    let device = if mounted {
+        let device = place::device_of(place).map_err(failed)?;
+        device.ok_or_else(|| OwnersError::NotMounted(place.to_owned()))?
+    } else {
+        place.to_owned()
+    };
+    let given = args.start.map(|start| start.saturating_mul(place::SECTOR));
+    let offset = given
+        .or_else(|| place::offset_on(disk, &device))
+        .ok_or_else(|| OwnersError::Elsewhere { device: device.clone(), disk: disk.to_owned() })?;
+    let opened = File::open(&device).map_err(|e| OwnersError::Open(device.clone(), e))?;
+    let on_device = if mounted {
+        of_file_system(&Device(opened), place)?
+    } else if place::is_swap(&device) {
+        layout(&Device(opened))?.map(|layout| layout.areas).unwrap_or_default()
+    } else {
+        vec![bare(if offset == 0 { "disk" } else { "partition" }, &device)]
+    };
+    let mut areas: Vec<Area> = on_device.into_iter().map(|area| area.shifted(offset)).collect();
+    if offset > 0 && given.is_none() {
+        areas.push(Area::metadata("partition table", 0, PARTITION_TABLE));
+    }
+    Ok(areas)
+}
+
+/// A table of the GPT kind with its header and the boot sector; the older kind is shorter.
+const PARTITION_TABLE: u64 = 34 * 512;
+
+/// A device without any file system: all of it is data.
+fn bare(name: &str, device: &Path) -> Area {
+    let path = Some(device.to_string_lossy().into_owned());
+    let owner = Owner { path, offset: Some(0), ..Owner::new(name, OwnerKind::Data) };
+    Area { start: 0, bytes: u64::MAX, owner, born_us: None }
+}
+
+/// The device, read through the page cache: what ext4 changed in its buffers is seen there.
+struct Device(File);
+
+impl ReadAt for Device {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+}
+
+fn of_file_system(device: &Device, root: &Path) -> Result<Vec<Area>, OwnersError> {
+    let failed = |error| OwnersError::Open(root.to_owned(), error);
+    let directory = File::open(root).map_err(failed)?;
+    let mut layout = layout(device)?.unwrap_or(Layout {
+        name: "unknown",
+        areas: Vec::new(),
+        details: Details::None,
+    });
+    let mut areas = std::mem::take(&mut layout.areas);
+    match &mut layout.details {
+        Details::Xfs(xfs) => {
+            let chunks = ioctl::inode_chunks(&directory).unwrap_or_default();
+            areas.extend(chunks.iter().map(|c| xfs.inodes(c.first, ioctl::INODES_A_CHUNK)));
+        }
+        Details::Btrfs(btrfs) => {
+            btrfs.chunks = chunks(&directory, btrfs);
+            areas = btrfs.areas();
+        }
+        Details::Ext4(_) | Details::None => {}
+    }
+    walk::walk(root, &mut |entry| areas.extend(of_entry(&layout, device, &entry)))
+        .map_err(failed)?;
+    if let Details::Btrfs(btrfs) = &layout.details {
+        areas.extend(btrfs.freed());
+    }
+    areas.extend(ioctl::fsmap(&directory).unwrap_or_default().iter().filter_map(special::area));
+    Ok(areas)
+}
+
+/// All chunks of this device; those of the superblock where the kernel does not tell.
+fn chunks(root: &File, known: &Btrfs) -> Vec<Chunk> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    while let Ok(items) = ioctl::chunk_items(root, from) {
+        let Some((last, _)) = items.last() else { break };
+        let Some(next) = last.checked_add(1) else { break };
+        from = next;
+        all.extend(items.iter().filter_map(|(at, item)| Chunk::parse(*at, item, known.device)));
+    }
+    if all.is_empty() { known.chunks.clone() } else { all }
+}
+
+/// What one file or directory owns.
+fn of_entry(layout: &Layout, device: &Device, entry: &Entry) -> Vec<Area> {
+    let mut areas = match &layout.details {
+        Details::Ext4(ext4) => ext4.tree_areas(device, entry.inode, &entry.path),
+        _ => Vec::new(),
+    };
+    let (name, kind) = if entry.directory {
+        ("directory", OwnerKind::Metadata)
+    } else {
+        ("file", OwnerKind::Data)
+    };
+    let path = Some(entry.path.clone());
+    for extent in &entry.extents {
+        let places = match &layout.details {
+            Details::Btrfs(btrfs) => btrfs.places(extent.physical, extent.bytes),
+            _ => vec![(extent.physical, extent.bytes, 0)],
+        };
+        areas.extend(places.into_iter().map(|(start, bytes, skipped)| {
+            let offset = Some(extent.logical.saturating_add(skipped));
+            let owner = Owner { path: path.clone(), offset, ..Owner::new(name, kind) };
+            Area { start, bytes, owner, born_us: None }
+        }));
+    }
+    areas.into_iter().map(|area| Area { born_us: entry.born_us, ..area }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_known_by_its_beginning() {
+        for told in [Told::Clock { us: 7 }, Told::Area(Area::metadata("directory", 0, 1))] {
+            let text = serde_json::to_string(&told).unwrap();
+            assert!(text.starts_with(TOLD), "{text}");
+            assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
+        }
+    }
+
+    #[test]
+    fn what_is_no_mount_point_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = |place: PathBuf| areas(&Args { disk: "/dev/null".into(), place, start: None });
+        let error = ask(dir.path().to_owned()).unwrap_err();
+        assert!(matches!(error, OwnersError::NotMounted(_)), "{error}");
+        let error = ask(dir.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("none"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Where a file system lies: which block device holds it, and where on the disk that device begins.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Sysfs counts in these, whatever the disk's logical blocks are.
+pub const SECTOR: u64 = 512;
+
+/// The block device that is mounted on `directory`.
+pub fn device_of(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let directory = directory.canonicalize()?;
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(source_of(&table, &directory.to_string_lossy()).map(PathBuf::from))
+}
+
+/// The last mount on a directory covers those before it. Columns: id, parent, device, root, place,
+/// options, optional fields, `-`, type, source.
+fn source_of(table: &str, directory: &str) -> Option<String> {
+    let source = |line: &str| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let here = mount.split(' ').nth(4)? == directory;
+        here.then(|| filesystem.split(' ').nth(1).map(str::to_owned))?
+    };
+    table.lines().filter_map(source).next_back()
+}
+
+/// Whether the device is in use as swap space.
+pub fn is_swap(device: &Path) -> bool {
+    let table = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().next() == device.to_str())
+}
+
+/// Where `device` begins on `disk`, in bytes: the disk itself, a partition of it, or a mirror that
+/// it is a leg of. `None` where that cannot be told.
+pub fn offset_on(disk: &Path, device: &Path) -> Option<u64> {
+    let (disk, device) = (sysfs(disk)?, sysfs(device)?);
+    if disk == device {
+        return Some(0);
+    }
+    if device.parent() == Some(&disk) {
+        return sectors(&device.join("start"));
+    }
+    let leg = format!("dev-{}", disk.file_name()?.to_str()?);
+    sectors(&device.join("md").join(leg).join("offset"))
+}
+
+fn sysfs(device: &Path) -> Option<PathBuf> {
+    let device = device.canonicalize().ok()?;
+    Path::new("/sys/class/block").join(device.file_name()?).canonicalize().ok()
+}
+
+fn sectors(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()?.checked_mul(SECTOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_counts() {
+        let table = "21 1 0:20 / /proc rw - proc proc rw\n\
+                     30 1 254:0 / /mnt rw,relatime shared:1 - ext4 /dev/vda rw\n\
+                     31 1 254:1 / /mnt rw - xfs /dev/vda1 rw\n\
+                     32 1 254:2 / /mnt/x rw - xfs /dev/vda2 rw\n";
+        assert_eq!(source_of(table, "/mnt").as_deref(), Some("/dev/vda1"));
+        assert_eq!(source_of(table, "/none"), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! From a disk address to its owner.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Owner, OwnerKind};
+
+use super::area::Area;
+
+/// Who owns what, as known at one moment. Areas that were added first take precedence.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Map {
+    /// Areas by their first byte; no two overlap.
+    areas: BTreeMap<u64, Area>,
+    /// The guest's clock less the asker's: to be added to a time of the asker's.
+    clock_us: Option<i128>,
+}
+
+impl Map {
+    /// Adds what of `area` has no owner yet.
+    pub fn add(&mut self, area: Area) {
+        let (mut at, end) = (area.start, area.end());
+        while at < end {
+            if let Some(taken) = self.covering(at) {
+                at = taken.end();
+                continue;
+            }
+            let next = self.areas.range(at..end).next().map_or(end, |(start, _)| *start);
+            let offset = owner_offset(&area, at);
+            let owner = Owner { offset, ..area.owner.clone() };
+            self.areas.insert(at, Area { start: at, bytes: next - at, owner, ..area });
+            at = next;
+        }
+    }
+
+    /// Notes that the guest's clock showed `guest_us` when the asker's showed `own_us`, or a little
+    /// before. Of several such notes the one with the least delay holds.
+    pub fn set_clock(&mut self, guest_us: u64, own_us: u64) {
+        let ahead = i128::from(guest_us) - i128::from(own_us);
+        self.clock_us = Some(self.clock_us.map_or(ahead, |known| known.max(ahead)));
+    }
+
+    /// Whether nothing is known at all.
+    pub fn is_empty(&self) -> bool {
+        self.areas.is_empty()
+    }
+
+    /// Whose the byte at `at` was at the time `t_us` of the asker's clock. An owner that is younger
+    /// cannot have been it: the block was somebody's who has freed it since.
+    pub fn owner(&self, at: u64, t_us: u64) -> Owner {
+        let Some(area) = self.covering(at) else { return Owner::unknown() };
+        if self.is_younger(area, t_us) {
+            return freed();
+        }
+        Owner { offset: owner_offset(area, at), ..area.owner.clone() }
+    }
+
+    fn covering(&self, at: u64) -> Option<&Area> {
+        self.areas.range(..=at).next_back().map(|(_, area)| area).filter(|area| at < area.end())
+    }
+
+    fn is_younger(&self, area: &Area, t_us: u64) -> bool {
+        match (area.born_us, self.clock_us) {
+            (Some(born), Some(ahead)) => i128::from(born) > i128::from(t_us) + ahead,
+            _ => false,
+        }
+    }
+}
+
+/// The owner of a block that has none any more.
+pub fn freed() -> Owner {
+    Owner::new("freed", OwnerKind::Unknown)
+}
+
+fn owner_offset(area: &Area, at: u64) -> Option<u64> {
+    area.owner.offset.map(|first| first.saturating_add(at.saturating_sub(area.start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(start: u64, bytes: u64, path: &str, offset: u64) -> Area {
+        let owner = Owner {
+            path: Some(path.into()),
+            offset: Some(offset),
+            ..Owner::new("file", OwnerKind::Data)
+        };
+        Area { start, bytes, owner, born_us: None }
+    }
+
+    #[test]
+    fn what_comes_first_keeps_its_bytes() {
+        let mut map = Map::default();
+        map.add(Area::metadata("table", 20, 10));
+        map.add(file(0, 40, "/a", 100));
+        map.add(file(35, 10, "/b", 0));
+        assert_eq!(map.owner(25, 0).name, "table");
+        assert_eq!(map.owner(5, 0).offset, Some(105));
+        assert_eq!(
+            (map.owner(30, 0).path, map.owner(30, 0).offset),
+            (Some("/a".into()), Some(130))
+        );
+        assert_eq!((map.owner(44, 0).path, map.owner(44, 0).offset), (Some("/b".into()), Some(9)));
+        assert_eq!(map.owner(45, 0), Owner::unknown());
+    }
+
+    #[test]
+    fn a_younger_owner_was_not_it() {
+        let mut map = Map::default();
+        map.set_clock(1_000_400, 500);
+        map.set_clock(1_000_550, 600);
+        map.add(Area { born_us: Some(1_000_900), ..file(0, 10, "/a", 0) });
+        assert_eq!(map.owner(0, 949), freed());
+        assert_eq!(map.owner(0, 950).name, "file");
+    }
+
+    proptest! {
+        /// Against the plain way to find it: the first area in order that holds the byte.
+        #[test]
+        fn agrees_with_a_search_through_all(
+            areas in proptest::collection::vec((0_u64..200, 0_u64..60), 0..30)
+        ) {
+            let areas: Vec<Area> = areas
+                .iter()
+                .enumerate()
+                .map(|(number, (start, bytes))| file(*start, *bytes, &format!("/{number}"), 7))
+                .collect();
+            let mut map = Map::default();
+            areas.iter().cloned().for_each(|area| map.add(area));
+            for at in 0..300 {
+                let first = areas.iter().find(|area| area.start <= at && at < area.end());
+                let expected = first.map_or_else(Owner::unknown, |area| Owner {
+                    offset: Some(7 + at - area.start),
+                    ..area.owner.clone()
+                });
+                prop_assert_eq!(map.owner(at, 0), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A task's way: unit attention, the table, the handler, the answer.
+
+use std::sync::Arc;
+
+use super::cdb::Cdb;
+use super::failure::Failure;
+use super::inquiry;
+use super::sense::{Attention, Sense};
+use super::status::Status;
+use super::table::{self, When};
+use super::unit::Unit;
+use crate::clock::Moment;
+use crate::inject::Op;
+use crate::memory::Segments;
+use crate::pi::{Checks, TUPLE_BYTES, Tuple};
+use crate::trap::{Held, TrapError};
+use crate::units::{BlockCount, Lba, QueueIndex};
+
+/// A command and the buffers that came with it.
+#[derive(Debug)]
+pub struct Task {
+    /// The ring it came by.
+    pub queue: QueueIndex,
+    /// The command.
+    pub cdb: Cdb,
+    /// Data from the initiator.
+    pub data_out: Segments,
+    /// Room for data to the initiator.
+    pub data_in: Segments,
+    /// Protection information from the initiator, where it sent any.
+    pub pi_out: Option<Segments>,
+    /// Room for protection information, where the initiator wants it.
+    pub pi_in: Option<Segments>,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: Status,
+    /// Sense data; empty unless the status is CHECK CONDITION.
+    pub sense: Vec<u8>,
+    /// Bytes of data moved, either way, protection information not counted.
+    pub moved: u64,
+    /// Whether the status counts.
+    pub ending: Ending,
+}
+
+/// How a task ended, for the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With its status.
+    Status,
+    /// The buffers were shorter than what the command transfers.
+    Overrun,
+    /// Without an answer, because a fault was injected that says so.
+    Silent,
+}
+
+/// How far a task got.
+#[derive(Debug)]
+pub enum Progress {
+    /// It ended.
+    Answered(Answer),
+    /// A write inside its window.
+    Held(Box<HeldTask>),
+}
+
+/// A write inside its window.
+#[derive(Debug)]
+#[must_use = "a held task has to be finished"]
+pub struct HeldTask {
+    pub(super) unit: Arc<Unit>,
+    pub(super) held: Held,
+    /// How many times the data is stored (WRITE SAME).
+    pub(super) copies: BlockCount,
+    /// Bytes that came from the initiator.
+    pub(super) moved: u64,
+    /// The completed write has to be on stable storage (FUA, or the write cache is off).
+    pub(super) durable: bool,
+    /// The blocks are read back and verified (WRITE AND VERIFY).
+    pub(super) read_back: Option<ReadBack>,
+}
+
+/// Blocks to read back, and what is checked of them.
+#[derive(Debug)]
+pub(super) struct ReadBack {
+    pub(super) lba: Lba,
+    pub(super) count: BlockCount,
+    pub(super) checks: Checks,
+}
+
+/// What a handler came to.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Nothing to transfer.
+    Done,
+    /// Parameter data; as much of it as the allocation length allows is sent (SPC-5 §4.2.5.6).
+    Parameters { bytes: Vec<u8>, allocation: u64 },
+    /// Blocks, and their tuples where the initiator gets them.
+    Blocks { data: Vec<u8>, tuples: Option<Vec<Tuple>> },
+    /// So many bytes from the initiator were used.
+    Consumed(u64),
+    /// A write inside its window.
+    Held(Box<HeldTask>),
+}
+
+/// What a handler works on.
+pub(super) struct Call<'a> {
+    pub(super) target: &'a Target,
+    pub(super) unit: &'a Arc<Unit>,
+}
+
+/// A target: its logical units are numbered from 0.
+#[derive(Debug)]
+pub struct Target {
+    units: Vec<Arc<Unit>>,
+}
+
+impl Target {
+    /// A target with these units.
+    pub fn new(units: Vec<Arc<Unit>>) -> Self {
+        Target { units }
+    }
+
+    /// The units.
+    pub fn units(&self) -> &[Arc<Unit>] {
+        &self.units
+    }
+
+    /// The unit with this number.
+    pub fn unit(&self, lun: u16) -> Option<&Arc<Unit>> {
+        self.units.get(usize::from(lun))
+    }
+
+    /// Every unit is told of a reset.
+    pub fn reset(&self, why: Attention) {
+        for unit in &self.units {
+            unit.reset(why);
+        }
+    }
+
+    /// Takes a task up to its answer or into its window.
+    pub fn run(&self, lun: u16, task: Task) -> Progress {
+        let data_in = task.data_in.clone();
+        let pi_in = task.pi_in.clone();
+        let Some(unit) = self.unit(lun) else { return Progress::Answered(absent(&task)) };
+        match self.execute(unit, task) {
+            Ok(Reply::Held(held)) => Progress::Held(held),
+            Ok(reply) => {
+                let sent = send(reply, &data_in, pi_in.as_ref());
+                Progress::Answered(sent.unwrap_or_else(|failure| answer_failure(unit, &failure)))
+            }
+            Err(failure) => Progress::Answered(answer_failure(unit, &failure)),
+        }
+    }
+
+    fn execute(&self, unit: &Arc<Unit>, task: Task) -> Result<Reply, Failure> {
+        let command = table::find(&task.cdb).ok_or(Sense::INVALID_OPCODE)?;
+        // SAM-6 §5.14.4: INQUIRY, REPORT LUNS and REQUEST SENSE are answered all the same.
+        if command.when != When::Always
+            && let Some(attention) = unit.take_attention()
+        {
+            return Err(attention.sense().into());
+        }
+        table::check_usage(command, &task.cdb)?;
+        if command.when == When::Started && unit.is_stopped() {
+            return Err(Sense::STOPPED.into());
+        }
+        if !command.medium {
+            unit.trap.admit(Op::Other, Lba(0), BlockCount(0))?;
+        }
+        (command.run)(&Call { target: self, unit }, task)
+    }
+}
+
+impl HeldTask {
+    /// When the doorbell sample was taken.
+    pub fn rung(&self) -> Moment {
+        self.held.rung()
+    }
+
+    /// How many bytes are held.
+    pub fn bytes(&self) -> u64 {
+        self.held.bytes()
+    }
+
+    /// Ends the window: fetch, check, store, and whatever the command asks for beyond.
+    pub fn finish(self) -> Answer {
+        let HeldTask { unit, held, copies, moved, durable, read_back } = self;
+        let stored = {
+            let _shared = unit.share();
+            store(&unit, held, copies, durable || read_back.is_some())
+        };
+        let verified = stored.and_then(|()| match read_back {
+            Some(ReadBack { lba, count, checks }) => Ok(unit.trap.verify(lba, count, &checks)?),
+            None => Ok(()),
+        });
+        let answer = match verified {
+            Ok(()) => good(moved),
+            Err(failure) => answer_failure(&unit, &failure),
+        };
+        // What is past its doorbell cannot fall silent any more (`no-answer` for a read-back).
+        match answer.ending {
+            Ending::Silent => Answer { status: Status::Busy, ending: Ending::Status, ..answer },
+            _ => answer,
+        }
+    }
+}
+
+fn store(unit: &Unit, held: Held, copies: BlockCount, durable: bool) -> Result<(), Failure> {
+    unit.trap.fetch_same(held, copies)?;
+    if durable {
+        unit.trap.persist()?;
+    }
+    Ok(())
+}
+
+/// SPC-5 §6.6.1, SAM-6 §5.11: what a task for a unit that does not exist comes to.
+fn absent(task: &Task) -> Answer {
+    match task.cdb.opcode() {
+        table::INQUIRY => {
+            let (bytes, allocation) = inquiry::absent(&task.cdb);
+            let reply = Reply::Parameters { bytes, allocation };
+            send(reply, &task.data_in, None).unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
+        }
+        table::REQUEST_SENSE => {
+            let bytes = Sense::NO_UNIT.to_bytes(false);
+            let reply = Reply::Parameters { bytes, allocation: task.cdb.byte(4).into() };
+            send(reply, &task.data_in, None).unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
+        }
+        _ => refused(Sense::NO_UNIT, false),
+    }
+}
+
+/// Puts what a handler came to into the initiator's buffers.
+fn send(reply: Reply, data_in: &Segments, pi_in: Option<&Segments>) -> Result<Answer, Failure> {
+    match reply {
+        Reply::Done | Reply::Held(_) => Ok(good(0)),
+        Reply::Consumed(bytes) => Ok(good(bytes)),
+        Reply::Parameters { bytes, allocation } => {
+            let allowed = usize::try_from(allocation).unwrap_or(usize::MAX).min(bytes.len());
+            deliver(bytes.get(..allowed).unwrap_or_default(), data_in)
+        }
+        Reply::Blocks { data, tuples } => {
+            if let (Some(tuples), Some(room)) = (tuples, pi_in) {
+                deliver_tuples(&tuples, room)?;
+            }
+            deliver(&data, data_in)
+        }
+    }
+}
+
+fn deliver(bytes: &[u8], room: &Segments) -> Result<Answer, Failure> {
+    let moved = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if moved > room.len() {
+        return Err(Failure::Overrun);
+    }
+    room.copy_in(0, bytes)?;
+    Ok(good(moved))
+}
+
+fn deliver_tuples(tuples: &[Tuple], room: &Segments) -> Result<(), Failure> {
+    let bytes: Vec<u8> = tuples.iter().flat_map(|tuple| tuple.to_bytes()).collect();
+    deliver(&bytes, room).map(drop)
+}
+
+/// How many bytes of protection information go with so many blocks.
+pub(super) fn tuple_bytes(blocks: BlockCount) -> u64 {
+    blocks.0.saturating_mul(TUPLE_BYTES as u64)
+}
+
+fn good(moved: u64) -> Answer {
+    Answer { status: Status::Good, sense: Vec::new(), moved, ending: Ending::Status }
+}
+
+fn refused(sense: Sense, descriptor: bool) -> Answer {
+    let sense = sense.to_bytes(descriptor);
+    Answer { status: Status::CheckCondition, sense, moved: 0, ending: Ending::Status }
+}
+
+fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
+    log::debug!("command failed: {failure}");
+    if matches!(failure, Failure::Trap(error) if is_fault(error)) {
+        unit.trap.note_error();
+    }
+    match failure.sense() {
+        Some(sense) => refused(sense, unit.modes().descriptor_sense()),
+        None => {
+            let ending = failure.ending();
+            let busy = if ending == Ending::Status { Status::Busy } else { Status::Good };
+            Answer { status: busy, ending, ..good(0) }
+        }
+    }
+}
+
+/// Whether something of ours failed, and not only the request asked for the impossible.
+fn is_fault(error: &TrapError) -> bool {
+    !error.is_counted_elsewhere()
+        && !matches!(error, TrapError::OutOfRange { .. } | TrapError::ReadOnly)
+}

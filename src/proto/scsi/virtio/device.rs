@@ -1,0 +1,171 @@
+//! The device: a control queue, an event queue, and request queues (VIRTIO 1.2 §5.6.2).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::config_space::{ConfigSpace, Sizes};
+use super::event::Events;
+use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
+use super::header::Layout;
+use super::management;
+use super::request::{self, HeldCommand};
+use crate::clock::Moment;
+use crate::proto::scsi::target::{Attention, Target, Unit};
+use crate::proto::{Answered, Device, Exchange, Step, Unanswerable};
+use crate::trap::Trap;
+use crate::units::QueueIndex;
+
+/// The queues that are not for requests.
+const CONTROL: QueueIndex = QueueIndex(0);
+const EVENT: QueueIndex = QueueIndex(1);
+const FIXED_QUEUES: u16 = 2;
+
+/// A virtio-scsi device around a target.
+#[derive(Debug)]
+pub struct ScsiDevice {
+    target: Arc<Target>,
+    /// The first unit's trap speaks for the device.
+    trap: Arc<Trap>,
+    request_queues: u16,
+    acknowledged: AtomicU64,
+    sizes: Mutex<Sizes>,
+    events: Mutex<Events>,
+    bell: EventFd,
+}
+
+impl ScsiDevice {
+    /// A device with these units, of which there is at least one, and so many request queues.
+    pub fn new(units: Vec<Unit>, request_queues: u16) -> io::Result<Self> {
+        let no_unit = || io::Error::new(io::ErrorKind::InvalidInput, "a target without units");
+        let trap = Arc::clone(&units.first().ok_or_else(no_unit)?.trap);
+        let units = units.into_iter().map(Arc::new).collect();
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(ScsiDevice {
+            target: Arc::new(Target::new(units)),
+            trap,
+            request_queues,
+            acknowledged: AtomicU64::new(0),
+            sizes: Mutex::default(),
+            events: Mutex::default(),
+            bell: EventFd::from_value_and_flags(0, flags)?,
+        })
+    }
+
+    /// Looks whether images have grown, and tells the driver, by event and by unit attention, of
+    /// those that have.
+    pub fn notice_growth(&self) {
+        for (unit, lun) in self.target.units().iter().zip(0u16..) {
+            match unit.trap.grow() {
+                Ok(true) => self.tell(lun, Attention::Capacity),
+                Ok(false) => {}
+                Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
+            }
+        }
+    }
+
+    fn tell(&self, lun: u16, attention: Attention) {
+        if let Some(unit) = self.target.unit(lun) {
+            unit.attend(attention);
+            self.events().changed(lun, attention);
+            // The counter cannot overflow: it is read whenever the event queue's thread wakes.
+            let _ = self.bell.write(1);
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let protection = has(self.acknowledged.load(Ordering::Relaxed), VIRTIO_SCSI_F_T10_PI);
+        Layout { protection, sizes: *self.sizes() }
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device for ScsiDevice {
+    type Held = HeldCommand;
+
+    fn queues(&self) -> u16 {
+        self.request_queues.saturating_add(FIXED_QUEUES)
+    }
+
+    fn features(&self) -> u64 {
+        feature_bits()
+    }
+
+    fn acknowledge(&self, features: u64) {
+        // The same features again come from a front end that paused; others from another driver.
+        if self.acknowledged.swap(features, Ordering::Relaxed) != features {
+            self.reset();
+        }
+    }
+
+    fn reset(&self) {
+        *self.sizes() = Sizes::default();
+        self.target.reset(Attention::PowerOn);
+    }
+
+    fn config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let space = ConfigSpace {
+            request_queues: self.request_queues,
+            units: u16::try_from(self.target.units().len()).unwrap_or(u16::MAX),
+            sizes: *self.sizes(),
+        };
+        space.read(offset, size)
+    }
+
+    fn set_config(&self, offset: u32, bytes: &[u8]) -> bool {
+        self.sizes().write(offset, bytes)
+    }
+
+    fn begin(&self, exchange: Exchange) -> Result<Step<HeldCommand>, Unanswerable> {
+        match exchange.queue {
+            CONTROL => management::begin(&self.target, exchange),
+            EVENT => Ok(Step::Parked(exchange.writable)),
+            _ => request::begin(&self.target, self.layout(), exchange),
+        }
+    }
+
+    fn finish(&self, held: HeldCommand) -> Result<Answered, Unanswerable> {
+        held.finish()
+    }
+
+    /// Only writes are ever held, and they come by request queues.
+    fn holds(&self, queue: QueueIndex) -> bool {
+        queue.0 >= FIXED_QUEUES
+    }
+
+    fn bell(&self) -> Option<(QueueIndex, RawFd)> {
+        Some((EVENT, self.bell.as_fd().as_raw_fd()))
+    }
+
+    fn news(&self) -> Option<Vec<u8>> {
+        // Nothing to read means that the bell did not ring, which is as good.
+        let _ = self.bell.read();
+        self.events().next()
+    }
+
+    fn no_news(&self) -> Vec<u8> {
+        Events::nothing()
+    }
+
+    fn note_deferred(&self) {
+        self.trap.note_deferred();
+    }
+
+    fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
+        self.trap.note_broken(queue, reason);
+    }
+
+    fn now(&self) -> Moment {
+        self.trap.now()
+    }
+}

@@ -1,0 +1,88 @@
+//! What the device tells of its own accord (VIRTIO 1.2 §5.6.6.3).
+
+use std::collections::VecDeque;
+
+use super::address::Address;
+use crate::proto::scsi::target::Attention;
+
+/// The length of an event.
+const EVENT_BYTES: usize = 16;
+/// Events that wait for a buffer; further ones are lost, and the driver is told so.
+const MAX_WAITING: usize = 16;
+
+const NO_EVENT: u32 = 0;
+const PARAM_CHANGE: u32 = 3;
+/// Set where events were lost.
+const EVENTS_MISSED: u32 = 0x8000_0000;
+
+/// Events that were not told yet.
+#[derive(Debug, Default)]
+pub struct Events {
+    waiting: VecDeque<(u16, Attention)>,
+    missed: bool,
+}
+
+impl Events {
+    /// Notes that a parameter of a unit changed, as its attention says.
+    pub fn changed(&mut self, lun: u16, attention: Attention) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((lun, attention));
+        } else {
+            self.missed = true;
+        }
+    }
+
+    /// The next event as bytes.
+    pub fn next(&mut self) -> Option<Vec<u8>> {
+        let missed = std::mem::take(&mut self.missed);
+        match self.waiting.pop_front() {
+            Some((lun, attention)) => {
+                let (asc, ascq) = attention.codes();
+                let reason = u32::from(asc) | (u32::from(ascq) << 8);
+                Some(event(PARAM_CHANGE, missed, Address::of_unit(lun), reason))
+            }
+            None if missed => Some(event(NO_EVENT, true, [0; 8], 0)),
+            None => None,
+        }
+    }
+
+    /// What a buffer comes back with when there is nothing to tell and the ring stops.
+    pub fn nothing() -> Vec<u8> {
+        event(NO_EVENT, false, [0; 8], 0)
+    }
+}
+
+fn event(kind: u32, missed: bool, lun: [u8; 8], reason: u32) -> Vec<u8> {
+    let kind = kind | if missed { EVENTS_MISSED } else { 0 };
+    let mut bytes = Vec::with_capacity(EVENT_BYTES);
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(lun);
+    bytes.extend(reason.to_le_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_names_its_unit_and_reason() {
+        let mut events = Events::default();
+        events.changed(2, Attention::Capacity);
+        assert_eq!(
+            events.next().unwrap(),
+            [3, 0, 0, 0, 1, 0, 0x40, 2, 0, 0, 0, 0, 0x2A, 0x09, 0, 0]
+        );
+        assert_eq!(events.next(), None);
+    }
+
+    #[test]
+    fn lost_events_are_owned_up_to() {
+        let mut events = Events::default();
+        for _ in 0..=MAX_WAITING {
+            events.changed(0, Attention::Capacity);
+        }
+        assert_eq!(events.next().unwrap()[3], 0x80);
+        assert_eq!(events.next().unwrap()[3], 0);
+    }
+}

@@ -1,0 +1,100 @@
+//! The requests of a request queue, up to their windows and answers.
+
+use super::address::Address;
+use super::header::{Header, Layout};
+use super::response::{Response, Slot};
+use crate::clock::Moment;
+use crate::memory::Segments;
+use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task};
+use crate::proto::{Answered, Exchange, InWindow, Step, Unanswerable};
+
+/// A write inside its window, its names and where its response goes.
+#[derive(Debug)]
+#[must_use = "a held command has to be finished"]
+pub struct HeldCommand {
+    task: Box<HeldTask>,
+    slot: Slot,
+    pub(super) lun: u16,
+    pub(super) tag: u64,
+}
+
+impl InWindow for HeldCommand {
+    fn rung(&self) -> Moment {
+        self.task.rung()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.task.bytes()
+    }
+}
+
+impl HeldCommand {
+    /// Ends the window.
+    pub fn finish(self) -> Result<Answered, Unanswerable> {
+        self.slot.answer(&self.task.finish())
+    }
+
+    /// Ends the command without carrying it out.
+    pub fn abort(self, response: Response) -> Result<Answered, Unanswerable> {
+        self.slot.refuse(response)
+    }
+}
+
+/// Takes a request up to its answer or into its window.
+pub fn begin(
+    target: &Target,
+    layout: Layout,
+    exchange: Exchange,
+) -> Result<Step<HeldCommand>, Unanswerable> {
+    let Exchange { queue, readable, writable, flawed } = exchange;
+    let (mut slot, data_in) = Slot::cut(writable, layout.sizes)?;
+    let refuse = |slot: &Slot, response| slot.refuse(response).map(Step::Done);
+    let (head, data_out) = readable.split_at(layout.header_bytes() as u64);
+    if flawed {
+        return refuse(&slot, Response::Failure);
+    }
+    let Ok(Some(header)) = layout.read(&head) else { return refuse(&slot, Response::Failure) };
+    let Address::Unit(lun) = header.address else { return refuse(&slot, Response::BadTarget) };
+    let Some(parts) = Parts::cut(data_out, data_in, &header) else {
+        return refuse(&slot, Response::Failure);
+    };
+    slot.expect(parts.data_out.len(), parts.data_in.len(), header.pi_in.into());
+    let Parts { data_out, data_in, pi_out, pi_in } = parts;
+    let task = Task { queue, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
+    match target.run(lun, task) {
+        Progress::Answered(answer) if answer.ending == Ending::Silent => Ok(Step::Silent),
+        Progress::Answered(answer) => slot.answer(&answer).map(Step::Done),
+        Progress::Held(task) => Ok(Step::Held(HeldCommand { task, slot, lun, tag: header.tag })),
+    }
+}
+
+/// The data of a request, protection information cut off.
+struct Parts {
+    data_out: Segments,
+    data_in: Segments,
+    pi_out: Option<Segments>,
+    pi_in: Option<Segments>,
+}
+
+impl Parts {
+    /// `None` where the request contradicts itself: more protection information than bytes, or data
+    /// both ways, which INOUT would allow and was not offered (VIRTIO 1.2 §5.6.6.1.1).
+    fn cut(data_out: Segments, data_in: Segments, header: &Header) -> Option<Parts> {
+        if !data_out.is_empty() && !data_in.is_empty() {
+            return None;
+        }
+        let (pi_out, data_out) = cut_protection(data_out, header.pi_out)?;
+        let (pi_in, data_in) = cut_protection(data_in, header.pi_in)?;
+        Some(Parts { data_out, data_in, pi_out, pi_in })
+    }
+}
+
+/// Protection information stands before the data (VIRTIO 1.2 §5.6.6.1).
+fn cut_protection(all: Segments, bytes: u32) -> Option<(Option<Segments>, Segments)> {
+    let bytes = u64::from(bytes);
+    if bytes > all.len() {
+        return None;
+    }
+    let (protection, data) = all.split_at(bytes);
+    Some(((bytes > 0).then_some(protection), data))
+}

@@ -1,0 +1,124 @@
+//! Races by label and owner, and owners in words.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Owner, Race, RaceId, RaceOwner};
+use crate::verdict::{OwnerGroup, merge_groups};
+
+use super::words::whole_micros_words;
+
+/// What is known of owners while records are read.
+#[derive(Debug, Default)]
+pub struct Owners {
+    /// By race, from the file beside the records.
+    known: BTreeMap<RaceId, Owner>,
+    /// By label and name.
+    groups: BTreeMap<(String, String), OwnerGroup>,
+    /// Where a race was counted that nothing has covered yet.
+    open: BTreeMap<RaceId, (String, String)>,
+}
+
+impl Owners {
+    /// Notes whose a race was.
+    pub fn learn(&mut self, found: RaceOwner) {
+        self.known.insert(found.race, found.owner);
+    }
+
+    /// Counts a race, and writes its owner into it. Where owners are known at all, one without is
+    /// unknown; else races are not counted by owner.
+    pub fn add(&mut self, label: &str, race: &mut Race) {
+        if race.owner.is_none() {
+            race.owner = self.known.get(&race.id).cloned();
+        }
+        if race.owner.is_none() && self.known.is_empty() {
+            return;
+        }
+        let owner = race.owner.get_or_insert_with(Owner::unknown);
+        let key = (label.to_owned(), owner.name.clone());
+        let one = OwnerGroup::of(owner, 1);
+        self.groups.entry(key.clone()).and_modify(|group| group.merge(&one)).or_insert(one);
+        self.open.insert(race.id, key);
+    }
+
+    /// Notes that a later write covered a race.
+    pub fn healed(&mut self, race: RaceId, after_us: u64) {
+        if let Some(group) = self.open.remove(&race).and_then(|key| self.groups.get_mut(&key)) {
+            group.healed = group.healed.saturating_add(1);
+            group.healed_in_us = group.healed_in_us.max(Some(after_us));
+        }
+    }
+
+    /// Notes that a label is over: what covers its races from here on is another label's doing, which
+    /// its counters leave out as well.
+    pub fn close(&mut self, label: &str) {
+        self.open.retain(|_, (open, _)| open != label);
+    }
+
+    /// The groups of every label, those with the most races first.
+    pub fn groups(&self) -> BTreeMap<String, Vec<OwnerGroup>> {
+        let mut labels: BTreeMap<String, Vec<OwnerGroup>> = BTreeMap::new();
+        for ((label, _), group) in &self.groups {
+            merge_groups(labels.entry(label.clone()).or_default(), std::slice::from_ref(group));
+        }
+        labels
+    }
+}
+
+/// The owners of a cell or label, one a line; nothing where nothing raced.
+pub fn owners_text(name: &str, groups: &[OwnerGroup]) -> String {
+    if groups.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<String> =
+        groups.iter().map(|group| format!("  {}: {}\n", group.kind, group_words(group))).collect();
+    format!("whose blocks raced in {name}:\n{}", lines.concat())
+}
+
+/// `inode table, 131 races, all healed in 40ms`.
+fn group_words(group: &OwnerGroup) -> String {
+    let path = group.path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
+    let races = if group.races == 1 { "1 race".into() } else { format!("{} races", group.races) };
+    let in_time =
+        group.healed_in_us.map_or_else(String::new, |us| format!(" in {}", whole_micros_words(us)));
+    let fate = match group.races.saturating_sub(group.healed) {
+        0 => format!("all healed{in_time}"),
+        standing if group.healed == 0 => format!("{standing} standing"),
+        standing => format!("{} healed{in_time}, {standing} standing", group.healed),
+    };
+    format!("{}{path}, {races}, {fate}", group.name)
+}
+
+/// One block's owner: `file /target, byte 8192`.
+pub fn owner_words(owner: &Owner) -> String {
+    let path = owner.path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
+    let offset = owner.offset.map_or_else(String::new, |offset| format!(", byte {offset}"));
+    format!("{}{path}{offset}", owner.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::OwnerKind;
+
+    #[test]
+    fn owners_are_told_with_what_became_of_them() {
+        let table = Owner::new("inode table", OwnerKind::Metadata);
+        let all =
+            OwnerGroup { healed: 131, healed_in_us: Some(40_100), ..OwnerGroup::of(&table, 131) };
+        let some = OwnerGroup { healed: 1, healed_in_us: Some(700), ..OwnerGroup::of(&table, 3) };
+        let file = Owner {
+            path: Some("/a".into()),
+            offset: Some(512),
+            ..Owner::new("file", OwnerKind::Data)
+        };
+        assert_eq!(
+            owners_text("x/ext2", &[all, some, OwnerGroup::of(&file, 1)]),
+            "whose blocks raced in x/ext2:\n  \
+             metadata: inode table, 131 races, all healed in 40ms\n  \
+             metadata: inode table, 3 races, 1 healed in 700us, 2 standing\n  \
+             data: file /a, 1 race, 1 standing\n"
+        );
+        assert_eq!(owners_text("x", &[]), "");
+        assert_eq!(owner_words(&file), "file /a, byte 512");
+    }
+}

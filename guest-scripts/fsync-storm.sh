@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: Four threads overwrite, grow and cut the same four files, and have them synced after every few writes.
 # fs: ext4 xfs btrfs
-# stable-writes: both
+# stable-writes: on
 # expect: survey
 # needs:
 . "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # description: Two threads change the pages of a shared mapping while a third begins their writeback with sync_file_range.
 # fs: ext4 xfs
-# stable-writes: both
+# stable-writes: on
 # expect: survey
 # needs:
 . "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"

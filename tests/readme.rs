@@ -15,6 +15,7 @@
     reason = "tests may state what they know"
 )]
 
+mod commands;
 mod plain_guest;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use commands::{OURS, commands_of, said, unknown_flags};
 use tempfile::TempDir;
-
-/// The commands of this project that a block may call.
-const OURS: [(&str, &str); 2] =
-    [("dixtrap", env!("CARGO_BIN_EXE_dixtrap")), ("dixtrapd", env!("CARGO_BIN_EXE_dixtrapd"))];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -62,48 +60,6 @@ fn blocks_of(page: &str) -> Vec<Block> {
         }
     }
     blocks
-}
-
-fn said(output: &Output) -> String {
-    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
-}
-
-/// The commands of a script, one a line, continued lines joined, comments dropped.
-fn commands_of(script: &str) -> Vec<Vec<String>> {
-    script
-        .replace("\\\n", " ")
-        .lines()
-        .map(|line| line.split(" #").next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| line.split_whitespace().map(str::to_owned).collect())
-        .collect()
-}
-
-/// What is wrong with the calls of our programs in a command, wherever they stand (behind
-/// `git bisect run`). A program that is asked for help behind its subcommands and operands, which it
-/// checks on the way, names every flag that it has there.
-fn unknown_flags(command: &[String]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (index, word) in command.iter().enumerate() {
-        let Some((name, program)) = OURS.iter().find(|(name, _)| word == name) else { continue };
-        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";");
-        let rest: Vec<_> = command[index + 1..].iter().take_while(ends).collect();
-        let operands = rest.iter().take_while(|word| !word.starts_with("--"));
-        let output = Command::new(program).args(operands).arg("--help").output().unwrap();
-        let help = said(&output);
-        if !output.status.success() {
-            wrong.push(format!("{name} {rest:?}: {help}"));
-            continue;
-        }
-        let has = |flag: &str| {
-            let mut words = help.split(|c: char| c.is_whitespace() || ",[]=<>".contains(c));
-            words.any(|word| word == flag)
-        };
-        let flags = rest.iter().filter(|word| word.starts_with("--"));
-        let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
-        wrong.extend(names.filter(|flag| !has(flag)).map(|flag| format!("{name} has no {flag}")));
-    }
-    wrong
 }
 
 fn check_flags(block: &Block) {

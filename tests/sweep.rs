@@ -1,0 +1,67 @@
+//! `dixtrap sweep` as its users run it: one boot, two windows, and figures that the records bear out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output, Stdio};
+
+use dixtrap::sweep::Sweep;
+
+fn sweep(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dixtrap"))
+        .arg("sweep")
+        .args(words)
+        .env("DIXTRAPD", env!("CARGO_BIN_EXE_dixtrapd"))
+        .env("DIXTRAP_GUEST", env!("CARGO_BIN_EXE_dixtrap-guest"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn two_windows_give_two_points_a_curve_and_a_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (out, json, svg) = (path("out"), path("sweep.json"), path("sweep.svg"));
+    let kernel = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
+    let how = ["--kernel", &kernel, "--accel", "tcg", "--windows", "50us,5ms", "--seconds", "2"];
+    let files = ["--out", &out, "--json", &json, "--svg", &svg];
+    let output = sweep(&[&how[..], &files[..]].concat());
+    let told = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let swept: Sweep = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(swept.points.len(), 2);
+    // The windows were really set: a fetch never comes before its time.
+    let medians: Vec<f64> = swept.points.iter().map(|point| point.median_us.unwrap()).collect();
+    assert!(medians[0] >= 50.0 && medians[1] >= 5_000.0, "{medians:?}");
+    let records = std::fs::read_to_string(dir.path().join("out/boot-1/races.jsonl")).unwrap();
+    for (number, point) in swept.points.iter().enumerate() {
+        let label = format!("{}#{}", swept.cell, number + 1);
+        let raced: BTreeSet<u64> = records
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|record| record["type"] == "race" && record["label"] == label.as_str())
+            .map(|record| record["request"]["id"].as_u64().unwrap())
+            .collect();
+        assert_eq!(point.raced_writes, u64::try_from(raced.len()).unwrap(), "{label}");
+        assert!(point.raced_writes > 0 && point.raced_writes <= point.writes, "{point:?}");
+    }
+    assert!(swept.fit.is_some() && told.contains("20 us after the doorbell"), "{told}");
+    assert!(std::fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn what_cannot_be_swept_is_refused_before_a_boot() {
+    for (words, message) in [
+        (&["--windows", "hold"][..], "never ends"),
+        (&["--windows", "soon"], "not known"),
+        (&["--scenario", "nosuch"], "no scenario matches"),
+        (&["--scenario", "*-rewrite", "--kernel", "debian:bookworm"], "takes one cell"),
+        (&["--fetch", "20"], "20"),
+        (&["--stable-writes", "maybe"], "neither on nor off"),
+    ] {
+        let output = sweep(words);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(129), "{words:?}: {told}");
+        assert!(told.contains(message), "{words:?}: {told}");
+    }
+}

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::record::{Counters, Line, Mark, MarkState, Phase, Race, Record, SCHEMA, Start, Stop};
 use crate::verdict::OwnerGroup;
 
+use super::incidents::Incidents;
 use super::offenders::Offenders;
 use super::owners::Owners;
 
@@ -81,6 +82,8 @@ pub struct Session {
     pub labels: BTreeMap<String, LabelSummary>,
     /// The blocks that raced.
     pub offenders: Offenders,
+    /// What else there is on record.
+    pub incidents: Incidents,
     owners: Owners,
 }
 
@@ -123,7 +126,9 @@ impl Session {
                 self.offenders.healed(healed.race, healed.after_us);
             }
             Record::Owner(owner) => self.owners.learn(owner),
-            Record::Inject(_) | Record::Medium(_) | Record::Broken(_) => {}
+            Record::Inject(_) => self.incidents.injected += 1,
+            Record::Medium(fault) => self.incidents.add_medium(fault),
+            Record::Broken(broken) => self.incidents.add_broken(broken),
         }
     }
 
@@ -142,6 +147,7 @@ impl Session {
 
     fn add_race(&mut self, mut race: Race) {
         if race.phase == Phase::AfterFetch {
+            self.incidents.after_fetch += 1;
             return;
         }
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());

@@ -7,6 +7,7 @@ use crate::record::{Counters, Phase};
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
+use super::incidents::incidents_text;
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
@@ -137,6 +138,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     for (label, summary) in &session.labels {
         out.push_str(&owners_text(label, &summary.owners));
     }
+    out.push_str(&incidents_text(session));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(

@@ -127,7 +127,15 @@ fn the_window_can_be_changed_while_running() {
     daemon.release();
     assert_eq!(guest.finish(&held), OK);
     assert_eq!(daemon.release(), 0, "nothing is left to release");
-    assert!(daemon.stop().stop().window_us.unwrap().max >= 20_000.0);
+    let records = daemon.stop();
+    assert!(records.stop().window_us.unwrap().max >= 20_000.0);
+    let changed: Vec<String> = records
+        .0
+        .iter()
+        .filter_map(|r| if let Record::Window(change) = r { Some(change.spec) } else { None })
+        .map(|spec| spec.to_string())
+        .collect();
+    assert_eq!(changed, ["20ms"], "the change is on record");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a session has on record beside its races: a line each, where there is any.
 
-use crate::record::{Broken, Counters, MediumFault};
+use crate::record::{Broken, Counters, MediumFault, WindowChange};
 
 use super::session::Session;
 
@@ -16,6 +16,8 @@ pub struct Incidents {
     first_bad: Option<MediumFault>,
     broken: u64,
     last_broken: Option<Broken>,
+    windows: u64,
+    last_window: Option<WindowChange>,
 }
 
 impl Incidents {
@@ -27,6 +29,20 @@ impl Incidents {
         }
         self.medium += 1;
         self.first_bad.get_or_insert(fault);
+    }
+
+    /// Counts a change of the window.
+    pub fn add_window(&mut self, change: WindowChange) {
+        self.windows += 1;
+        self.last_window = Some(change);
+    }
+
+    /// How often the window was changed, in words that follow it; nothing where it was not.
+    pub fn window_words(&self) -> String {
+        let times =
+            if self.windows == 1 { "once".into() } else { format!("{} times", self.windows) };
+        let last = |change: &WindowChange| format!(" (changed {times}, last to {})", change.spec);
+        self.last_window.as_ref().map_or_else(String::new, last)
     }
 
     /// Counts a ring or connection that could not be followed.
@@ -102,6 +118,12 @@ mod tests {
         session.incidents.add_medium(fault(8, true));
         session.incidents.add_broken(Broken { t_us: 1, queue: None, reason: "bad ring".into() });
         session.incidents.after_fetch = 3;
+        assert_eq!(session.incidents.window_words(), "");
+        for text in ["hold", "1ms"] {
+            let change = WindowChange { t_us: 1, spec: text.parse().unwrap() };
+            session.incidents.add_window(change);
+        }
+        assert_eq!(session.incidents.window_words(), " (changed 2 times, last to 1ms)");
         assert_eq!(
             incidents_text(&session),
             "1 blocks read that did not fit the medium's protection information; the first is \

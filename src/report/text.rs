@@ -3,7 +3,7 @@
 use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
-use crate::record::{Counters, Phase};
+use crate::record::Phase;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff};
@@ -125,8 +125,13 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     let mut out = String::new();
     if let Some(start) = &session.start {
         out.push_str(&format!(
-            "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}\n",
-            start.version, start.device, start.disk, start.block_size, start.window
+            "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}{}\n",
+            start.version,
+            start.device,
+            start.disk,
+            start.block_size,
+            start.window,
+            session.incidents.window_words()
         ));
     }
     if session.truncated {
@@ -155,21 +160,15 @@ const LABEL_HEADINGS: [&str; 7] =
 fn labels_table(session: &Session) -> String {
     let mut table = plain_table(&LABEL_HEADINGS);
     for (label, summary) in &session.labels {
-        let sum = |figure: fn(&Counters) -> u64| {
-            (!summary.counters.is_empty()).then(|| summary.counters.iter().map(figure).sum::<u64>())
-        };
-        let healed = match (sum(|c| c.healed), sum(|c| c.standing)) {
-            (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
-            _ => dash(),
-        };
+        let (healed, standing) = summary.healed_and_standing();
         table.add_row(vec![
             label.clone(),
-            count_or_dash(sum(|c| c.writes)),
-            count_or_dash(sum(|c| c.blocks_checked)),
+            count_or_dash(summary.sum(|c| c.writes)),
+            count_or_dash(summary.sum(|c| c.blocks_checked)),
             summary.races.to_string(),
             summary.first_catch_us.map_or_else(dash, whole_micros_words),
-            count_or_dash(sum(|c| c.guard_blind)),
-            healed,
+            count_or_dash(summary.sum(|c| c.guard_blind)),
+            format!("{healed}/{standing}"),
         ]);
     }
     if let Some(stop) = &session.stop {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use common::{Daemon, OK, pattern};
 use dixtrap::control::{Reply, Request};
-use dixtrap::record::MarkState;
+use dixtrap::record::{MarkState, Record};
 
 /// One line to the control socket as it stands, and the line that comes back.
 fn raw(stream: &mut BufReader<UnixStream>, line: &[u8]) -> Reply {

@@ -6,7 +6,7 @@ use console::Style;
 use crate::record::Phase;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
-use super::hexdiff::{Colour, hexdiff};
+use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::incidents::incidents_text;
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
@@ -191,7 +191,7 @@ pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
     let mut out = String::new();
     for offender in worst {
         out.push_str(&format!("\n{}", offender_facts(offender)));
-        for line in hexdiff(&offender.worst.changed, colour) {
+        for line in hexdiff(&offender.worst.changed, offender.worst.changed_bytes, colour) {
             out.push_str(&format!("    {line}\n"));
         }
     }
@@ -220,11 +220,14 @@ fn offender_facts(offender: &Offender) -> String {
     let healed = offender.healed_after_us.map_or_else(String::new, |us| {
         format!("; covered by a later write {} on", whole_micros_words(us))
     });
-    let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    let longest = longest_run(&race.changed, race.changed_bytes);
+    let (blocks, of_block) = match (offender.first.0, offender.last.0) {
+        (first, last) if first == last => (format!("block {first}"), String::new()),
+        (first, last) => (format!("blocks {first}–{last}"), format!(" (block {})", race.lba)),
+    };
     let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
     format!(
-        "{label}: block {}{owner}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
-        race.lba.0,
+        "{label}: {blocks}{owner}, {}\n  race {}{of_block}: {} changed {phase} ({}), {longest}\n  {guards}{healed}\n",
         many(offender.races, "race"),
         race.id.0,
         many(bytes, "byte"),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use glob::Pattern;
 
 use crate::runner::catalogue::{Catalogue, CatalogueError};
+use crate::runner::device::Device;
 use crate::runner::scenario::Scenario;
 use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems};
-use crate::verdict::{StableWrites, cell_name};
+use crate::verdict::{Expect, StableWrites, cell_name};
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,7 @@ pub struct Selection {
     catalogue: Catalogue,
     chosen: Vec<Square>,
     controls: Vec<Square>,
+    expecting: Option<Expect>,
 }
 
 impl Selection {
@@ -87,7 +89,14 @@ impl Selection {
         let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
         controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
         controls.sort_by_key(|square| square.stable_writes != Some(StableWrites::On));
-        Ok(Selection { catalogue, chosen, controls })
+        Ok(Selection { catalogue, chosen, controls, expecting: None })
+    }
+
+    /// Judges every chosen cell by `expect`, whatever is known of it: a bisection asks one question of
+    /// every kernel. A cell that is judged so proves nothing about the trap.
+    #[must_use]
+    pub fn expecting(self, expect: Option<Expect>) -> Selection {
+        Selection { expecting: expect, ..self }
     }
 
     /// The cells that the user chose.
@@ -111,6 +120,14 @@ impl Selection {
         Selection { chosen, ..self.clone() }
     }
 
+    /// What of the choice runs on `device`, with the controls that can.
+    pub fn on(&self, device: Device) -> Selection {
+        let runs = |square: &&Square| square.scenario.runs_on(device);
+        let of = |squares: &[Square]| squares.iter().filter(runs).cloned().collect();
+        let (chosen, controls) = (of(&self.chosen), of(&self.controls));
+        Selection { chosen, controls, ..self.clone() }
+    }
+
     /// Everything that may run: the choice and what may be added to it.
     pub fn squares(&self) -> impl Iterator<Item = &Square> {
         self.chosen.iter().chain(&self.controls)
@@ -131,6 +148,11 @@ impl Selection {
     pub fn plan(&self, around: &Surroundings) -> Vec<PlannedCell> {
         let planned = |square: &Square| self.planned(square, around);
         let mut cells: Vec<PlannedCell> = self.chosen.iter().map(planned).collect();
+        if let Some(expect) = self.expecting {
+            let why = Some("asked for with --expect".to_owned());
+            let expectation = Expectation { expect, control: false, why };
+            cells.iter_mut().for_each(|cell| cell.expectation = expectation.clone());
+        }
         let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
         if !cells.iter().any(proves) {
             let control = self.controls.iter().map(planned).find(proves);
@@ -141,6 +163,7 @@ impl Selection {
 
     fn planned(&self, square: &Square, around: &Surroundings) -> PlannedCell {
         let key = CellKey {
+            device: around.device,
             fs: &square.fs.name,
             stable_writes: square.stable_writes,
             release: &around.release,
@@ -216,6 +239,8 @@ fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) ->
 /// What is known of the guest before its first cell.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
+    /// The device that it boots on.
+    pub device: Device,
     /// `uname -r`; empty before the guest told.
     pub release: String,
     /// Programs that this machine does not have.
@@ -255,7 +280,6 @@ pub struct PlannedCell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Expect;
 
     fn select(scenarios: &[&str], fs: &[&str]) -> Result<Selection, PlanError> {
         let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
@@ -265,6 +289,7 @@ mod tests {
     fn around(programs: &[&str], drivers: &[&str]) -> Surroundings {
         let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         Surroundings {
+            device: Device::Blk,
             release: "6.1.0-1-amd64".into(),
             missing_programs: set(programs),
             missing_drivers: set(drivers),
@@ -294,6 +319,21 @@ mod tests {
         assert!(cells[0].expectation.control);
         assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=on");
         assert!(cells[1..].iter().all(|c| c.square.scenario.name == "metadata-churn"));
+    }
+
+    #[test]
+    fn one_question_for_every_kernel_needs_a_control_of_its_own() {
+        let selection = select(&["direct-rewrite"], &["ext4"]).unwrap();
+        for expect in [Expect::Stable, Expect::Race, Expect::Survey] {
+            let cells = selection.clone().expecting(Some(expect)).plan(&around(&[], &[]));
+            assert!(cells[0].expectation.control && cells[0].square.fs.name == "raw");
+            assert_eq!(cells.len(), 3);
+            assert!(
+                cells[1..].iter().all(|c| c.expectation.expect == expect && !c.expectation.control)
+            );
+        }
+        let cells = selection.expecting(None).plan(&around(&[], &[]));
+        assert!(cells.iter().all(|c| c.square.fs.name == "ext4"), "{cells:?}");
     }
 
     #[test]

@@ -252,6 +252,6 @@ mod tests {
         assert_eq!(decode("41f"), [0x41]);
         assert!(decode("4x41").is_empty());
         assert!(hexdiff(&[change(0, "", "")], 0, Colour::Never).is_empty());
-        assert_eq!(hexdiff(&[change(usize::MAX, "4142", "4243")], 2, Colour::Never).len(), 2);
+        assert_eq!(hexdiff(&[change(usize::MAX, "41", "42")], 1, Colour::Never).len(), 2);
     }
 }

@@ -84,7 +84,12 @@ check_device() {
 # Looks the file system up: sets fs_type, fs_package, fs_options and fs_mkfs.
 look_up_fs() {
     while read -r name fs_type _drivers fs_package fs_options fs_mkfs; do
-        [ "$name" = "$DIXTRAP_FS" ] && return 0
+        # The default may be a pattern of the script's header: its first match is meant.
+        # shellcheck disable=SC2254
+        case $name in
+        '' | '#'*) ;;
+        $DIXTRAP_FS) DIXTRAP_FS=$name && return 0 ;;
+        esac
     done <"$DIXTRAP_LIB/filesystems"
     die "file system '$DIXTRAP_FS' is not known: see $DIXTRAP_LIB/filesystems"
 }

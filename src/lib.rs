@@ -14,7 +14,7 @@
 //! | [`control`] | the control socket: counters, marks, window, release |
 //! | [`transport`] | vhost-user: listener, connections, rings and the worker of each queue |
 //! | [`queue`] | a descriptor chain walked once into checked segments, and the completion token |
-//! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk) |
+//! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk, virtio-scsi) |
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
 //! | [`inject`] | the language of faults, and which request gets which |
 //! | [`media`] | where blocks and their protection information are kept |

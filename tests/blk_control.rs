@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use common::{Daemon, OK, pattern};
 use dixtrap::control::{Reply, Request};
-use dixtrap::record::MarkState;
+use dixtrap::record::{MarkState, Record};
 
 /// One line to the control socket as it stands, and the line that comes back.
 fn raw(stream: &mut BufReader<UnixStream>, line: &[u8]) -> Reply {
@@ -127,7 +127,15 @@ fn the_window_can_be_changed_while_running() {
     daemon.release();
     assert_eq!(guest.finish(&held), OK);
     assert_eq!(daemon.release(), 0, "nothing is left to release");
-    assert!(daemon.stop().stop().window_us.unwrap().max >= 20_000.0);
+    let records = daemon.stop();
+    assert!(records.stop().window_us.unwrap().max >= 20_000.0);
+    let changed: Vec<String> = records
+        .0
+        .iter()
+        .filter_map(|r| if let Record::Window(change) = r { Some(change.spec) } else { None })
+        .map(|spec| spec.to_string())
+        .collect();
+    assert_eq!(changed, ["20ms"], "the change is on record");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::record::OnRace;
 use crate::units::{BlockSize, ByteSize, WindowSpec, parse_duration};
 
 /// A vhost-user disk that reads guest memory later than the doorbell, as a host adapter does, and
-/// reports pages that changed after their protection information was generated.
+/// reports pages that changed after their protection information was generated. The doorbell's sample is
+/// taken when the queue's thread sees the doorbell; what changes before that is not seen.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "dixtrapd", version)]
 pub struct Args {

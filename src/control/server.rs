@@ -71,6 +71,7 @@ impl<D: Device> Governor for Daemon<D> {
             Request::Mark { label, state } => self.mark(&label, state),
             Request::Window { spec } => {
                 self.server.pace().set_window(spec);
+                self.trap.note_window(spec);
                 Reply::done()
             }
             Request::Inject { spec } => self.inject(&spec),

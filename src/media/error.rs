@@ -11,7 +11,7 @@ use crate::units::{BlockCount, BlockSize, ByteSize, Lba};
 pub enum OpenError {
     /// No data file, and no size to make one of.
     #[error(
-        "{0} does not exist: create it with 'dixtrap image create', or with --size SIZE and without --read-only"
+        "{0} does not exist: create it with 'dixtrap image create', or start dixtrapd with --size SIZE (and without --read-only)"
     )]
     Missing(PathBuf),
     /// A system call failed.
@@ -153,7 +153,7 @@ pub enum OpenError {
     /// A PI file for another block size.
     #[error(
         "{pi} is for blocks of {has} bytes, not {asked}: use --block-size {has}, \
-         or make a new one with 'dixtrap image adopt --replace'"
+         or make a new one with 'dixtrap image adopt --replace --block-size {asked}'"
     )]
     PiBlockSize {
         /// The PI file.
@@ -166,7 +166,7 @@ pub enum OpenError {
     /// A PI file of another type.
     #[error(
         "{pi} holds protection information of type {has}, not {asked}: use --pi-type {has}, \
-         or make a new one with 'dixtrap image adopt --replace'"
+         or make a new one with 'dixtrap image adopt --replace --pi-type {asked}'"
     )]
     PiTypeDiffers {
         /// The PI file.

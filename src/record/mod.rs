@@ -46,6 +46,8 @@ pub enum Record {
     Inject(Inject),
     /// A later clean write covered a block that had raced.
     Healed(Healed),
+    /// The window of writes to come was changed.
+    Window(WindowChange),
     /// Data on the medium that does not match its stored protection information.
     Medium(MediumFault),
     /// A ring or a connection that could not be followed any further.
@@ -150,6 +152,15 @@ pub struct Healed {
     pub race: RaceId,
     /// Microseconds between the race's fetch and the clean write's.
     pub after_us: u64,
+}
+
+/// Another window than the start record's, set over the control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowChange {
+    /// Microseconds since the start record.
+    pub t_us: u64,
+    /// The window asked for from here on.
+    pub spec: WindowSpec,
 }
 
 /// A block on the medium whose data and stored protection information disagree.

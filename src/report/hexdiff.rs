@@ -37,9 +37,10 @@ impl Colour {
 }
 
 /// The bytes of one block before and after, in lines of sixteen: offset, hex, and text. Bytes that
-/// did not change are not on record and stand as `..`; of many lines the first are shown.
-pub fn hexdiff(changes: &[Change], colour: Colour) -> Vec<String> {
-    let rows = rows(changes);
+/// did not change stand as `..`, bytes that are not on record as `??`; of many lines the first are
+/// shown, and the last line says how many of the `total` bytes that changed are not.
+pub fn hexdiff(changes: &[Change], total: usize, colour: Colour) -> Vec<String> {
+    let rows = rows(changes, total);
     let shown = rows.iter().take(MOST_ROWS).flat_map(|(offset, row)| {
         let (red, green) = (Style::new().red(), Style::new().green());
         [
@@ -48,50 +49,127 @@ pub fn hexdiff(changes: &[Change], colour: Colour) -> Vec<String> {
         ]
     });
     let mut lines: Vec<String> = shown.collect();
-    if rows.len() > MOST_ROWS {
-        lines.push(format!("        … and {} lines more", rows.len() - MOST_ROWS));
+    let shown = rows.values().take(MOST_ROWS).flatten().filter(|slot| slot.changed()).count();
+    if total > shown {
+        lines
+            .push(format!("        {}", rest(total - shown, total - recorded(changes).min(total))));
     }
     lines
 }
 
-/// A byte before and after.
-type Pair = (u8, u8);
+/// What is not shown, in words: so many bytes that changed, of which so many are not on record.
+fn rest(hidden: usize, lost: usize) -> String {
+    let bytes = if hidden == 1 { "byte" } else { "bytes" };
+    let lost = match lost {
+        0 => String::new(),
+        lost if lost == hidden => ", not on record".to_owned(),
+        lost => format!(", {lost} of them not on record"),
+    };
+    format!("… and {hidden} more changed {bytes}{lost}")
+}
 
-/// The known bytes of every line that has any, by the line's offset.
-fn rows(changes: &[Change]) -> BTreeMap<usize, Vec<Option<Pair>>> {
-    let mut rows: BTreeMap<usize, Vec<Option<Pair>>> = BTreeMap::new();
+/// The longest stretch of bytes that all changed, in words. Runs on record hold equal bytes between
+/// changes that lie close together, are cut when they are long, and are the first of many.
+pub fn longest_run(changes: &[Change], total: usize) -> String {
+    let whole = changes.iter().flat_map(|change| {
+        let pairs: Vec<Slot> = slots(change).collect();
+        let runs: Vec<usize> = pairs.split(|slot| !slot.changed()).map(<[Slot]>::len).collect();
+        runs
+    });
+    let longest = whole.max().unwrap_or(0);
+    let cut = changes.iter().filter(|change| is_cut(change)).map(|change| change.len).max();
+    match cut {
+        Some(len) if len > longest => format!("longest run up to {len}"),
+        _ if recorded(changes) < total => format!("longest run on record {longest}"),
+        _ => format!("longest run {longest}"),
+    }
+}
+
+/// How many of the bytes that changed are on record.
+fn recorded(changes: &[Change]) -> usize {
+    changes.iter().flat_map(slots).filter(|slot| slot.changed()).count()
+}
+
+/// The record has only the first bytes of the run.
+fn is_cut(change: &Change) -> bool {
+    decode(&change.old).len() < change.len
+}
+
+/// What is known of a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    /// It did not change.
+    Same,
+    /// It may have changed: the record ends before it.
+    Unknown,
+    /// Before and after.
+    Known(u8, u8),
+}
+
+impl Slot {
+    fn changed(&self) -> bool {
+        matches!(self, Slot::Known(old, new) if old != new)
+    }
+}
+
+/// The bytes of a run that are on record.
+fn slots(change: &Change) -> impl Iterator<Item = Slot> {
+    let pairs = decode(&change.old).into_iter().zip(decode(&change.new));
+    pairs.map(|(old, new)| if old == new { Slot::Same } else { Slot::Known(old, new) })
+}
+
+/// Every line that has bytes on record, by its offset.
+fn rows(changes: &[Change], total: usize) -> BTreeMap<usize, Vec<Slot>> {
+    let mut rows: BTreeMap<usize, Vec<Slot>> = BTreeMap::new();
     for change in changes {
-        let pairs = decode(&change.old).into_iter().zip(decode(&change.new));
-        for (at, pair) in pairs.enumerate() {
+        for (at, known) in slots(change).enumerate() {
             let offset = change.offset.saturating_add(at);
-            let row = rows.entry(offset - offset % ROW).or_insert_with(|| vec![None; ROW]);
+            let row = rows.entry(offset - offset % ROW).or_insert_with(|| vec![Slot::Same; ROW]);
             if let Some(slot) = row.get_mut(offset % ROW) {
-                *slot = Some(pair);
+                *slot = known;
             }
         }
+    }
+    for change in changes.iter().filter(|change| is_cut(change)) {
+        let from = change.offset.saturating_add(decode(&change.old).len());
+        blot(&mut rows, from, change.offset.saturating_add(change.len));
+    }
+    if let Some(last) = changes.last().filter(|_| recorded(changes) < total) {
+        blot(&mut rows, last.offset.saturating_add(last.len), usize::MAX);
     }
     rows
 }
 
-/// One side of a line in hex and as text; what differs from the other side in `style`.
-fn half(row: &[Option<Pair>], side: fn(Pair) -> u8, style: Style, colour: Colour) -> String {
+/// Marks what is not on record, as far as it shares the line of something that is.
+fn blot(rows: &mut BTreeMap<usize, Vec<Slot>>, from: usize, to: usize) {
+    if let Some(row) = rows.get_mut(&(from - from % ROW)) {
+        let bytes = (from..to).zip(row.iter_mut().skip(from % ROW));
+        bytes.filter(|(_, slot)| **slot == Slot::Same).for_each(|(_, slot)| *slot = Slot::Unknown);
+    }
+}
+
+/// One side of a line in hex and as text, what changed in `style`.
+fn half(row: &[Slot], side: fn((u8, u8)) -> u8, style: Style, colour: Colour) -> String {
     let mut hex = String::new();
     let mut text = String::new();
     for slot in row {
-        let Some(pair) = *slot else {
-            hex.push_str(".. ");
-            text.push(' ');
-            continue;
-        };
-        let byte = side(pair);
-        let printable = if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
-        let paint = |part: String| match pair {
-            (old, new) if old == new => part,
-            _ => colour.paint(style.clone(), &part),
-        };
-        hex.push_str(&paint(format!("{byte:02x}")));
-        hex.push(' ');
-        text.push_str(&paint(printable.to_string()));
+        match *slot {
+            Slot::Same => {
+                hex.push_str(".. ");
+                text.push(' ');
+            }
+            Slot::Unknown => {
+                hex.push_str("?? ");
+                text.push('?');
+            }
+            Slot::Known(old, new) => {
+                let byte = side((old, new));
+                let printable = if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' };
+                hex.push_str(&colour.paint(style.clone(), &format!("{byte:02x}")));
+                hex.push(' ');
+                text.push_str(&colour.paint(style.clone(), &printable.to_string()));
+            }
+        }
     }
     format!("{hex} |{text}|")
 }
@@ -117,7 +195,7 @@ mod tests {
     #[test]
     fn runs_near_each_other_share_their_lines() {
         let changes = [change(0x1f1, "41", "42"), change(0x1ff, "4344", "4546")];
-        let lines = hexdiff(&changes, Colour::Never);
+        let lines = hexdiff(&changes, 3, Colour::Never);
         let dots = |count| ".. ".repeat(count);
         assert_eq!(
             lines,
@@ -131,26 +209,49 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_are_cut_and_said_to_be() {
-        let (old, new) = ("41".repeat(200), "42".repeat(200));
-        let lines = hexdiff(&[change(0, &old, &new)], Colour::Never);
-        assert_eq!(lines.len(), 2 * MOST_ROWS + 1);
-        assert_eq!(lines.last().unwrap().trim(), "… and 9 lines more");
+    fn what_is_not_shown_is_counted_and_never_passes_for_unchanged() {
+        // A run of 200 bytes of which a record has the first 32.
+        let long = Change { len: 200, ..change(8, &"41".repeat(32), &"42".repeat(32)) };
+        let lines = hexdiff(std::slice::from_ref(&long), 200, Colour::Never);
+        assert_eq!(lines.len(), 2 * 3 + 1);
+        assert!(lines[4].ends_with(&format!("|{}{}|", "A".repeat(8), "?".repeat(8))), "{lines:?}");
+        assert_eq!(lines[6].trim(), "… and 168 more changed bytes, not on record");
+        assert_eq!(longest_run(&[long], 200), "longest run up to 200");
+
+        // Many small runs: the first lines are shown, the rest of the record is counted.
+        let many: Vec<Change> = (0..16).map(|run| change(run * 16, "41", "42")).collect();
+        let lines = hexdiff(&many, 17, Colour::Never);
+        assert_eq!(
+            lines.last().unwrap().trim(),
+            "… and 13 more changed bytes, 1 of them not on record"
+        );
+        assert_eq!(longest_run(&many, 17), "longest run on record 1");
+        let all = hexdiff(&many, 16, Colour::Never);
+        assert_eq!(all.last().unwrap().trim(), "… and 12 more changed bytes");
+        let last_row = hexdiff(&many[15..], 2, Colour::Never);
+        assert!(last_row[0].ends_with(&format!("|A{}|", "?".repeat(15))), "{last_row:?}");
+    }
+
+    #[test]
+    fn equal_bytes_inside_a_run_are_no_part_of_the_longest() {
+        let joined = [change(0, "010099ff05", "02009901ff")];
+        assert_eq!(longest_run(&joined, 3), "longest run 2");
+        assert!(hexdiff(&joined, 3, Colour::Never)[0].contains("- 01 .. .. ff 05 .."));
     }
 
     #[test]
     fn colour_marks_only_what_differs() {
         let changes = [change(0, "0041", "0042")];
-        let lines = hexdiff(&changes, Colour::Always);
-        assert!(lines[0].contains("- 00 \u{1b}["), "{lines:?}");
-        assert!(!hexdiff(&changes, Colour::Never)[0].contains('\u{1b}'));
+        let lines = hexdiff(&changes, 1, Colour::Always);
+        assert!(lines[0].contains("- .. \u{1b}["), "{lines:?}");
+        assert!(!hexdiff(&changes, 1, Colour::Never)[0].contains('\u{1b}'));
     }
 
     #[test]
     fn broken_hex_and_absurd_offsets_show_what_can_be_read() {
         assert_eq!(decode("41f"), [0x41]);
         assert!(decode("4x41").is_empty());
-        assert!(hexdiff(&[change(0, "", "")], Colour::Never).is_empty());
-        assert_eq!(hexdiff(&[change(usize::MAX, "4142", "4243")], Colour::Never).len(), 2);
+        assert!(hexdiff(&[change(0, "", "")], 0, Colour::Never).is_empty());
+        assert_eq!(hexdiff(&[change(usize::MAX, "41", "42")], 1, Colour::Never).len(), 2);
     }
 }

@@ -2,6 +2,7 @@
 
 mod hexdiff;
 mod html;
+mod incidents;
 mod json;
 mod jsonl;
 mod junit;

@@ -8,15 +8,40 @@ use crate::units::Lba;
 /// How many blocks of a label are kept with their bytes; a run may race over millions.
 const KEPT: u64 = 2_000;
 
-/// A block that raced, under one label.
+/// A block that raced, under one label, with its neighbours that were written with it and raced too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offender {
-    /// How often.
+    /// The first block.
+    pub first: Lba,
+    /// The last block.
+    pub last: Lba,
+    /// How often they raced, all together.
     pub races: u64,
     /// The race of these that changed the most bytes.
     pub worst: Race,
     /// How long the medium kept the bytes of that race, where a later write covered them.
     pub healed_after_us: Option<u64>,
+}
+
+impl Offender {
+    /// `next` is the neighbour behind, and both were written and raced together.
+    fn goes_on_in(&self, next: &Offender) -> bool {
+        let (ours, theirs) = (&self.worst, &next.worst);
+        let place = |race: &Race| (race.lun, race.request.lba, race.request.blocks);
+        let owner = |race: &Race| race.owner.as_ref().map(|o| (o.name.clone(), o.path.clone()));
+        ours.label == theirs.label
+            && self.last.offset(1) == next.first
+            && place(ours) == place(theirs)
+            && owner(ours) == owner(theirs)
+    }
+
+    fn take_in(&mut self, next: &Offender) {
+        self.last = next.last;
+        self.races = self.races.saturating_add(next.races);
+        if next.worst.changed_bytes > self.worst.changed_bytes {
+            self.worst = next.worst.clone();
+        }
+    }
 }
 
 /// All blocks that raced.
@@ -42,7 +67,9 @@ impl Offenders {
         let kept = self.kept.entry(race.label.clone()).or_default();
         if *kept < KEPT {
             *kept += 1;
-            self.blocks.insert(key, Offender { races: 1, worst: race, healed_after_us: None });
+            let (first, last) = (race.lba, race.lba);
+            let block = Offender { first, last, races: 1, worst: race, healed_after_us: None };
+            self.blocks.insert(key, block);
         } else {
             self.beyond += 1;
         }
@@ -58,11 +85,24 @@ impl Offenders {
         self.beyond
     }
 
+    /// The blocks of the labels that `wanted` takes. Neighbours whose worst races are of writes to the
+    /// same place are one: as a rule a page that changed, seen once for each of its blocks.
+    fn joined(&self, wanted: impl Fn(Option<&str>) -> bool) -> Vec<Offender> {
+        let mut joined: Vec<Offender> = Vec::new();
+        for block in self.blocks.values().filter(|b| wanted(b.worst.label.as_deref())) {
+            match joined.last_mut() {
+                Some(known) if known.goes_on_in(block) => known.take_in(block),
+                _ => joined.push(block.clone()),
+            }
+        }
+        joined
+    }
+
     /// The `count` worst of the labels that `wanted` takes: blocks with the most races first, then
     /// those with the most bytes changed. Each label has its turn before one has its second.
     pub fn worst(&self, count: usize, wanted: impl Fn(Option<&str>) -> bool) -> Vec<Offender> {
-        let mut all: Vec<&Offender> =
-            self.blocks.values().filter(|block| wanted(block.worst.label.as_deref())).collect();
+        let joined = self.joined(wanted);
+        let mut all: Vec<&Offender> = joined.iter().collect();
         all.sort_by_key(|block| std::cmp::Reverse((block.races, block.worst.changed_bytes)));
         let mut turns: BTreeMap<Option<&str>, u64> = BTreeMap::new();
         let mut ranked: Vec<(u64, &Offender)> = all
@@ -133,6 +173,21 @@ pub(crate) mod tests {
         assert_eq!((worst[2].races, worst[2].worst.lba), (1, Lba(10)));
         assert_eq!(offenders.worst(2, |_| true).len(), 2);
         assert_eq!(offenders.worst(9, |label| label == Some("other")).len(), 1);
+    }
+
+    #[test]
+    fn neighbours_of_one_write_are_one_entry() {
+        let mut offenders = Offenders::default();
+        let write = RequestInfo { id: 1, op: "write".into(), lba: Lba(8), blocks: BlockCount(8) };
+        for (id, lba) in [(1, 9), (2, 10), (3, 11), (4, 13)] {
+            let changed_bytes = if lba == 10 { 7 } else { 1 };
+            offenders.add(Race { request: write.clone(), changed_bytes, ..race(id, lba) });
+        }
+        offenders.add(race(5, 14));
+        let worst = offenders.worst(9, |_| true);
+        let told: Vec<_> = worst.iter().map(|o| (o.first.0, o.last.0, o.races)).collect();
+        assert_eq!(told, [(9, 11, 3), (13, 13, 1), (14, 14, 1)]);
+        assert_eq!(worst[0].worst.lba, Lba(10), "the one that changed most is shown");
     }
 
     #[test]

@@ -48,12 +48,6 @@ impl Owners {
         }
     }
 
-    /// Notes that a label is over: what covers its races from here on is another label's doing, which
-    /// its counters leave out as well.
-    pub fn close(&mut self, label: &str) {
-        self.open.retain(|_, (open, _)| open != label);
-    }
-
     /// The groups of every label, those with the most races first.
     pub fn groups(&self) -> BTreeMap<String, Vec<OwnerGroup>> {
         let mut labels: BTreeMap<String, Vec<OwnerGroup>> = BTreeMap::new();

@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::record::{Counters, Line, Mark, MarkState, Phase, Race, Record, SCHEMA, Start, Stop};
+use crate::record::{
+    Counters, Healed, Line, Mark, MarkState, Phase, Race, RaceId, Record, SCHEMA, Start, Stop,
+};
 use crate::verdict::OwnerGroup;
 
+use super::incidents::Incidents;
 use super::offenders::Offenders;
 use super::owners::Owners;
 
@@ -54,12 +58,29 @@ pub struct LabelSummary {
     pub counters: Vec<Counters>,
     /// Race records that carry the label and are no mere audit.
     pub races: u64,
+    /// How many of these a later clean write covered, be it after the label's end.
+    pub healed: u64,
     /// Microseconds from the label's first begin to its first race.
     pub first_catch_us: Option<u64>,
     /// When it was opened first.
     pub began_us: Option<u64>,
     /// Whose blocks raced; empty where nobody found out.
     pub owners: Vec<OwnerGroup>,
+}
+
+impl LabelSummary {
+    /// A figure summed over the times the label was open; `None` where none of them has ended.
+    pub fn sum(&self, figure: fn(&Counters) -> u64) -> Option<u64> {
+        (!self.counters.is_empty()).then(|| self.counters.iter().map(figure).sum())
+    }
+
+    /// Races that a later clean write covered, and those that nothing has. The daemon's own figures
+    /// end with the label, but know of races whose records were lost.
+    pub fn healed_and_standing(&self) -> (u64, u64) {
+        let counted = self.sum(|c| c.races.before_doorbell + c.races.in_window).unwrap_or(0);
+        let healed = self.healed.max(self.sum(|c| c.healed).unwrap_or(0));
+        (healed, self.races.max(counted).saturating_sub(healed))
+    }
 }
 
 /// The file beside the records that says whose the blocks were.
@@ -81,7 +102,13 @@ pub struct Session {
     pub labels: BTreeMap<String, LabelSummary>,
     /// The blocks that raced.
     pub offenders: Offenders,
+    /// What else there is on record.
+    pub incidents: Incidents,
     owners: Owners,
+    /// The label of every race that nothing has covered yet.
+    standing: BTreeMap<RaceId, Arc<str>>,
+    /// The last label that raced, shared by its races: there may be millions.
+    name: Option<Arc<str>>,
 }
 
 /// What every line has, whatever its type.
@@ -118,19 +145,16 @@ impl Session {
             Record::Stop(stop) => self.stop = Some(stop),
             Record::Mark(mark) => self.add_mark(mark),
             Record::Race(race) => self.add_race(*race),
-            Record::Healed(healed) => {
-                self.owners.healed(healed.race, healed.after_us);
-                self.offenders.healed(healed.race, healed.after_us);
-            }
+            Record::Healed(healed) => self.add_healed(&healed),
+            Record::Window(change) => self.incidents.add_window(change),
             Record::Owner(owner) => self.owners.learn(owner),
-            Record::Inject(_) | Record::Medium(_) | Record::Broken(_) => {}
+            Record::Inject(_) => self.incidents.injected += 1,
+            Record::Medium(fault) => self.incidents.add_medium(fault),
+            Record::Broken(broken) => self.incidents.add_broken(broken),
         }
     }
 
     fn add_mark(&mut self, mark: Mark) {
-        if mark.state == MarkState::End {
-            self.owners.close(&mark.label);
-        }
         let summary = self.labels.entry(mark.label).or_default();
         match mark.state {
             MarkState::Begin => {
@@ -142,15 +166,29 @@ impl Session {
 
     fn add_race(&mut self, mut race: Race) {
         if race.phase == Phase::AfterFetch {
+            self.incidents.after_fetch += 1;
             return;
         }
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
         self.owners.add(&label, &mut race);
+        let known = self.name.take().filter(|name| **name == *label);
+        let name = known.unwrap_or_else(|| label.as_str().into());
+        self.standing.insert(race.id, Arc::clone(&name));
+        self.name = Some(name);
         let summary = self.labels.entry(label).or_default();
         summary.races += 1;
         let since = race.t_us.saturating_sub(summary.began_us.unwrap_or(0));
         summary.first_catch_us.get_or_insert(since);
         self.offenders.add(race);
+    }
+
+    fn add_healed(&mut self, healed: &Healed) {
+        self.owners.healed(healed.race, healed.after_us);
+        self.offenders.healed(healed.race, healed.after_us);
+        let label = self.standing.remove(&healed.race);
+        if let Some(summary) = label.and_then(|label| self.labels.get_mut(&*label)) {
+            summary.healed += 1;
+        }
     }
 }
 
@@ -268,7 +306,8 @@ mod tests {
         let groups = &session.labels["a"].owners;
         let told: Vec<_> =
             groups.iter().map(|g| (g.name.as_str(), g.races, g.healed, g.healed_in_us)).collect();
-        assert_eq!(told, [("inode table", 3, 2, Some(40)), ("unknown", 1, 1, Some(1))]);
+        assert_eq!(told, [("inode table", 3, 3, Some(50)), ("unknown", 1, 1, Some(1))]);
+        assert_eq!(session.labels["a"].healed_and_standing(), (4, 0), "after its end as well");
         let worst = session.offenders.worst(1, |_| true);
         assert_eq!(worst[0].worst.owner.as_ref().unwrap().name, "inode table");
     }
@@ -286,6 +325,7 @@ mod tests {
         let session = read(&text).unwrap();
         let label = &session.labels["a"];
         assert_eq!((label.races, label.first_catch_us), (2, Some(500)));
+        assert_eq!(label.healed_and_standing(), (0, 2), "an audited race is none");
         assert_eq!(label.counters[0].writes, 7);
         assert!(!session.labels.contains_key(UNLABELLED));
         assert!(session.stop.is_none() && !session.truncated);

@@ -3,10 +3,11 @@
 use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
-use crate::record::{Counters, Phase};
+use crate::record::Phase;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
-use super::hexdiff::{Colour, hexdiff};
+use super::hexdiff::{Colour, hexdiff, longest_run};
+use super::incidents::incidents_text;
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
@@ -124,8 +125,13 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     let mut out = String::new();
     if let Some(start) = &session.start {
         out.push_str(&format!(
-            "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}\n",
-            start.version, start.device, start.disk, start.block_size, start.window
+            "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}{}\n",
+            start.version,
+            start.device,
+            start.disk,
+            start.block_size,
+            start.window,
+            session.incidents.window_words()
         ));
     }
     if session.truncated {
@@ -137,6 +143,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     for (label, summary) in &session.labels {
         out.push_str(&owners_text(label, &summary.owners));
     }
+    out.push_str(&incidents_text(session));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(
@@ -153,21 +160,15 @@ const LABEL_HEADINGS: [&str; 7] =
 fn labels_table(session: &Session) -> String {
     let mut table = plain_table(&LABEL_HEADINGS);
     for (label, summary) in &session.labels {
-        let sum = |figure: fn(&Counters) -> u64| {
-            (!summary.counters.is_empty()).then(|| summary.counters.iter().map(figure).sum::<u64>())
-        };
-        let healed = match (sum(|c| c.healed), sum(|c| c.standing)) {
-            (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
-            _ => dash(),
-        };
+        let (healed, standing) = summary.healed_and_standing();
         table.add_row(vec![
             label.clone(),
-            count_or_dash(sum(|c| c.writes)),
-            count_or_dash(sum(|c| c.blocks_checked)),
+            count_or_dash(summary.sum(|c| c.writes)),
+            count_or_dash(summary.sum(|c| c.blocks_checked)),
             summary.races.to_string(),
             summary.first_catch_us.map_or_else(dash, whole_micros_words),
-            count_or_dash(sum(|c| c.guard_blind)),
-            healed,
+            count_or_dash(summary.sum(|c| c.guard_blind)),
+            format!("{healed}/{standing}"),
         ]);
     }
     if let Some(stop) = &session.stop {
@@ -190,7 +191,7 @@ pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
     let mut out = String::new();
     for offender in worst {
         out.push_str(&format!("\n{}", offender_facts(offender)));
-        for line in hexdiff(&offender.worst.changed, colour) {
+        for line in hexdiff(&offender.worst.changed, offender.worst.changed_bytes, colour) {
             out.push_str(&format!("    {line}\n"));
         }
     }
@@ -219,11 +220,14 @@ fn offender_facts(offender: &Offender) -> String {
     let healed = offender.healed_after_us.map_or_else(String::new, |us| {
         format!("; covered by a later write {} on", whole_micros_words(us))
     });
-    let longest = race.changed.iter().map(|change| change.len).max().unwrap_or(0);
+    let longest = longest_run(&race.changed, race.changed_bytes);
+    let (blocks, of_block) = match (offender.first.0, offender.last.0) {
+        (first, last) if first == last => (format!("block {first}"), String::new()),
+        (first, last) => (format!("blocks {first}–{last}"), format!(" (block {})", race.lba)),
+    };
     let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
     format!(
-        "{label}: block {}{owner}, {}\n  race {}: {} changed {phase} ({}), longest run {longest}\n  {guards}{healed}\n",
-        race.lba.0,
+        "{label}: {blocks}{owner}, {}\n  race {}{of_block}: {} changed {phase} ({}), {longest}\n  {guards}{healed}\n",
         many(offender.races, "race"),
         race.id.0,
         many(bytes, "byte"),

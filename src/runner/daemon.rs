@@ -55,6 +55,9 @@ pub enum DaemonError {
     /// It does not answer as it should.
     #[error("{PROGRAM} cannot be asked")]
     Control(#[from] ClientError),
+    /// It was told to end and does not.
+    #[error("{PROGRAM} still runs {} s after it was told to end: was the disk of its records too slow?", STOP_LIMIT.as_secs())]
+    Slow,
     /// It answers without what was asked for.
     #[error("{PROGRAM} answered '{0}' with nothing: are both programs of one version?")]
     Empty(&'static str),
@@ -163,7 +166,7 @@ impl Daemon {
         match self.child.wait_at_most(STOP_LIMIT) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(ended(status, &self.directory)),
-            Ok(None) => Err(DaemonError::Empty("quit")),
+            Ok(None) => Err(DaemonError::Slow),
             Err(error) => Err(DaemonError::Files(self.directory.clone(), error)),
         }
     }

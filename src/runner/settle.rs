@@ -82,6 +82,14 @@ impl Runs {
         }
     }
 
+    /// Races that a later clean write covered, and those that nothing has. The counters end with the
+    /// cell; the records, by which the owners are counted, go on to the end of the boot.
+    fn healed_and_standing(&self) -> (u64, u64) {
+        let told: u64 = self.owners.iter().flatten().map(|group| group.healed).sum();
+        let healed = told.max(self.counters.healed).min(self.races());
+        (healed, self.races().saturating_sub(healed))
+    }
+
     fn median(&self) -> Option<f64> {
         let mut sorted = self.medians.clone();
         sorted.sort_by(f64::total_cmp);
@@ -148,14 +156,15 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
         Fate::Ran(runs) => {
             let (outcome, reason) = judge(cell.expectation.expect, arm, &runs.seen());
             let counters = &runs.counters;
+            let (healed, standing) = runs.healed_and_standing();
             Cell {
                 writes: Some(counters.writes),
                 blocks_checked: Some(counters.blocks_checked),
                 races: Some(runs.races()),
                 phases: Some(counters.races),
                 guard_blind: Some(counters.guard_blind),
-                healed: Some(counters.healed),
-                standing: Some(counters.standing),
+                healed: Some(healed),
+                standing: Some(standing),
                 divergent: runs.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
@@ -257,6 +266,21 @@ mod tests {
         assert_eq!(outcomes(&[clean.clone(), clean.clone()]), [Error, Error]);
         assert_eq!(outcomes(&[lost.clone(), clean]), [Error, Error]);
         assert_eq!(outcomes(&[lost, raced]), [Error, Fail]);
+    }
+
+    #[test]
+    fn races_that_were_covered_after_the_cell_do_not_stand() {
+        let mut group = OwnerGroup::of(&crate::record::Owner::unknown(), 9);
+        group.healed = 7;
+        let mut runs = Runs { owners: Some(vec![group]), ..Runs::default() };
+        runs.add(&Counters {
+            races: Phases { in_window: 9, ..Phases::default() },
+            healed: 2,
+            standing: 7,
+            ..Counters::default()
+        });
+        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs))]);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
     }
 
     #[test]

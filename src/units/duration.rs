@@ -6,7 +6,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// No number, or an unknown unit.
-    #[error("duration '{0}' is not a number with a unit: write 250us, 1ms or 2s")]
+    #[error(
+        "duration '{0}' is not a number with a unit: write 500ns, 250us, 1ms or 2s, up to an hour"
+    )]
     Unreadable(String),
     /// Longer than an hour.
     #[error("duration '{0}' is longer than an hour: no DMA fetch waits that long")]

@@ -68,7 +68,9 @@ impl FromStr for WindowSpec {
             return Ok(WindowSpec::Hold);
         }
         let Some((kind, rest)) = text.split_once(':') else {
-            return parse_duration(text).map(WindowSpec::Fixed).map_err(|_| unknown());
+            let number = text.starts_with(|c: char| c.is_ascii_digit());
+            let fixed = if number { duration(text) } else { Err(unknown()) };
+            return fixed.map(WindowSpec::Fixed);
         };
         match kind {
             "uniform" => {
@@ -174,6 +176,7 @@ mod tests {
             assert!(text.parse::<WindowSpec>().is_err(), "{text}");
         }
         assert!("soon".parse::<WindowSpec>().unwrap_err().to_string().contains("exp:200us"));
+        assert!("2h".parse::<WindowSpec>().unwrap_err().to_string().contains("up to an hour"));
         assert_eq!(
             "uniform:5ms..1ms".parse::<WindowSpec>(),
             Err(WindowSpecError::Inverted("uniform:5ms..1ms".into()))

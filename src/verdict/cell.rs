@@ -141,9 +141,9 @@ pub struct Cell {
     pub phases: Option<Phases>,
     /// Races that a guard alone would not have seen.
     pub guard_blind: Option<u64>,
-    /// Races that a later clean write covered.
+    /// Races that a later clean write, discard or write-zeroes covered, be it after the cell.
     pub healed: Option<u64>,
-    /// Races that nothing covered while the cell ran.
+    /// Races that nothing covered before the boot ended.
     pub standing: Option<u64>,
     /// Blocks that differ between the legs of a mirror, where the scenario compared some.
     #[serde(default)]

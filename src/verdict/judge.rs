@@ -47,13 +47,14 @@ pub struct Arm {
 pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<String>) {
     let races = seen.races();
     let checked = seen.counters.blocks_checked;
+    let besides = seen.trouble.as_ref().map_or_else(String::new, |why| format!("; besides: {why}"));
     if expect == Expect::Stable && races > 0 {
-        return fail(format!("{races} of {checked} blocks raced where none may"));
+        return fail(format!("{races} of {checked} blocks raced where none may{besides}"));
     }
     if expect == Expect::Stable
         && let Some(divergent) = seen.divergent.filter(|blocks| *blocks > 0)
     {
-        return fail(format!("{divergent} blocks differ between the legs of the mirror"));
+        return fail(format!("{divergent} blocks differ between the legs of the mirror{besides}"));
     }
     if let Some(wrong) = &seen.wrong {
         return fail(wrong.clone());
@@ -170,7 +171,9 @@ mod tests {
         let clean = Seen { trouble: trouble.clone(), ..seen(5_000, 0) };
         assert_eq!(judge(Expect::Stable, ARMED, &clean), (CellOutcome::Error, trouble.clone()));
         let raced = Seen { trouble, ..seen(5_000, 3) };
-        assert_eq!(judge(Expect::Stable, ARMED, &raced).0, CellOutcome::Fail);
+        let (outcome, reason) = judge(Expect::Stable, ARMED, &raced);
+        assert_eq!(outcome, CellOutcome::Fail);
+        assert!(reason.unwrap().ends_with("where none may; besides: umount failed"));
     }
 
     #[test]

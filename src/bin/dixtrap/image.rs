@@ -127,7 +127,7 @@ fn print_report(image: &Image, report: &CheckReport) -> io::Result<()> {
         print(format_args!("{} was not closed cleanly{now}", image.path.display()))?;
     }
     print(format_args!(
-        "{}: {}: {} verified, {} not written, {} do not fit",
+        "{}: {}: {} verified, {} without tags, {} do not fit",
         image.path.display(),
         describe(report.geometry),
         report.verified,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use chrono::Utc;
 use dixtrap::report::{Colour, Session, offenders_text, verdict_line, verdict_text};
 use dixtrap::runner::accel::AccelMode;
@@ -105,7 +105,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let kernels = asked_kernels(&args)?;
     args.formats.check_folders()?;
-    let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;
+    let scratch = tempfile::Builder::new()
+        .prefix("dixtrap-run-")
+        .tempdir()
+        .context("cannot make a temporary folder: set TMPDIR to one that you may write to")?;
     let options = RunOptions {
         accel: args.accel,
         window: args.window,

@@ -22,7 +22,7 @@ pub struct CheckReport {
     pub geometry: Geometry,
     /// Blocks whose data fits their tuple.
     pub verified: BlockCount,
-    /// Blocks with escape tags: never written, or discarded.
+    /// Blocks with escape tags, whatever their data: never written, or discarded.
     pub unwritten: BlockCount,
     /// Blocks whose data does not.
     pub mismatches: BlockCount,

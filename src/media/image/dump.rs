@@ -52,7 +52,7 @@ impl fmt::Display for DumpedBlock {
             self.lba, guard.0, app.0, reference.0
         )?;
         match self.verdict {
-            Ok(()) if self.tuple == Tuple::ESCAPE => f.write_str("not written"),
+            Ok(()) if self.tuple == Tuple::ESCAPE => f.write_str("no tags"),
             Ok(()) => f.write_str("verifies"),
             Err(mismatch) => super::write_mismatch(f, mismatch),
         }

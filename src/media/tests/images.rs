@@ -190,7 +190,7 @@ fn dump_prints_tuples_and_verdicts() {
     assert_eq!(
         lines,
         [
-            "lba 0 guard ffff app ffff ref ffffffff: not written",
+            "lba 0 guard ffff app ffff ref ffffffff: no tags",
             "lba 1 guard 0000 app 0000 ref 00000000: ref tag does not fit: stored 00000000, computed 00000001",
             "lba 2 guard 0000 app 0000 ref 00000002: verifies",
         ]

@@ -1,0 +1,154 @@
+//! What a session has on record beside its races: a line each, where there is any.
+
+use crate::record::{Broken, Counters, MediumFault, WindowChange};
+
+use super::session::Session;
+
+/// What was met on the way.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    /// Faults that were injected.
+    pub injected: u64,
+    /// Blocks that changed after their fetch, which only an audit sees.
+    pub after_fetch: u64,
+    medium: u64,
+    spoiled: u64,
+    first_bad: Option<MediumFault>,
+    broken: u64,
+    last_broken: Option<Broken>,
+    windows: u64,
+    last_window: Option<WindowChange>,
+}
+
+impl Incidents {
+    /// Counts a block that did not fit its protection information.
+    pub fn add_medium(&mut self, fault: MediumFault) {
+        if fault.injected {
+            self.spoiled += 1;
+            return;
+        }
+        self.medium += 1;
+        self.first_bad.get_or_insert(fault);
+    }
+
+    /// Counts a change of the window.
+    pub fn add_window(&mut self, change: WindowChange) {
+        self.windows += 1;
+        self.last_window = Some(change);
+    }
+
+    /// How often the window was changed, in words that follow it; nothing where it was not.
+    pub fn window_words(&self) -> String {
+        let times =
+            if self.windows == 1 { "once".into() } else { format!("{} times", self.windows) };
+        let last = |change: &WindowChange| format!(" (changed {times}, last to {})", change.spec);
+        self.last_window.as_ref().map_or_else(String::new, last)
+    }
+
+    /// Counts a ring or connection that could not be followed.
+    pub fn add_broken(&mut self, broken: Broken) {
+        self.broken += 1;
+        self.last_broken = Some(broken);
+    }
+}
+
+/// The incidents of a session, one a line; nothing where there were none. Of a session that has
+/// ended the daemon's own figures count as well: records may be lost.
+pub fn incidents_text(session: &Session) -> String {
+    let found = &session.incidents;
+    let counted = |figure: fn(&Counters) -> u64| match &session.stop {
+        Some(stop) => figure(&stop.counters),
+        None => session.labels.values().flat_map(|label| &label.counters).map(figure).sum(),
+    };
+    let first = found.first_bad.as_ref().map_or_else(String::new, |bad| {
+        format!("; the first is block {}, {} tag", bad.lba, bad.check)
+    });
+    let last = found.last_broken.as_ref().map_or_else(String::new, |b| format!("; {}", b.reason));
+    [
+        (
+            found.medium.max(counted(|c| c.medium_faults)),
+            format!("blocks read that did not fit the medium's protection information{first}"),
+        ),
+        (found.spoiled, "blocks read that injected faults had spoiled".to_owned()),
+        (
+            counted(|c| c.errors),
+            "requests failed for another reason than a race or an injected fault".to_owned(),
+        ),
+        (found.broken, format!("times a ring or connection could not be followed{last}")),
+        (found.injected.max(counted(|c| c.injected)), "faults injected".to_owned()),
+        (
+            found.after_fetch.max(counted(|c| c.races.after_fetch)),
+            "blocks changed after the fetch (audit; hardware cannot see it)".to_owned(),
+        ),
+        (
+            counted(|c| c.records_lost),
+            "records could not be written: what is listed here is not all".to_owned(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}\n"))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Phases, Stop};
+    use crate::units::Lba;
+
+    fn fault(lba: u64, injected: bool) -> MediumFault {
+        MediumFault {
+            t_us: 1,
+            label: None,
+            lun: None,
+            lba: Lba(lba),
+            check: "guard".into(),
+            stored: 1,
+            computed: 2,
+            injected,
+        }
+    }
+
+    #[test]
+    fn what_happened_has_a_line_and_what_did_not_has_none() {
+        let mut session = Session::default();
+        assert_eq!(incidents_text(&session), "");
+        session.incidents.add_medium(fault(7, false));
+        session.incidents.add_medium(fault(8, true));
+        session.incidents.add_broken(Broken { t_us: 1, queue: None, reason: "bad ring".into() });
+        session.incidents.after_fetch = 3;
+        assert_eq!(session.incidents.window_words(), "");
+        for text in ["hold", "1ms"] {
+            let change = WindowChange { t_us: 1, spec: text.parse().unwrap() };
+            session.incidents.add_window(change);
+        }
+        assert_eq!(session.incidents.window_words(), " (changed 2 times, last to 1ms)");
+        assert_eq!(
+            incidents_text(&session),
+            "1 blocks read that did not fit the medium's protection information; the first is \
+             block 7, guard tag\n\
+             1 blocks read that injected faults had spoiled\n\
+             1 times a ring or connection could not be followed; bad ring\n\
+             3 blocks changed after the fetch (audit; hardware cannot see it)\n"
+        );
+    }
+
+    #[test]
+    fn lost_records_do_not_hide_what_the_daemon_counted() {
+        let counters = Counters {
+            medium_faults: 4,
+            errors: 5,
+            injected: 6,
+            records_lost: 9,
+            races: Phases { after_fetch: 7, ..Phases::default() },
+            ..Counters::default()
+        };
+        let mut session = Session::default();
+        session.stop = Some(Stop { t_us: 1, counters });
+        session.incidents.injected = 2;
+        let text = incidents_text(&session);
+        let counts: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(counts, ["4", "5", "6", "7", "9"], "{text}");
+    }
+}

@@ -9,6 +9,7 @@
 #   DIXTRAP_SECONDS  how long to write (10)
 #   DIXTRAP_MNT      where to mount (a new directory)
 #   DIXTRAP_GUEST    the helper program (dixtrap-guest, from PATH or beside the script)
+#   DIXTRAP_OWNERS   the disk whose blocks' owners are told before the unmount (empty: nothing is told)
 #   DIXTRAP_LIB      where lib.sh and "filesystems" lie (beside the script)
 #
 # prepare sets TARGET: the disk itself on "raw", else a file on the mounted file system.

@@ -67,8 +67,20 @@ fn a_race_where_none_may_be_is_status_1() {
     let skip = scenario(dir.path(), "skip", "stable", "skip 'no such thing here'");
     let broken = scenario(dir.path(), "broken", "stable", "prepare \"$@\"; die 'it broke'");
     let idle = scenario(dir.path(), "idle", "stable", "prepare \"$@\"; finish");
+    let late = scenario(
+        dir.path(),
+        "late",
+        "stable",
+        "prepare \"$@\"; work direct \"$TARGET\"; skip 'too late'",
+    );
+    let early = scenario(
+        dir.path(),
+        "early",
+        "stable",
+        "prepare \"$@\"; \"$DIXTRAP_GUEST\" work direct \"$TARGET\" --seconds 1; say writing; finish",
+    );
     let mut words = vec!["--seconds".to_owned(), "2".into(), "--kernel".into(), kernel_name()];
-    for path in [&race, &skip, &broken, &idle] {
+    for path in [&race, &skip, &broken, &idle, &late, &early] {
         words.extend(["--scenario".to_owned(), path.clone()]);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -88,6 +100,10 @@ fn a_race_where_none_may_be_is_status_1() {
     assert!(told("broken/raw").1.contains("it broke"));
     assert_eq!(told("idle/raw").0, CellOutcome::Error);
     assert!(told("idle/raw").1.contains("only 0 blocks"), "{:?}", told("idle/raw"));
+    // A script cannot take its races back, and its set-up is no evidence of anything.
+    assert_eq!(told("late/raw").0, CellOutcome::Fail);
+    assert_eq!(told("early/raw").0, CellOutcome::Error);
+    assert!(told("early/raw").1.contains("only 0 blocks"), "{:?}", told("early/raw"));
     let shown = text(&output.stdout);
     assert!(shown.contains("race/raw#1: block") && shown.contains("0x0000  - "), "{shown}");
 }

@@ -322,3 +322,29 @@ fn injected_faults_answer_commands_of_one_unit() {
     assert_eq!(records.stop().injected, 3);
     assert_eq!((records.stop().errors, records.stop().medium_faults), (0, 0));
 }
+
+#[test]
+fn an_image_that_grows_is_told_by_event_and_attention() {
+    let daemon = start(&[]);
+    let mut guest = ScsiGuest::plug(&daemon, true);
+    let memory = std::sync::Arc::clone(&guest.guest.memory);
+    let room = memory.alloc(16, 16);
+    let head = guest.guest.rings[EVENT].place(&[writable(room, 16)]);
+    guest.guest.ring_bell(EVENT, head);
+    let file = std::fs::File::options().write(true).open(daemon.disk()).unwrap();
+    file.set_len(2 << 20).unwrap();
+    assert_eq!(guest.guest.rings[EVENT].wait(head).len, 16);
+    let event = [&[3, 0, 0, 0][..], &lun(0), &[0x2A, 0x09, 0, 0]].concat();
+    assert_eq!(memory.read(room, 16), event);
+    assert_eq!(guest.ask(&TEST_UNIT_READY, 0).codes(), (6, 0x2A, 0x09));
+    let capacity = guest.ask(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0], 8).data;
+    assert_eq!(capacity[..4], 4095u32.to_be_bytes());
+    let data = pattern(8, 512);
+    let last = [WRITE, 0, 0, 0, 0x0F, 0xFF, 0, 0, 1, 0];
+    assert!(guest.tell(&last, &data).is_good());
+    drop(guest);
+    let (disk, dir) = (daemon.disk(), daemon.dir());
+    daemon.stop();
+    image_is_sound(&disk);
+    drop(dir);
+}

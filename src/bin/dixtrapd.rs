@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
@@ -35,7 +35,7 @@ const CAPABILITIES: &str = r#"{
 }"#;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return refuse(&error),
@@ -95,21 +95,23 @@ fn run(config: Config) -> anyhow::Result<()> {
     let entries = Entries { endpoint, control, signals };
     match config.device {
         DeviceKind::Blk => {
-            let device = BlkDevice::new(Arc::clone(&trap), config.queues);
-            serve(&config, Daemon { device, traps: vec![trap] }, entries)
+            let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
+            serve(&config, Daemon { device, traps: vec![trap] }, entries, || Ok(()))
         }
         DeviceKind::Scsi => {
             let traps = beside(trap, others);
             let units = config.disks.iter().zip(&traps).map(unit).collect();
-            let device = ScsiDevice::new(units, config.queues)?;
-            serve(&config, Daemon { device, traps }, entries)
+            let device = Arc::new(ScsiDevice::new(units, config.queues)?);
+            let watched = Arc::clone(&device);
+            let begin = move || watch_growth(&watched);
+            serve(&config, Daemon { device, traps }, entries, begin)
         }
     }
 }
 
 /// A device and the traps behind it; the first speaks for all.
 struct Daemon<D> {
-    device: D,
+    device: Arc<D>,
     traps: Vec<Arc<Trap>>,
 }
 
@@ -138,13 +140,19 @@ fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
     Unit::new(Arc::clone(trap), UnitIdentity::of(&name))
 }
 
-/// Serves `daemon` until told to stop, and closes in order.
-fn serve<D: Device>(config: &Config, daemon: Daemon<D>, entries: Entries) -> anyhow::Result<()> {
+/// Serves `daemon` until told to stop, and closes in order. `begin` comes after the sandbox: threads
+/// that it starts are inside.
+fn serve<D: Device>(
+    config: &Config,
+    daemon: Daemon<D>,
+    entries: Entries,
+    begin: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let Daemon { device, traps } = daemon;
     let Entries { endpoint, control, signals } = entries;
     let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Arc::new(Server::new(Arc::new(device), pace)?);
+    let server = Arc::new(Server::new(device, pace)?);
     let governor = governor(Arc::clone(trap), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
@@ -152,6 +160,7 @@ fn serve<D: Device>(config: &Config, daemon: Daemon<D>, entries: Entries) -> any
     }
 
     trap.start(start_record(config, &traps));
+    begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
     let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
@@ -193,6 +202,25 @@ fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
 /// What a disk is called in records.
 fn name_of(spec: &DiskSpec) -> String {
     spec.file.as_ref().map_or("memory".to_owned(), |path| path.display().to_string())
+}
+
+/// How often images are looked at.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A thread that notices images that grow, for as long as the device lives.
+fn watch_growth(device: &Arc<ScsiDevice>) -> anyhow::Result<()> {
+    let device = Arc::downgrade(device);
+    std::thread::Builder::new()
+        .name("growth".to_owned())
+        .spawn(move || {
+            while let Some(device) = device.upgrade() {
+                device.notice_growth();
+                drop(device);
+                std::thread::sleep(GROWTH_INTERVAL);
+            }
+        })
+        .context("cannot start the thread that watches the images")?;
+    Ok(())
 }
 
 /// A thread that turns SIGTERM and SIGINT into an orderly end.

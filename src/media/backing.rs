@@ -119,6 +119,17 @@ impl Backing {
         self.bytes
     }
 
+    /// The size as it is now; a block device's is told only when it is opened.
+    pub(super) fn measure(&self) -> io::Result<u64> {
+        let now = self.file.metadata()?;
+        Ok(if now.is_file() { now.len() } else { self.bytes })
+    }
+
+    /// Makes the file longer; what is added is a hole.
+    pub(super) fn extend(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
     /// Fills `buffer` from `offset` on. A file that became shorter is `UnexpectedEof`.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         if self.mapped.as_ref().is_some_and(|mapped| mapped.read(offset, buffer)) {

@@ -8,7 +8,7 @@
 //! A discard escapes the tuples first: killed in between it leaves old data that nothing checks.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backing::{Backing, Stopped};
 use super::error::{MediaError, OpenError};
@@ -35,7 +35,9 @@ pub struct Geometry {
 /// An open disk. Any number of threads may use it at once.
 #[derive(Debug)]
 pub struct Disk {
-    geometry: Geometry,
+    /// The shape when it was opened; see [`Disk::grow`] for the number of blocks.
+    opened: Geometry,
+    blocks: AtomicU64,
     data: Backing,
     pi: Option<PiFile>,
     locks: RangeLocks,
@@ -87,7 +89,8 @@ impl Disk {
     pub(super) fn from_parts(parts: Parts) -> Disk {
         let left_open = |pi: &PiFile| pi.header().state == State::InUse;
         Disk {
-            geometry: parts.geometry,
+            opened: parts.geometry,
+            blocks: AtomicU64::new(parts.geometry.blocks.0),
             suspect: AtomicBool::new(parts.pi.as_ref().is_some_and(left_open)),
             data: parts.data,
             pi: parts.pi,
@@ -105,7 +108,25 @@ impl Disk {
 
     /// The disk's shape.
     pub fn geometry(&self) -> Geometry {
-        self.geometry
+        Geometry { blocks: BlockCount(self.blocks.load(Ordering::Acquire)), ..self.opened }
+    }
+
+    /// Takes over blocks that were added to the end of the data file since; answers whether there
+    /// were any. They have escape tags. A file that became shorter is left alone: reads past its end
+    /// fail.
+    pub fn grow(&self) -> Result<bool, MediaError> {
+        let bytes = self.data.measure().map_err(|e| io("measure the data", e))?;
+        let blocks = BlockCount(bytes / self.opened.block_size.bytes_u64());
+        if self.opened.read_only || blocks.0 <= self.blocks.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let _held = self.locks.everything();
+        self.require_writable()?;
+        if let Some(pi) = &self.pi {
+            pi.grow(blocks).map_err(|e| io("extend the PI file", e))?;
+        }
+        self.blocks.store(blocks.0, Ordering::Release);
+        Ok(true)
     }
 
     /// Reads the blocks from `lba` on and their tuples, one for each block that `data` has room for.
@@ -139,7 +160,7 @@ impl Disk {
         let _held = self.locks.exclusive(lba, extent.count);
         self.require_writable()?;
         self.data.write(extent.offset, data).map_err(|Stopped { written, source }| {
-            let reached = written.div_ceil(self.geometry.block_size.bytes_u64());
+            let reached = written.div_ceil(self.opened.block_size.bytes_u64());
             self.distrust(lba, BlockCount(reached));
             io("write data", source)
         })?;
@@ -175,22 +196,22 @@ impl Disk {
             if unmap { self.data.punch(offset, len) } else { self.data.zero(offset, len) };
         cleared.map_err(|e| io("write zeros", e))?;
         let Some(pi) = &self.pi else { return Ok(()) };
-        let tuples = zero_tuples(self.geometry, lba, count);
+        let tuples = zero_tuples(self.opened, lba, count);
         pi.write_each(lba, tuples).map_err(|e| io("write protection information", e))
     }
 
     /// The run of blocks at `lba` that are alike in having space on the medium or none.
     pub fn allocation(&self, lba: Lba) -> Result<Allocation, MediaError> {
         let Extent { offset, .. } = self.extent(lba, BlockCount(1))?;
-        let size = self.geometry.block_size.bytes_u64();
+        let size = self.opened.block_size.bytes_u64();
         let data = self.data.next_data(offset).map_err(|e| io("read the map of", e))?;
         // A block of which a part has space counts as having it.
         let (mapped, end) = match data {
-            None => (false, self.geometry.blocks.0),
+            None => (false, self.geometry().blocks.0),
             Some((start, end)) if start / size <= lba.0 => (true, end.div_ceil(size)),
             Some((start, _)) => (false, start / size),
         };
-        let blocks = end.min(self.geometry.blocks.0).saturating_sub(lba.0).max(1);
+        let blocks = end.min(self.geometry().blocks.0).saturating_sub(lba.0).max(1);
         Ok(Allocation { mapped, blocks: BlockCount(blocks) })
     }
 
@@ -202,7 +223,7 @@ impl Disk {
     /// Flushes, marks the PI file as clean, and refuses every later change. Dropping does the same.
     pub fn close(&self) -> Result<(), MediaError> {
         let _held = self.locks.everything();
-        if self.geometry.read_only || self.closed.swap(true, Ordering::Relaxed) {
+        if self.opened.read_only || self.closed.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         self.flush()?;
@@ -240,7 +261,7 @@ impl Disk {
     }
 
     fn require_writable(&self) -> Result<(), MediaError> {
-        if self.geometry.read_only {
+        if self.opened.read_only {
             return Err(MediaError::ReadOnly);
         }
         if self.closed.load(Ordering::Relaxed) {
@@ -256,7 +277,7 @@ impl Disk {
 
     /// The extent of a buffer of whole blocks with a tuple each.
     fn extent_of_data(&self, lba: Lba, bytes: usize, tuples: usize) -> Result<Extent, MediaError> {
-        let block_size = self.geometry.block_size;
+        let block_size = self.opened.block_size;
         if tuples.checked_mul(block_size.bytes()) != Some(bytes) {
             return Err(MediaError::Lengths { bytes, tuples, block_size });
         }
@@ -265,7 +286,7 @@ impl Disk {
 
     /// The extent of blocks that exist.
     fn extent(&self, lba: Lba, count: BlockCount) -> Result<Extent, MediaError> {
-        let Geometry { blocks, block_size, .. } = self.geometry;
+        let Geometry { blocks, block_size, .. } = self.geometry();
         if lba.checked_add(count).is_none_or(|end| end.0 > blocks.0) {
             return Err(MediaError::OutOfRange { lba, count, blocks });
         }

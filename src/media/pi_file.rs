@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
@@ -26,7 +27,10 @@ const HEADER_BYTES_U64: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct PiFile {
     backing: Backing,
+    /// As it was when the file was opened.
     header: Header,
+    /// How many blocks the file covers now.
+    blocks: AtomicU64,
 }
 
 impl PiFile {
@@ -37,9 +41,20 @@ impl PiFile {
 
     /// Writes `header` into a new, sparse file: every block has escape tags.
     pub(super) fn format(backing: Backing, header: Header) -> io::Result<PiFile> {
-        let file = PiFile { backing, header };
+        let file = PiFile::over(backing, header);
         file.write_header(header.state)?;
         Ok(file)
+    }
+
+    fn over(backing: Backing, header: Header) -> PiFile {
+        PiFile { backing, header, blocks: AtomicU64::new(header.blocks.0) }
+    }
+
+    /// Covers more blocks; those that are added have escape tags.
+    pub(super) fn grow(&self, blocks: BlockCount) -> io::Result<()> {
+        self.backing.extend(Self::bytes_for(blocks))?;
+        self.blocks.store(blocks.0, Ordering::Relaxed);
+        self.mark(State::InUse)
     }
 
     /// Opens a PI file and believes its header if it fits its length.
@@ -57,7 +72,7 @@ impl PiFile {
             let pi = PathBuf::from(path);
             return Err(OpenError::PiLength { pi, bytes: backing.bytes(), expected });
         }
-        Ok(PiFile { backing, header })
+        Ok(PiFile::over(backing, header))
     }
 
     /// The header as it was when the file was opened.
@@ -72,7 +87,8 @@ impl PiFile {
     }
 
     fn write_header(&self, state: State) -> io::Result<()> {
-        let bytes = Header { state, ..self.header }.to_bytes();
+        let blocks = BlockCount(self.blocks.load(Ordering::Relaxed));
+        let bytes = Header { state, blocks, ..self.header }.to_bytes();
         self.backing.write(0, &bytes).map_err(|stopped| stopped.source)
     }
 

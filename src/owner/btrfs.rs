@@ -1,6 +1,8 @@
 //! btrfs: superblocks and chunks (Linux, `struct btrfs_super_block`, `btrfs_chunk`). What the kernel
 //! and the trees call an address is a logical one; chunks say where its bytes lie on which device.
 
+use crate::record::OwnerKind;
+
 use super::area::Area;
 use super::bytes::{ReadAt, le16, le32, le64};
 use super::{Details, Layout, LayoutError};
@@ -67,6 +69,17 @@ impl Chunk {
         Some(Chunk { logical, bytes, kind, copies })
     }
 
+    /// What it holds that no file claims any more: data all the same.
+    fn freed(&self) -> Vec<Area> {
+        if self.kind != ChunkKind::Data {
+            return Vec::new();
+        }
+        self.copies
+            .iter()
+            .map(|start| Area::of("freed", OwnerKind::Data, *start, self.bytes))
+            .collect()
+    }
+
     /// What lies in it apart from files.
     fn areas(&self) -> Vec<Area> {
         let name = match self.kind {
@@ -123,6 +136,11 @@ impl Btrfs {
             .zip(names)
             .map(|(start, name)| Area::metadata(name, *start, SUPERBLOCK_BYTES as u64));
         superblocks.chain(self.chunks.iter().flat_map(Chunk::areas)).collect()
+    }
+
+    /// What is left of the data chunks once the files have taken theirs: to be told last.
+    pub fn freed(&self) -> Vec<Area> {
+        self.chunks.iter().flat_map(Chunk::freed).collect()
     }
 
     /// Where `bytes` bytes at a logical address lie on this device: one run for each copy and chunk.

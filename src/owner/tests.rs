@@ -97,6 +97,23 @@ fn btrfs_superblocks_and_the_chunks_of_the_chunk_tree() {
         .collect();
     assert!(!found.is_empty(), "{} bytes looked at", block.len());
     assert_eq!(named(&layout, "backup superblock")[0].start, 64 << 20);
+    assert_eq!(btrfs.freed(), [], "the chunks of the chunk tree hold no data");
+}
+
+#[test]
+fn a_chunk_of_data_is_data_whoever_had_it() {
+    let mut item = vec![0; 80];
+    item[0..8].copy_from_slice(&4096_u64.to_le_bytes());
+    item[24] = 1;
+    item[44] = 1;
+    item[48] = 1;
+    item[56..64].copy_from_slice(&65_536_u64.to_le_bytes());
+    let chunk = Chunk::parse(1 << 20, &item, 1).unwrap();
+    let btrfs = Btrfs { device: 1, chunks: vec![chunk] };
+    let [freed] = &btrfs.freed()[..] else { panic!("{btrfs:?}") };
+    assert_eq!((freed.start, freed.bytes, freed.owner.kind), (65_536, 4096, OwnerKind::Data));
+    assert_eq!(btrfs.places((1 << 20) + 512, 9_999), [(66_048, 3_584, 0)]);
+    assert!(Chunk::parse(0, &item, 2).unwrap().copies.is_empty(), "another device");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::runner::guest::{BootError, BootRequest, Guest};
 use crate::runner::kernel::Kernel;
+use crate::runner::qemu::CONSOLE;
 
 /// How long the probe may take: a guest under a working KVM is up in two or three seconds.
 const PROBE_LIMIT: Duration = Duration::from_secs(15);
@@ -82,35 +83,59 @@ pub fn choose(
     if mode == AccelMode::Tcg {
         return Ok((Accel::Tcg, None));
     }
-    match probe(kernel, dir)? {
-        None => Ok((Accel::Kvm, None)),
-        Some(reason) if mode == AccelMode::Kvm => Err(AccelError::NoKvm { reason }),
-        Some(reason) => {
-            Ok((Accel::Tcg, Some(format!("KVM does not work here ({reason}): using TCG"))))
-        }
+    match probe(mode, kernel, dir)? {
+        Probe::Works => Ok((Accel::Kvm, None)),
+        // Nobody asked for TCG, and a kernel that began to run is no failure of KVM's.
+        Probe::KernelFailed(error) if mode == AccelMode::Kvm => Err(AccelError::Boot(error)),
+        Probe::Fails(reason) if mode == AccelMode::Kvm => Err(AccelError::NoKvm { reason }),
+        // Whatever QEMU or the guest did, TCG will show whether KVM was to blame.
+        Probe::KernelFailed(error) => Ok(fall_back(&first_line(&error.to_string()))),
+        Probe::Fails(reason) => Ok(fall_back(&reason)),
     }
 }
 
-/// Boots the kernel under KVM; a reason where that does not work.
+fn fall_back(reason: &str) -> (Accel, Option<String>) {
+    (Accel::Tcg, Some(format!("KVM does not work here ({reason}): using TCG")))
+}
+
+/// What a boot under KVM came to.
+enum Probe {
+    Works,
+    /// KVM does not get as far as the kernel.
+    Fails(String),
+    /// The kernel ran and spoke, and did not come up.
+    KernelFailed(BootError),
+}
+
+/// The first words of every Linux kernel.
+const KERNEL_SPEAKS: &str = "Linux version ";
+
+/// Boots the kernel under KVM.
 ///
 /// That /dev/kvm opens proves nothing: nested KVM may hang behind the firmware or stop on an MSR.
-fn probe(kernel: &Kernel, dir: &Path) -> Result<Option<String>, BootError> {
+fn probe(mode: AccelMode, kernel: &Kernel, dir: &Path) -> Result<Probe, BootError> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        return Ok(Some(format!("/dev/kvm: {error}")));
+        return Ok(Probe::Fails(format!("/dev/kvm: {error}")));
     }
     let mut request = BootRequest::new(kernel, Accel::Kvm, dir);
-    request.boot_timeout = PROBE_LIMIT;
+    // Who asked for KVM has nothing else, and gets all the time that a boot may take.
+    if mode == AccelMode::Auto {
+        request.boot_timeout = PROBE_LIMIT;
+    }
     match Guest::boot(&request) {
         Ok(mut guest) => {
             // It has proven what it should; whether it also powers off in time does not matter.
             let _ = guest.power_off();
-            Ok(None)
+            Ok(Probe::Works)
         }
-        // Whatever QEMU or the guest did, TCG will show whether KVM was to blame.
-        Err(BootError::Kernel(error) | BootError::KernelWithoutModules(error)) => {
-            Ok(Some(first_line(&error.to_string())))
+        Err(error @ (BootError::Kernel(_) | BootError::KernelWithoutModules(_))) => {
+            let console = std::fs::read(dir.join(CONSOLE)).unwrap_or_default();
+            if String::from_utf8_lossy(&console).contains(KERNEL_SPEAKS) {
+                return Ok(Probe::KernelFailed(error));
+            }
+            Ok(Probe::Fails(first_line(&error.to_string())))
         }
-        Err(BootError::Qemu(error)) => Ok(Some(first_line(&error.to_string()))),
+        Err(BootError::Qemu(error)) => Ok(Probe::Fails(first_line(&error.to_string()))),
         Err(error) => Err(error),
     }
 }

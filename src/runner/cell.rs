@@ -51,8 +51,6 @@ pub struct Ran {
     pub counters: Counters,
     /// Blocks that differ between the legs of a mirror, where the script compared some.
     pub divergent: Option<u64>,
-    /// When the writer began, on the daemon's clock.
-    pub writing_us: Option<u64>,
     /// What the guest told of owners.
     pub answers: Answers,
     /// How it ended.
@@ -83,11 +81,11 @@ pub fn run_once(
 ) -> Result<Ran, DaemonError> {
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
-    site.daemon.begin(&label)?;
+    site.daemon.begin(&setup_of(&label))?;
     let exec = script(cell, site.disk, seconds(cell, site.seconds));
-    let mut heard = Heard::new(site, cell, &before);
+    let mut heard = Heard::new(site, cell, &label, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let (failed, writing_us, divergent) = (heard.failed, heard.writing_us, heard.divergent);
+    let (failed, label, divergent) = (heard.failed, heard.label, heard.divergent);
     let answers = heard.answers;
     let end = match result {
         Ok(result) => end_of_script(result.status, heard.skip, heard.error),
@@ -97,7 +95,12 @@ pub fn run_once(
         return Err(error);
     }
     let counters = site.daemon.end(&label)?;
-    Ok(Ran { label, counters, divergent, writing_us, answers, end })
+    Ok(Ran { label, counters, divergent, answers, end })
+}
+
+/// The label of a cell's set-up.
+fn setup_of(label: &str) -> String {
+    format!("{label}/setup")
 }
 
 /// How long the scenario may write.
@@ -162,7 +165,9 @@ struct Heard<'s> {
     before: Standing,
     time: Duration,
     writing: Option<Instant>,
-    writing_us: Option<u64>,
+    /// The label that is open: the set-up's until the script says that it writes.
+    label: String,
+    written_as: String,
     answers: Answers,
     polled: Instant,
     divergent: Option<u64>,
@@ -172,7 +177,12 @@ struct Heard<'s> {
 }
 
 impl<'s> Heard<'s> {
-    fn new(site: &'s mut Site<'_>, cell: &PlannedCell, before: &Counters) -> Heard<'s> {
+    fn new(
+        site: &'s mut Site<'_>,
+        cell: &PlannedCell,
+        label: &str,
+        before: &Counters,
+    ) -> Heard<'s> {
         Heard {
             daemon: site.daemon,
             progress: site.progress,
@@ -181,7 +191,8 @@ impl<'s> Heard<'s> {
             before: standing(before, Duration::ZERO),
             time: Duration::from_secs(seconds(cell, site.seconds).into()),
             writing: None,
-            writing_us: None,
+            label: setup_of(label),
+            written_as: label.to_owned(),
             answers: Answers::default(),
             polled: Instant::now(),
             divergent: None,
@@ -209,16 +220,29 @@ impl<'s> Heard<'s> {
     fn line(&mut self, text: &str) {
         log::debug!("guest: {text}");
         match text.strip_prefix("dixtrap: ") {
-            Some("writing") => {
-                self.writing = Some(Instant::now());
-                self.writing_us = self.keep(Daemon::stats).map(|stats| stats.t_us);
-            }
+            Some("writing") => self.writing_begins(),
             Some(rest) => match (rest.strip_prefix("skip: "), rest.strip_prefix("error: ")) {
                 (Some(reason), _) => self.skip = Some(reason.to_owned()),
                 (_, Some(reason)) => self.error = Some(reason.to_owned()),
                 _ => self.divergent = divergent(rest).or(self.divergent),
             },
             None => self.owners(text),
+        }
+    }
+
+    /// What came before (mkfs and mount, through a page cache that knows no stable pages) is neither
+    /// the cell's evidence nor its fault: from here on the blocks count under the cell's own label.
+    fn writing_begins(&mut self) {
+        if self.writing.replace(Instant::now()).is_some() {
+            return;
+        }
+        let (setup, label) = (self.label.clone(), self.written_as.clone());
+        if self.keep(|daemon| daemon.end(&setup)).is_some()
+            && self.keep(|daemon| daemon.begin(&label)).is_some()
+            && let Some(stats) = self.keep(Daemon::stats)
+        {
+            self.before = standing(&stats.counters, Duration::ZERO);
+            self.label = label;
         }
     }
 

@@ -19,13 +19,19 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
     }
     let mut runs = Runs::default();
     for one in ran {
-        if let End::Skipped(reason) = &one.end {
-            return Fate::Skipped(reason.clone());
-        }
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
+        // A race is proof by itself, whatever the script says of its own work afterwards.
+        if let End::Skipped(reason) = &one.end
+            && runs.races() == 0
+        {
+            return Fate::Skipped(reason.clone());
+        }
         runs.trouble = match &one.end {
-            End::Done | End::Skipped(_) => None,
+            End::Done => None,
+            End::Skipped(reason) => {
+                Some(format!("it skipped itself after its blocks raced: {reason}"))
+            }
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };
@@ -86,9 +92,6 @@ fn owners(session: &Session, runs: &[Ran], races: u64) -> Vec<OwnerGroup> {
 }
 
 fn first_catch_ms(session: &Session, ran: &Ran) -> Option<f64> {
-    let label = session.labels.get(&ran.label)?;
-    let began = label.began_us.unwrap_or(0);
-    let caught = began.saturating_add(label.first_catch_us?);
-    let after = caught.saturating_sub(ran.writing_us.unwrap_or(began));
+    let after = session.labels.get(&ran.label)?.first_catch_us?;
     Some(Duration::from_micros(after).as_secs_f64() * 1_000.0)
 }

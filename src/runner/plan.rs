@@ -10,7 +10,7 @@ use glob::Pattern;
 use crate::runner::catalogue::{Catalogue, CatalogueError};
 use crate::runner::scenario::Scenario;
 use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems};
-use crate::verdict::{StableWrites, cell_name};
+use crate::verdict::{Expect, StableWrites, cell_name};
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ pub struct Selection {
     catalogue: Catalogue,
     chosen: Vec<Square>,
     controls: Vec<Square>,
+    expecting: Option<Expect>,
 }
 
 impl Selection {
@@ -87,7 +88,14 @@ impl Selection {
         let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
         controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
         controls.sort_by_key(|square| square.stable_writes != Some(StableWrites::On));
-        Ok(Selection { catalogue, chosen, controls })
+        Ok(Selection { catalogue, chosen, controls, expecting: None })
+    }
+
+    /// Judges every chosen cell by `expect`, whatever is known of it: a bisection asks one question of
+    /// every kernel. A cell that is judged so proves nothing about the trap.
+    #[must_use]
+    pub fn expecting(self, expect: Option<Expect>) -> Selection {
+        Selection { expecting: expect, ..self }
     }
 
     /// The cells that the user chose.
@@ -131,6 +139,11 @@ impl Selection {
     pub fn plan(&self, around: &Surroundings) -> Vec<PlannedCell> {
         let planned = |square: &Square| self.planned(square, around);
         let mut cells: Vec<PlannedCell> = self.chosen.iter().map(planned).collect();
+        if let Some(expect) = self.expecting {
+            let why = Some("asked for with --expect".to_owned());
+            let expectation = Expectation { expect, control: false, why };
+            cells.iter_mut().for_each(|cell| cell.expectation = expectation.clone());
+        }
         let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
         if !cells.iter().any(proves) {
             let control = self.controls.iter().map(planned).find(proves);
@@ -255,7 +268,6 @@ pub struct PlannedCell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Expect;
 
     fn select(scenarios: &[&str], fs: &[&str]) -> Result<Selection, PlanError> {
         let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
@@ -294,6 +306,21 @@ mod tests {
         assert!(cells[0].expectation.control);
         assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=on");
         assert!(cells[1..].iter().all(|c| c.square.scenario.name == "metadata-churn"));
+    }
+
+    #[test]
+    fn one_question_for_every_kernel_needs_a_control_of_its_own() {
+        let selection = select(&["direct-rewrite"], &["ext4"]).unwrap();
+        for expect in [Expect::Stable, Expect::Race, Expect::Survey] {
+            let cells = selection.clone().expecting(Some(expect)).plan(&around(&[], &[]));
+            assert!(cells[0].expectation.control && cells[0].square.fs.name == "raw");
+            assert_eq!(cells.len(), 3);
+            assert!(
+                cells[1..].iter().all(|c| c.expectation.expect == expect && !c.expectation.control)
+            );
+        }
+        let cells = selection.expecting(None).plan(&around(&[], &[]));
+        assert!(cells.iter().all(|c| c.square.fs.name == "ext4"), "{cells:?}");
     }
 
     #[test]

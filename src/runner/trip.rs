@@ -126,7 +126,8 @@ fn try_travel(
     trip: &mut Trip,
 ) -> Result<(), RunError> {
     let ready = depart(runner, (kernel, trip.device), selection, directory)?;
-    let Ready { mut guest, mut daemon, planned } = ready;
+    // In this order: a guest goes before its disk.
+    let Ready { mut daemon, mut guest, planned } = ready;
     trip.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut trip.kernel);
     trip.planned = planned;

@@ -11,6 +11,7 @@ mod evidence;
 mod faults;
 mod histogram;
 mod load;
+mod marks;
 mod read;
 mod sample;
 mod service;

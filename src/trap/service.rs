@@ -11,9 +11,7 @@ use super::tally::{Count, Tally};
 use crate::clock::{Clock, Moment};
 use crate::inject::{Injector, Op};
 use crate::media::{Allocation, Disk, Geometry};
-use crate::record::{
-    Broken, Counters, Healed, Mark, MarkState, OnRace, RaceId, Record, Start, Stop,
-};
+use crate::record::{Broken, Counters, Healed, OnRace, RaceId, Record, Start, Stop};
 use crate::report::Sink;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -144,6 +142,11 @@ impl Trap {
         Ok(self.disk.allocation(lba)?)
     }
 
+    /// Takes over blocks that were added to the end of the image; answers whether there were any.
+    pub fn grow(&self) -> Result<bool, TrapError> {
+        Ok(self.disk.grow()?)
+    }
+
     /// A range that may be changed.
     pub fn check_range(&self, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
         let geometry = self.geometry();
@@ -197,32 +200,6 @@ impl Trap {
             queue.map_or("connection".to_owned(), |q| format!("queue {q}"))
         );
         self.sink.emit(Record::Broken(Broken { t_us: self.now().micros(), queue, reason }));
-    }
-
-    /// Opens or closes a label; on closing, answers what was counted under it.
-    ///
-    /// Closing a label that is not open answers `None` and changes nothing.
-    pub fn mark(&self, label: &str, state: MarkState) -> Option<Counters> {
-        let counters = match state {
-            MarkState::Begin => {
-                self.tally.relabel(Some(label.to_owned()));
-                None
-            }
-            MarkState::End if self.tally.open().label() != Some(label) => return None,
-            MarkState::End => Some(self.tally.relabel(None).counters()),
-        };
-        self.sink.emit(Record::Mark(Mark {
-            t_us: self.now().micros(),
-            label: label.to_owned(),
-            state,
-            counters: counters.clone(),
-        }));
-        counters
-    }
-
-    /// The label that is open.
-    pub fn label(&self) -> Option<String> {
-        self.tally.open().label().map(str::to_owned)
     }
 
     /// The session's figures so far.

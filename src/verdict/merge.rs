@@ -1,6 +1,6 @@
 //! Several boots, or the verdicts of several shards, as one.
 
-use super::{Cell, CellOutcome, CellWindow, Cut, ExitStatus, Repeat, Verdict};
+use super::{Cell, CellOutcome, CellWindow, Cut, ExitStatus, Repeat, Verdict, merge_groups};
 use crate::record::Phases;
 
 /// Why verdicts do not go together.
@@ -110,6 +110,10 @@ impl Cell {
             }
             all
         });
+        self.owner_groups = both(self.owner_groups.take(), other.owner_groups, |mut all, more| {
+            merge_groups(&mut all, &more);
+            all
+        });
         Ok(())
     }
 }
@@ -147,7 +151,9 @@ fn add_phases(a: Phases, b: Phases) -> Phases {
 mod tests {
     use super::super::tests::bare_cell;
     use super::*;
+    use crate::record::{Owner, OwnerKind};
     use crate::units::WindowSpec;
+    use crate::verdict::OwnerGroup;
     use chrono::DateTime;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -160,6 +166,19 @@ mod tests {
             window_us: Some(CellWindow { asked, median: Some(1_000.0), max: Some(2_000.0) }),
             ..bare_cell(scenario, outcome)
         }
+    }
+
+    #[test]
+    fn owners_of_one_cell_are_counted_together() {
+        let cell = |name: &str, races| Cell {
+            owner_groups: Some(vec![OwnerGroup::of(&Owner::new(name, OwnerKind::Metadata), races)]),
+            ..seen("churn", CellOutcome::Pass, races)
+        };
+        let cells = vec![cell("inode table", 2), cell("directory", 9), cell("inode table", 3)];
+        let merged = merge_cells(cells).unwrap();
+        let groups = merged[0].owner_groups.as_ref().unwrap();
+        let told: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.races)).collect();
+        assert_eq!(told, [("directory", 9), ("inode table", 5)]);
     }
 
     fn verdict(cells: Vec<Cell>, cut: Option<Cut>) -> Verdict {

@@ -44,6 +44,12 @@ impl Formats {
                 path.display(),
                 folder.display()
             );
+            // /dev/null and pipes replace nothing and need no room beside them.
+            if path.metadata().map_or(true, |old| old.is_file()) {
+                tempfile::tempfile_in(folder)
+                    .map_err(|error| error.kind())
+                    .map_err(|kind| anyhow::anyhow!("cannot write {}: {kind}", path.display()))?;
+            }
         }
         Ok(())
     }

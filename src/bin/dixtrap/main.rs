@@ -41,7 +41,7 @@ enum Command {
 const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

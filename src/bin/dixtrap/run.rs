@@ -21,7 +21,7 @@ use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
-use dixtrap::verdict::{Cell, CellOutcome, Verdict};
+use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::formats::Formats;
@@ -44,6 +44,10 @@ pub struct Args {
     /// Only these scenarios (repeatable): a glob over names, or the path of a script of your own
     #[arg(long, value_name = "GLOB|PATH")]
     scenario: Vec<String>,
+    /// Judges every chosen cell by this, whatever is known of it: stable, race or survey. For a
+    /// bisection, which asks the same question of every kernel
+    #[arg(long, value_name = "WHAT")]
+    expect: Option<Expect>,
     /// The device under test (repeatable)
     #[arg(long, value_enum, default_value = "blk")]
     device: Vec<Device>,
@@ -90,6 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
+    let selection = selection.expecting(args.expect);
     let kernels = asked_kernels(&args)?;
     args.formats.check_folders()?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;

@@ -178,6 +178,9 @@ fn of_file_system(device: &Device, root: &Path) -> Result<Vec<Area>, OwnersError
     }
     walk::walk(root, &mut |entry| areas.extend(of_entry(&layout, device, &entry)))
         .map_err(failed)?;
+    if let Details::Btrfs(btrfs) = &layout.details {
+        areas.extend(btrfs.freed());
+    }
     areas.extend(ioctl::fsmap(&directory).unwrap_or_default().iter().filter_map(special::area));
     Ok(areas)
 }

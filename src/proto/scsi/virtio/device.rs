@@ -55,11 +55,22 @@ impl ScsiDevice {
         })
     }
 
-    /// Tells the driver, by event and by unit attention, that a unit's capacity changed.
-    pub fn capacity_changed(&self, lun: u16) {
+    /// Looks whether images have grown, and tells the driver, by event and by unit attention, of
+    /// those that have.
+    pub fn notice_growth(&self) {
+        for (unit, lun) in self.target.units().iter().zip(0u16..) {
+            match unit.trap.grow() {
+                Ok(true) => self.tell(lun, Attention::Capacity),
+                Ok(false) => {}
+                Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
+            }
+        }
+    }
+
+    fn tell(&self, lun: u16, attention: Attention) {
         if let Some(unit) = self.target.unit(lun) {
-            unit.attend(Attention::Capacity);
-            self.events().changed(lun, Attention::Capacity);
+            unit.attend(attention);
+            self.events().changed(lun, attention);
             // The counter cannot overflow: it is read whenever the event queue's thread wakes.
             let _ = self.bell.write(1);
         }

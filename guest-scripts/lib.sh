@@ -188,6 +188,40 @@ tell_owners() {
         say "nobody can tell whose the blocks were"
 }
 
+# Checks that this kernel exchanges protection information with the disk.
+check_protection() {
+    integrity=/sys/class/block/${DIXTRAP_DEV##*/}/integrity
+    [ -e "$integrity/format" ] || skip "this kernel has no $integrity (CONFIG_BLK_DEV_INTEGRITY)"
+    case $(cat "$integrity/format") in
+    T10-DIF-*) ;;
+    *) die "the kernel registered no protection information for $DIXTRAP_DEV" ;;
+    esac
+    [ "$(cat "$integrity/write_generate")" = 1 ] || die "the kernel does not generate protection information"
+    [ "$(cat "$integrity/read_verify")" = 1 ] || die "the kernel does not verify protection information"
+}
+
+# What was not as expected, so far.
+wrong=
+
+# One transfer of 4096 bytes, what it should end with, and what the kernel's log should say of it:
+# expect_of ok|ERRNO read|write|sync SECTOR [PATTERN].
+expect_of() {
+    [ -z "$stopped" ] || return 0
+    mark="dixtrap: $2 of sector $3 at $(cut -d' ' -f1 /proc/uptime)"
+    echo "$mark" >/dev/kmsg
+    got=$("$DIXTRAP_GUEST" attempt "$2" "$DIXTRAP_DEV" "$3") || die "no $2 of sector $3 was attempted"
+    if [ "$got" != "$1" ]; then
+        wrong="$wrong; $2 of sector $3 ended with $got, not $1"
+    elif [ -n "${4:-}" ] && ! dmesg | sed "1,/$mark/d" | grep -q -- "$4"; then
+        wrong="$wrong; the kernel's log says nothing like '$4' of the $2 of sector $3"
+    fi
+}
+
+# Tells what was not as expected.
+all_as_expected() {
+    [ -z "$wrong" ] || die "${wrong#; }"
+}
+
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.
 finish() {
     trap '' INT TERM HUP

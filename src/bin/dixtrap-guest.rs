@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, init, mapper, mirror, owners, work};
+use dixtrap::guest::{agent, attempt, init, mapper, mirror, owners, work};
 use dixtrap::units::ByteSize;
 
 /// dixtrap's helper inside a guest.
@@ -29,6 +29,15 @@ enum Command {
     Work(work::Args),
     /// Tells whose the blocks of a disk are, as JSON lines
     Owners(owners::Args),
+    /// Reads or writes 4096 bytes once, and prints what this ended with: ok, or an error's name
+    Attempt {
+        /// How
+        kind: attempt::Kind,
+        /// The file or disk
+        target: PathBuf,
+        /// Where, in sectors of 512 bytes
+        sector: u64,
+    },
     /// Makes a linear device-mapper device over a part of a disk, and prints its node
     Map {
         /// The new device's name
@@ -75,6 +84,9 @@ fn main() -> ExitCode {
         Command::Owners(args) => {
             owners::run(&args, &mut BufWriter::new(std::io::stdout().lock())).map_err(Into::into)
         }
+        Command::Attempt { kind, target, sector } => attempt::attempt(kind, &target, sector)
+            .map(|word| println!("{word}"))
+            .map_err(Into::into),
         Command::Map { name, disk, start, length } => {
             mapper::create(&name, &disk, mapper::Part { start, length })
                 .map(|node| println!("{}", node.display()))

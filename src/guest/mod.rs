@@ -2,6 +2,7 @@
 //! by hand in anybody's guest. Imports nothing of the stages on the host.
 
 pub mod agent;
+pub mod attempt;
 pub mod init;
 pub mod mapper;
 pub mod mirror;

@@ -162,6 +162,7 @@ fn read_own(path: &Path) -> Result<Scenario, CatalogueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::device::Device;
     use crate::verdict::Expect;
 
     #[test]
@@ -193,7 +194,8 @@ mod tests {
         std::fs::write(&path, script).unwrap();
         let catalogue = Catalogue::embedded().unwrap();
         let chosen = catalogue.choose(&[path.display().to_string()]).unwrap();
-        let cell = CellKey { fs: "raw", stable_writes: None, release: "6.1.0" };
+        let device = Device::Blk;
+        let cell = CellKey { device, fs: "raw", stable_writes: None, release: "6.1.0" };
         let expectation = catalogue.expectation(&chosen[0], cell);
         assert_eq!((expectation.expect, expectation.control), (Expect::Race, false));
         let missing = directory.path().join("none.sh").display().to_string();

@@ -82,6 +82,9 @@ pub fn run_once(
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
     site.daemon.begin(&setup_of(&label))?;
+    for fault in &cell.square.scenario.faults {
+        site.daemon.inject(fault)?;
+    }
     let exec = script(cell, site.disk, seconds(cell, site.seconds));
     let mut heard = Heard::new(site, cell, &label, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));

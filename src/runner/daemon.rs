@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::control::{Client, ClientError, Request, Stats};
 use crate::record::{Counters, MarkState};
 use crate::runner::child::{ChildGuard, spawn_tied};
+use crate::runner::device::Device;
 use crate::units::{ByteSize, WindowSpec};
 
 /// The program's name, beside ours.
@@ -62,6 +63,8 @@ pub enum DaemonError {
 /// How the daemon is to behave.
 #[derive(Debug, Clone)]
 pub struct DaemonOptions {
+    /// `--device`.
+    pub device: Device,
     /// `--window`.
     pub window: WindowSpec,
     /// `--size` of the memory disk.
@@ -117,6 +120,11 @@ impl Daemon {
     pub fn stats(&mut self) -> Result<Stats, DaemonError> {
         let reply = self.ask(&Request::Stats)?;
         reply.stats.map(|stats| *stats).ok_or(DaemonError::Empty("stats"))
+    }
+
+    /// Adds a fault.
+    pub fn inject(&mut self, spec: &str) -> Result<(), DaemonError> {
+        self.ask(&Request::Inject { spec: spec.to_owned() }).map(|_| ())
     }
 
     /// Opens `label`.
@@ -183,6 +191,7 @@ fn arguments(directory: &Path, sockets: &Path, options: &DaemonOptions) -> Vec<s
     };
     add("--socket-path", &sockets.join(SOCKET));
     add("--control", &sockets.join(CONTROL));
+    add("--device", &options.device.name());
     add("--races", &directory.join(RECORDS));
     add("--on-race", &"report");
     add("--window", &options.window.to_string());

@@ -84,13 +84,17 @@ pub fn deal(
     shard: Shard,
     jobs: NonZeroUsize,
 ) -> Result<Vec<Assignment>, EmptyShard> {
-    let each = selection.len();
-    let cells = kernels.saturating_mul(devices.len()).saturating_mul(each);
+    let theirs: Vec<(Device, Selection)> =
+        devices.iter().map(|device| (*device, selection.on(*device))).collect();
+    let each_kernel =
+        theirs.iter().fold(0, |sum: usize, (_, cells)| sum.saturating_add(cells.len()));
+    let cells = kernels.saturating_mul(each_kernel);
     let mine = shard.range(cells);
     let mut dealt = Vec::new();
     let mut first = 0_usize;
     for kernel in 0..kernels {
-        for device in devices {
+        for (device, selection) in &theirs {
+            let each = selection.len();
             let start = mine.start.clamp(first, first.saturating_add(each)) - first;
             let end = mine.end.clamp(first, first.saturating_add(each)) - first;
             first = first.saturating_add(each);

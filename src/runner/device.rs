@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use crate::runner::qemu::Disk;
 
 /// Which device the guest gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Device {
     /// virtio-blk, without protection information in the guest
+    #[default]
     Blk,
+    /// virtio-scsi with T10 PI: the guest generates and verifies protection information
+    Scsi,
 }
 
 impl Device {
@@ -16,13 +19,29 @@ impl Device {
     pub fn name(self) -> &'static str {
         match self {
             Device::Blk => "blk",
+            Device::Scsi => "scsi",
         }
     }
 
-    /// The driver that the guest needs.
-    pub fn driver(self) -> &'static str {
+    /// The device that the contract calls `name`.
+    pub fn named(name: &str) -> Option<Device> {
+        [Device::Blk, Device::Scsi].into_iter().find(|device| device.name() == name)
+    }
+
+    /// The drivers that the guest needs.
+    pub fn drivers(self) -> &'static [&'static str] {
         match self {
-            Device::Blk => "virtio_blk",
+            Device::Blk => &["virtio_blk"],
+            Device::Scsi => &["virtio_scsi", "sd_mod"],
+        }
+    }
+
+    /// Drivers that make the guest better at it where they are modules: before Linux 6.16 the
+    /// checksum of T10 PI is one, and no module that needs it names it.
+    pub fn wishes(self) -> &'static [&'static str] {
+        match self {
+            Device::Blk => &[],
+            Device::Scsi => &["crct10dif_generic", "crct10dif_pclmul"],
         }
     }
 
@@ -30,6 +49,7 @@ impl Device {
     pub fn path(self) -> &'static str {
         match self {
             Device::Blk => "/dev/vda",
+            Device::Scsi => "/dev/sda",
         }
     }
 
@@ -37,6 +57,7 @@ impl Device {
     pub fn disk(self, socket: PathBuf, queues: u16) -> Disk {
         match self {
             Device::Blk => Disk::VhostUserBlk { socket, queues },
+            Device::Scsi => Disk::VhostUserScsi { socket, queues, t10_pi: true },
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use glob::Pattern;
 
 use crate::runner::catalogue::{Catalogue, CatalogueError};
+use crate::runner::device::Device;
 use crate::runner::scenario::Scenario;
 use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems};
 use crate::verdict::{Expect, StableWrites, cell_name};
@@ -119,6 +120,14 @@ impl Selection {
         Selection { chosen, ..self.clone() }
     }
 
+    /// What of the choice runs on `device`, with the controls that can.
+    pub fn on(&self, device: Device) -> Selection {
+        let runs = |square: &&Square| square.scenario.runs_on(device);
+        let of = |squares: &[Square]| squares.iter().filter(runs).cloned().collect();
+        let (chosen, controls) = (of(&self.chosen), of(&self.controls));
+        Selection { chosen, controls, ..self.clone() }
+    }
+
     /// Everything that may run: the choice and what may be added to it.
     pub fn squares(&self) -> impl Iterator<Item = &Square> {
         self.chosen.iter().chain(&self.controls)
@@ -154,6 +163,7 @@ impl Selection {
 
     fn planned(&self, square: &Square, around: &Surroundings) -> PlannedCell {
         let key = CellKey {
+            device: around.device,
             fs: &square.fs.name,
             stable_writes: square.stable_writes,
             release: &around.release,
@@ -229,6 +239,8 @@ fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) ->
 /// What is known of the guest before its first cell.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
+    /// The device that it boots on.
+    pub device: Device,
     /// `uname -r`; empty before the guest told.
     pub release: String,
     /// Programs that this machine does not have.
@@ -277,6 +289,7 @@ mod tests {
     fn around(programs: &[&str], drivers: &[&str]) -> Surroundings {
         let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         Surroundings {
+            device: Device::Blk,
             release: "6.1.0-1-amd64".into(),
             missing_programs: set(programs),
             missing_drivers: set(drivers),

@@ -52,7 +52,10 @@ pub enum RunError {
     /// It did not boot.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The disk.
+    /// It booted and found no disk.
+    #[error("the guest's kernel did not find its disk: there is no {0}")]
+    NoDisk(String),
+    /// The disk's daemon.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
     /// The scenarios.
@@ -72,6 +75,7 @@ impl RunError {
         match self {
             RunError::Kernel(error) => error.blame(),
             RunError::Accel(AccelError::Boot(error)) | RunError::Boot(error) => error.blame(),
+            RunError::NoDisk(_) => Blame::Kernel,
             RunError::Accel(AccelError::NoKvm { .. })
             | RunError::Daemon(_)
             | RunError::Catalogue(_)

@@ -1,5 +1,6 @@
 //! A scenario: a shell script whose first comment lines say what it is and what it expects.
 
+use crate::runner::device::Device;
 use crate::runner::table::{CellKey, ExpectError, Expectation, Rule};
 use crate::verdict::{Expect, StableWrites};
 
@@ -15,6 +16,9 @@ pub enum ScenarioError {
     /// A value that is none.
     #[error("scenario {0}: '# stable-writes: {1}' is not known: use on, off, both or any")]
     StableWrites(String, String),
+    /// A device that is none.
+    #[error("scenario {0}: '# device: {1}' is not known: use blk, scsi, or leave the line out")]
+    Device(String, String),
     /// Not text.
     #[error("scenario {0} is not a text file")]
     NotText(String),
@@ -35,6 +39,10 @@ pub struct Scenario {
     pub needs: Vec<String>,
     /// Drivers that it needs in the guest's kernel, beyond the file system's.
     pub drivers: Vec<String>,
+    /// The devices that it runs on; none for all.
+    pub devices: Vec<Device>,
+    /// Faults that the disk has while it runs, as `dixtrapd --inject` takes them.
+    pub faults: Vec<String>,
     /// The user's own file: the table of expectations says nothing about it.
     pub own: bool,
     /// The script.
@@ -65,10 +73,17 @@ impl Scenario {
                 .ok_or_else(|| ScenarioError::StableWrites(named(), stable.to_owned()))?,
             needs: words(header.value("needs").unwrap_or("")),
             drivers: words(header.value("drivers").unwrap_or("")),
+            devices: header.devices().map_err(|name| ScenarioError::Device(named(), name))?,
+            faults: header.values("inject").map(str::to_owned).collect(),
             own,
             script: script.to_owned(),
             expect,
         })
+    }
+
+    /// Whether it is for `device`.
+    pub fn runs_on(&self, device: Device) -> bool {
+        self.devices.is_empty() || self.devices.contains(&device)
     }
 
     /// What the script itself expects of a cell: its first line that matches, else a survey.
@@ -101,6 +116,11 @@ impl<'a> Header<'a> {
         })
     }
 
+    fn devices(&self) -> Result<Vec<Device>, String> {
+        let words = self.value("device").unwrap_or("").split_whitespace();
+        words.map(|name| Device::named(name).ok_or_else(|| name.to_owned())).collect()
+    }
+
     fn value(&self, key: &str) -> Option<&'a str> {
         self.values(key).next()
     }
@@ -112,7 +132,8 @@ mod tests {
 
     const SCRIPT: &str = "#!/bin/sh\n# description: A test: of headers.\n# fs: raw ext4*\n\
         # stable-writes: both\n# expect: race stable-writes=off -- pages are not held\n\
-        # expect: stable\n# needs: losetup dmsetup\n# drivers: loop dm_mod\n\n# description: too late\necho\n";
+        # expect: stable\n# needs: losetup dmsetup\n# drivers: loop dm_mod\n# device: scsi\n\
+        # inject: lost\n# inject: busy,op=read\n\n# description: too late\necho\n";
 
     #[test]
     fn the_header_is_read_as_far_as_it_goes() {
@@ -121,11 +142,14 @@ mod tests {
         assert_eq!(scenario.fs, ["raw", "ext4*"]);
         assert_eq!(scenario.needs, ["losetup", "dmsetup"]);
         assert_eq!(scenario.drivers, ["loop", "dm_mod"]);
+        assert_eq!(scenario.devices, [Device::Scsi]);
+        assert_eq!(scenario.faults, ["lost", "busy,op=read"]);
         assert_eq!(scenario.stable_writes.len(), 2);
         for (stable, expect) in
             [(StableWrites::Off, Expect::Race), (StableWrites::On, Expect::Stable)]
         {
-            let cell = CellKey { fs: "raw", stable_writes: Some(stable), release: "6.1.0" };
+            let (device, stable_writes) = (Device::Blk, Some(stable));
+            let cell = CellKey { device, fs: "raw", stable_writes, release: "6.1.0" };
             assert_eq!(scenario.expects(cell).expect, expect);
         }
     }
@@ -136,6 +160,7 @@ mod tests {
             ("# fs: raw ext4*\n", "", "# fs:"),
             ("# description: A test: of headers.\n", "", "# description:"),
             ("both", "sometimes", "use on, off, both or any"),
+            ("# device: scsi", "# device: nvme", "use blk, scsi"),
             ("# expect: stable", "# expect: fine", "'fine' is no expectation"),
         ] {
             let script = SCRIPT.replace(old, new);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::runner::accel::Accel;
 use crate::runner::blame::Blame;
@@ -10,7 +11,7 @@ use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
 use crate::runner::device::Device;
 use crate::runner::errors::{one_line, whole_text};
 use crate::runner::fate::{fate, fate_words, fill_from_records};
-use crate::runner::guest::{BootRequest, Guest};
+use crate::runner::guest::{BootError, BootRequest, Exec, Guest};
 use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
 use crate::runner::plan::{PlannedCell, Selection, Surroundings};
@@ -21,6 +22,9 @@ use crate::verdict::Cell;
 
 /// The size of the disk under test: the smallest that every mkfs takes, and a good deal more.
 const DISK_SIZE: ByteSize = ByteSize(1 << 30);
+
+/// How long the guest may take to find its disk.
+const DISK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why a boot ended before its last cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl Trip {
         Trip {
             kernel: kernel.to_owned(),
             device,
-            planned: selection.plan(&Surroundings::default()),
+            planned: selection.plan(&Surroundings { device, ..Surroundings::default() }),
             chosen: selection.len(),
             fates: Vec::new(),
             lost: None,
@@ -165,14 +169,17 @@ pub fn depart(
 ) -> Result<Ready, RunError> {
     let accel = runner.accel(kernel, &directory.join("probe"))?;
     runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
-    let daemon = Daemon::start(directory, &daemon_options(runner))?;
+    let daemon = Daemon::start(directory, &daemon_options(runner, device))?;
     let programs = Programs::find(selection);
     let mut request = boot_request(runner, kernel, accel, directory, selection)?;
-    request.require = vec![device.driver().to_owned()];
+    request.require = owned(device.drivers());
+    request.wish.extend(owned(device.wishes()));
     request.programs.clone_from(&programs.found);
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
-    let guest = Guest::boot(&request)?;
+    let mut guest = Guest::boot(&request)?;
+    await_disk(&mut guest, device.path())?;
     let planned = selection.plan(&Surroundings {
+        device,
         release: guest.release().to_owned(),
         missing_programs: programs.missing,
         missing_drivers: guest.missing_wishes().iter().cloned().collect(),
@@ -180,13 +187,27 @@ pub fn depart(
     Ok(Ready { guest, daemon, planned })
 }
 
-fn daemon_options(runner: &Runner<'_>) -> DaemonOptions {
+fn daemon_options(runner: &Runner<'_>, device: Device) -> DaemonOptions {
     DaemonOptions {
+        device,
         window: runner.options.window,
         size: DISK_SIZE,
         queues: runner.queues(),
         seed: runner.options.seed,
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Waits for the disk: SCSI devices are looked for in the background while the guest comes up.
+fn await_disk(guest: &mut Guest, path: &str) -> Result<(), RunError> {
+    let wait = format!("for i in $(seq 300); do test -b {path} && exit 0; sleep 0.1; done; exit 1");
+    let argv = owned(&["sh", "-c", &wait]);
+    let exec = Exec { argv, timeout: DISK_LIMIT, ..Exec::default() };
+    let result = guest.exec(&exec, &mut |_| ()).map_err(BootError::Kernel)?;
+    if result.status.success() { Ok(()) } else { Err(RunError::NoDisk(path.to_owned())) }
 }
 
 fn boot_request<'k>(

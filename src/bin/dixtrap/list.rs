@@ -41,6 +41,7 @@ struct Row<'a> {
     description: &'a str,
     fs: &'a [String],
     stable_writes: &'a [Option<StableWrites>],
+    devices: Vec<&'static str>,
     needs: &'a [String],
 }
 
@@ -79,6 +80,7 @@ fn as_json(scenarios: &[Scenario]) -> anyhow::Result<String> {
             description: &scenario.description,
             fs: &scenario.fs,
             stable_writes: &scenario.stable_writes,
+            devices: scenario.devices.iter().map(|device| device.name()).collect(),
             needs: &scenario.needs,
         })
         .collect();

@@ -95,6 +95,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
     let selection = selection.expecting(args.expect);
+    let devices = each_once(&args.device);
+    for device in &devices {
+        ensure!(
+            !selection.on(*device).is_empty(),
+            "none of the chosen scenarios runs on --device {}",
+            device.name()
+        );
+    }
     let kernels = asked_kernels(&args)?;
     args.formats.check_folders()?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-run-").tempdir()?;

@@ -2,12 +2,13 @@
 //! scenario's file, in one small language:
 //!
 //! ```text
-//! stable|race|survey [control] [fs=NAME,…] [stable-writes=on|off] [kernel=RANGE] [-- why]
+//! stable|race|survey [control] [device=blk|scsi] [fs=NAME,…] [stable-writes=on|off] [kernel=RANGE] [-- why]
 //! ```
 
 use glob::Pattern;
 use semver::{Version, VersionReq};
 
+use crate::runner::device::Device;
 use crate::verdict::{Expect, StableWrites};
 
 /// Why a rule cannot be read.
@@ -17,7 +18,9 @@ pub enum ExpectError {
     #[error("{0}")]
     Word(String),
     /// A condition that is not known.
-    #[error("'{0}' is no condition: use control, fs=NAME, stable-writes=on|off or kernel=RANGE")]
+    #[error(
+        "'{0}' is no condition: use control, device=blk|scsi, fs=NAME, stable-writes=on|off or kernel=RANGE"
+    )]
     Condition(String),
     /// A pattern that is not one.
     #[error("'{0}' is no glob pattern")]
@@ -39,6 +42,8 @@ pub enum ExpectError {
 /// The properties of a cell that an expectation may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct CellKey<'a> {
+    /// The device.
+    pub device: Device,
     /// The file system's name.
     pub fs: &'a str,
     /// How `stable_writes` is set.
@@ -62,6 +67,7 @@ pub struct Expectation {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     expectation: Expectation,
+    device: Option<Device>,
     fs: Vec<Pattern>,
     stable_writes: Option<StableWrites>,
     kernel: Option<VersionReq>,
@@ -77,7 +83,8 @@ impl Rule {
         let mut words = conditions.split_whitespace();
         let expect = words.next().unwrap_or("").parse().map_err(ExpectError::Word)?;
         let expectation = Expectation { expect, control: false, why };
-        let mut rule = Rule { expectation, fs: Vec::new(), stable_writes: None, kernel: None };
+        let (fs, stable_writes) = (Vec::new(), None);
+        let mut rule = Rule { expectation, device: None, fs, stable_writes, kernel: None };
         words.try_for_each(|word| rule.add(word))?;
         Ok(rule)
     }
@@ -88,6 +95,7 @@ impl Rule {
                 return Err(ExpectError::Control);
             }
             None if word == "control" => self.expectation.control = true,
+            Some(("device", name)) => self.device = Some(parse_device(name, word)?),
             Some(("fs", names)) => {
                 self.fs = names.split(',').map(parse_glob).collect::<Result<_, _>>()?;
             }
@@ -105,13 +113,18 @@ impl Rule {
 
     /// What the rule says of the cell; `None` where it is not for it.
     pub fn of(&self, cell: CellKey) -> Option<&Expectation> {
+        let device = self.device.is_none_or(|device| device == cell.device);
         let fs = self.fs.is_empty() || self.fs.iter().any(|pattern| pattern.matches(cell.fs));
         let stable = self.stable_writes.is_none() || self.stable_writes == cell.stable_writes;
         let kernel = self.kernel.as_ref().is_none_or(|range| {
             kernel_version(cell.release).is_some_and(|version| range.matches(&version))
         });
-        (fs && stable && kernel).then_some(&self.expectation)
+        (device && fs && stable && kernel).then_some(&self.expectation)
     }
+}
+
+fn parse_device(name: &str, word: &str) -> Result<Device, ExpectError> {
+    Device::named(name).ok_or_else(|| ExpectError::Condition(word.to_owned()))
 }
 
 fn parse_glob(text: &str) -> Result<Pattern, ExpectError> {
@@ -159,7 +172,7 @@ mod tests {
     use super::*;
 
     fn key<'a>(fs: &'a str, stable: Option<StableWrites>, release: &'a str) -> CellKey<'a> {
-        CellKey { fs, stable_writes: stable, release }
+        CellKey { device: Device::Blk, fs, stable_writes: stable, release }
     }
 
     #[test]
@@ -186,6 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_may_be_for_one_device() {
+        let table = Expectations::parse("x: stable device=scsi\nx: race\n").unwrap();
+        for (device, expect) in [(Device::Scsi, Expect::Stable), (Device::Blk, Expect::Race)] {
+            let cell = CellKey { device, ..key("raw", None, "6.1.0") };
+            assert_eq!(table.of("x", cell).unwrap().expect, expect);
+        }
+    }
+
+    #[test]
     fn bad_rules_say_what_is_wrong() {
         for (text, word) in [
             ("", "use stable, race or survey"),
@@ -194,6 +216,7 @@ mod tests {
             ("race kernel=recent", "'recent' is no range"),
             ("race fs=[", "no glob"),
             ("stable control", "only 'race'"),
+            ("race device=nvme", "'device=nvme' is no condition"),
             ("race stable-writes=maybe", "no condition"),
         ] {
             let error = Rule::parse(text).unwrap_err().to_string();

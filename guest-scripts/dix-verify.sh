@@ -1,0 +1,17 @@
+#!/bin/sh
+# description: The guest generates and verifies protection information itself; its tuples and data have to match throughout.
+# device: scsi
+# fs: ext4 xfs btrfs
+# stable-writes: any
+# expect: stable -- the queue asks for stable pages because the disk has protection information
+# needs:
+. "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"
+take "$@"
+check_protection
+prepare_on "$DIXTRAP_DEV"
+work buffered "$TARGET" --size 16M
+# Read it all back: the guest verifies what the disk returns.
+sync
+echo 3 >/proc/sys/vm/drop_caches
+cat "$TARGET" >/dev/null || die "what was written cannot be read back"
+finish

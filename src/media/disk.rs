@@ -103,7 +103,7 @@ impl Disk {
     /// stay in the caches; many where it is a system call.
     pub fn blocks_at_once(&self) -> usize {
         let bytes: usize = if self.data.is_mapped() { 16 << 10 } else { 1 << 20 };
-        bytes / self.opened.block_size.bytes()
+        bytes / self.geometry().block_size.bytes()
     }
 
     /// The disk's shape.

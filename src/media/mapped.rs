@@ -3,8 +3,10 @@
 //! Only there: such a file's pages are memory already. A page that it has stays until it is punched
 //! out, so touching it can neither need room that is not there nor fail to be read; on a disk's file
 //! system either would be a SIGBUS. What has no page yet is written with pwrite, which answers a full
-//! file system with an error number, and read with pread, which allocates nothing.
+//! file system with an error number, and read with pread, which allocates nothing. Where somebody
+//! else takes pages away all the same, the mapping is given up; see [`Watch`].
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
+use super::bus::Watch;
 use super::copy::{load, store};
 
 /// A page of tmpfs: what is allocated at once, and punched out at once. Larger ones are made of these.
@@ -27,6 +30,7 @@ pub(super) struct Mapped {
     /// A bit for every page: the file has it. Set after the page was seen or made; cleared before
     /// it is punched out, by who keeps everyone else out of all that lies on it.
     present: Box<[AtomicU64]>,
+    watch: Watch,
 }
 
 // SAFETY: the mapping belongs to no thread, and is only touched by copies through raw pointers.
@@ -43,6 +47,7 @@ impl Mapped {
             return None;
         }
         let bytes = std::num::NonZeroUsize::new(usize::try_from(len).ok()?)?;
+        let words = usize::try_from(len.div_ceil(PAGE).div_ceil(64)).ok()?;
         let access = if writable {
             ProtFlags::PROT_READ | ProtFlags::PROT_WRITE
         } else {
@@ -50,9 +55,13 @@ impl Mapped {
         };
         // SAFETY: a new mapping at a place of the kernel's choice, which nothing else refers to.
         let base = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, &file, 0) }.ok()?;
-        let words = usize::try_from(len.div_ceil(PAGE).div_ceil(64)).ok()?;
+        let watch = Watch::over(base.as_ptr().expose_provenance(), bytes.get());
+        let Some(watch) = watch else {
+            unmap(base, bytes.get());
+            return None;
+        };
         let present = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Some(Mapped { base: base.cast(), len, writable, present })
+        Some(Mapped { base: base.cast(), len, writable, present, watch })
     }
 
     /// The file has these bytes' pages: it was written there, or seen to have data.
@@ -84,15 +93,17 @@ impl Mapped {
             })
     }
 
-    /// Copies out of the file; `false` where it does not have all the pages.
+    /// Copies out of the file; `false`, and nothing of any meaning copied, where it does not have all
+    /// the pages.
     pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> bool {
         let Some(at) = self.place(offset, into.len()) else { return false };
         // SAFETY: `place` answers for the range.
         unsafe { load(at, into) };
-        true
+        !self.watch.is_lost()
     }
 
-    /// Copies into the file; `false`, and nothing done, where it does not have all the pages.
+    /// Copies into the file; `false` where it does not have all the pages: then it has to be written
+    /// another way, all of it.
     pub(super) fn write(&self, offset: u64, from: &[u8]) -> bool {
         let Some(at) = self.place(offset, from.len()).filter(|_| self.writable) else {
             return false;
@@ -102,13 +113,13 @@ impl Mapped {
         // Data before tuples, as with system calls: what a killed process leaves was stored in this
         // order.
         fence(Ordering::Release);
-        true
+        !self.watch.is_lost()
     }
 
     /// The bytes at `offset`, if they are all there.
     fn place(&self, offset: u64, len: usize) -> Option<*mut u8> {
         let bytes = u64::try_from(len).ok()?;
-        let start = usize::try_from(offset).ok()?;
+        let start = usize::try_from(offset).ok().filter(|_| !self.watch.is_lost())?;
         // Inside the mapping, by `has`.
         self.has(offset, bytes).then(|| self.base.as_ptr().wrapping_add(start))
     }
@@ -116,12 +127,18 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        let Ok(len) = usize::try_from(self.len) else { return };
-        // SAFETY: our own mapping, of this length; nothing refers to it any more.
-        let unmapped = unsafe { munmap(self.base.cast(), len) };
-        if let Err(errno) = unmapped {
-            log::warn!("a file's mapping cannot be taken away: {}", io::Error::from(errno));
+        self.watch.end();
+        if let Ok(len) = usize::try_from(self.len) {
+            unmap(self.base.cast(), len);
         }
+    }
+}
+
+/// Takes away a mapping of ours that nothing refers to any more.
+fn unmap(base: NonNull<c_void>, len: usize) {
+    // SAFETY: the caller's word; all of this file's mappings are whole files.
+    if let Err(errno) = unsafe { munmap(base, len) } {
+        log::warn!("a file's mapping cannot be taken away: {}", io::Error::from(errno));
     }
 }
 
@@ -155,10 +172,34 @@ mod tests {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use proptest::prelude::*;
 
-    fn mapped(len: u64) -> Mapped {
+    fn file(len: u64) -> std::fs::File {
         let file = std::fs::File::from(memfd_create("test", MFdFlags::MFD_CLOEXEC).unwrap());
         file.set_len(len).unwrap();
-        Mapped::of(&file, len, true).unwrap()
+        file
+    }
+
+    fn mapped(len: u64) -> Mapped {
+        Mapped::of(file(len), len, true).unwrap()
+    }
+
+    #[test]
+    fn a_file_made_shorter_by_somebody_else_ends_the_mapping_and_not_the_process() {
+        let file = file(4 * PAGE);
+        for write in [true, false] {
+            let mapped = Mapped::of(&file, 4 * PAGE, true).unwrap();
+            mapped.note_present(0, 4 * PAGE);
+            file.set_len(4 * PAGE).unwrap();
+            assert!(mapped.write(2 * PAGE, &[1; 4096]));
+            file.set_len(PAGE).unwrap();
+            let done =
+                if write { mapped.write(0, &[2; 16384]) } else { mapped.read(0, &mut [0; 16384]) };
+            assert!(!done);
+            assert!(!mapped.write(0, &[3; 16]), "the mapping is not used again");
+        }
+        // Other mappings are none the worse.
+        let other = Mapped::of(&file, PAGE, true).unwrap();
+        other.note_present(0, PAGE);
+        assert!(other.write(0, &[4; 4096]));
     }
 
     #[test]

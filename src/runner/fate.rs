@@ -31,9 +31,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         }
         runs.trouble = match &one.end {
             End::Done => None,
-            End::Skipped(reason) => {
-                Some(format!("it skipped itself after all this: {reason}"))
-            }
+            End::Skipped(reason) => Some(format!("it skipped itself after all this: {reason}")),
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),
             End::GuestLost(error) => Some(one_line(error)),
         };

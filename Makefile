@@ -6,6 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 DEMO_OUT := target/demo
 DEMO_KERNEL := debian:bookworm
+DEMO_SCENARIOS := --scenario mmap-rewrite --scenario buffered-rewrite --scenario direct-rewrite --scenario metadata-churn
 
 BIN := target/release
 DESTDIR :=
@@ -32,7 +33,7 @@ build: setup
 
 demo: build
 	@rm -rf $(DEMO_OUT)
-	target/release/dixtrap run --kernel $(DEMO_KERNEL) --out $(DEMO_OUT)
+	target/release/dixtrap run --kernel $(DEMO_KERNEL) --fs raw --fs ext4 $(DEMO_SCENARIOS) --out $(DEMO_OUT)
 	@echo 'Everything the run left is in $(DEMO_OUT)/.'
 
 # clippy comes with rustup's Rust and not with every distribution's.

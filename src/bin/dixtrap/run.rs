@@ -222,7 +222,10 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
             continue;
         }
         let wanted = |label: Option<&str>| {
-            !any_failed || failed.iter().any(|name| label.is_some_and(|l| l.starts_with(name)))
+            !any_failed
+                || failed.iter().any(|name| {
+                    label.is_some_and(|l| l.starts_with(name) && !l.ends_with("/setup"))
+                })
         };
         let Ok(session) = Session::read(&boot.records) else { continue };
         let worst = session.offenders.worst(WORST, wanted);

@@ -8,12 +8,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
-use dixtrap::runner::accel::{self, Accel, AccelMode};
+use dixtrap::runner::accel::{Accel, AccelMode};
 use dixtrap::runner::blame::Blame;
 use dixtrap::runner::child::spawn_tied;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
 use dixtrap::runner::initramfs::{GuestFile, find_program};
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
+use dixtrap::runner::probe;
 use dixtrap::runner::qemu::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -167,11 +168,11 @@ fn what_cannot_boot_is_told_apart() {
 fn an_accelerator_is_chosen_by_a_real_boot() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
     let started = Instant::now();
-    let (accel, notice) = accel::choose(AccelMode::Auto, &kernel, dir.path()).unwrap();
+    let (accel, notice) = probe::choose(AccelMode::Auto, &kernel, dir.path()).unwrap();
     eprintln!("{accel:?} in {:?}: {notice:?}", started.elapsed());
     assert_eq!(accel == Accel::Kvm, notice.is_none());
     assert!(notice.is_none_or(|line| line.lines().count() == 1 && line.contains("using TCG")));
     assert!(started.elapsed() < Duration::from_secs(40));
-    let (accel, notice) = accel::choose(AccelMode::Tcg, &kernel, dir.path()).unwrap();
+    let (accel, notice) = probe::choose(AccelMode::Tcg, &kernel, dir.path()).unwrap();
     assert_eq!((accel, notice), (Accel::Tcg, None));
 }

@@ -2,8 +2,8 @@
 
 use super::generate::address_tag;
 use super::kind::PiType;
+use super::mismatch::{Check, Mismatch};
 use super::tuple::{AppTag, GuardTag, RefTag, Tuple};
-use super::verify::{Check, Mismatch};
 use crate::units::Lba;
 
 /// What an application tag has to be: the bits under the mask have to be those expected.

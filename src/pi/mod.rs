@@ -6,6 +6,7 @@ mod checks;
 mod generate;
 mod guard;
 mod kind;
+mod mismatch;
 mod protect;
 mod tuple;
 mod verify;
@@ -17,6 +18,7 @@ pub use guard::{
     ip_guard,
 };
 pub use kind::PiType;
+pub use mismatch::{Check, Mismatch};
 pub use protect::{Compared, Expected, Protect, Refusal, Source, Transfer};
 pub use tuple::{AppTag, GuardTag, RefTag, TUPLE_BYTES, Tuple};
-pub use verify::{Check, Mismatch, verify};
+pub use verify::verify;

@@ -2,41 +2,9 @@
 
 use super::checks::Checks;
 use super::kind::PiType;
+use super::mismatch::Mismatch;
 use super::tuple::{GuardTag, Tuple};
 use crate::units::Lba;
-
-/// Which check failed; the order is the order in which they are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// LOGICAL BLOCK GUARD CHECK FAILED (0Bh/10h/01h).
-    Guard,
-    /// LOGICAL BLOCK APPLICATION TAG CHECK FAILED (0Bh/10h/02h).
-    App,
-    /// LOGICAL BLOCK REFERENCE TAG CHECK FAILED (0Bh/10h/03h).
-    Reference,
-}
-
-impl Check {
-    /// The name that records use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Check::Guard => "guard",
-            Check::App => "app",
-            Check::Reference => "ref",
-        }
-    }
-}
-
-/// A tuple that does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mismatch {
-    /// The first check that failed.
-    pub check: Check,
-    /// The tag that the tuple has.
-    pub stored: u32,
-    /// The tag that data or address give.
-    pub computed: u32,
-}
 
 /// Holds a tuple against its data's guard and its block's address.
 ///
@@ -50,7 +18,7 @@ pub fn verify(kind: PiType, tuple: Tuple, computed: GuardTag, lba: Lba) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pi::{AppTag, RefTag, generate, guard};
+    use crate::pi::{AppTag, Check, RefTag, generate, guard};
 
     const DATA: [u8; 512] = [0x5A; 512];
     const KINDS: [PiType; 3] = [PiType::Type1, PiType::Type2, PiType::Type3];

@@ -22,6 +22,7 @@ pub mod modules;
 pub mod outdir;
 pub mod owners;
 pub mod plan;
+pub mod probe;
 pub mod progress;
 pub mod qemu;
 pub mod run;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::report::SessionError;
-use crate::runner::accel::{self, Accel, AccelError, AccelMode};
+use crate::runner::accel::{Accel, AccelMode};
 use crate::runner::blame::Blame;
 use crate::runner::catalogue::CatalogueError;
 use crate::runner::daemon::DaemonError;
@@ -15,6 +15,7 @@ use crate::runner::guest::BootError;
 use crate::runner::kernel::{Kernel, KernelError};
 use crate::runner::outdir;
 use crate::runner::plan::Selection;
+use crate::runner::probe::{self, AccelError};
 use crate::runner::progress::Progress;
 use crate::runner::trip::{Trip, travel};
 use crate::units::WindowSpec;
@@ -191,7 +192,7 @@ impl Runner<'_> {
         if let Some(accel) = *known {
             return Ok(accel);
         }
-        let (accel, notice) = accel::choose(self.options.accel, kernel, probe)?;
+        let (accel, notice) = probe::choose(self.options.accel, kernel, probe)?;
         if let Some(notice) = notice {
             self.progress.note(&notice);
         }

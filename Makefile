@@ -12,12 +12,13 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test bench bench-quick install
+.PHONY: help setup build demo test bench bench-quick fuzz install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
 	@echo 'make test     formats, lints and tests the whole project'
 	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
+	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs cargo-fuzz)'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
 	@echo 'make setup    installs the packages that are missing, and nothing else'
 	@echo 'make install  puts what make build made, systemd units and the file that describes dixtrapd to QEMU in place'
@@ -53,6 +54,16 @@ bench bench-quick: setup
 	@mkdir -p $(BENCH_OUT)
 	ROUNDS=$(if $(filter bench-quick,$@),15,101) cargo bench --locked --bench guard_ratios >$(BENCH_OUT)/guards.json
 	cargo bench --locked --bench daemon -- $(if $(filter bench-quick,$@),--quick)
+
+# Stable Rust will do: what cargo-fuzz wants of a nightly one is allowed by RUSTC_BOOTSTRAP.
+FUZZ_SECONDS := 60
+
+fuzz: export RUSTC_BOOTSTRAP := 1
+fuzz:
+	sh fuzz/seeds.sh
+	cd fuzz && for target in $$(cargo fuzz list); do \
+	  cargo fuzz run --sanitizer none --debug-assertions $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=98304 || exit 1; done
 
 # The units and the description name /usr/local/bin; another PREFIX goes into them.
 install:

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use arbitrary::Arbitrary;
 use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
-use dixtrap::proto::scsi::target::{
-    Cdb, Progress, Status, Target, Task, Unit, UnitIdentity,
-};
+use dixtrap::proto::scsi::target::{Cdb, Progress, Status, Target, Task, Unit, UnitIdentity};
 use dixtrap::units::{BlockSize, QueueIndex};
 use dixtrap_fuzz::trap;
 use libfuzzer_sys::fuzz_target;

@@ -69,7 +69,12 @@ impl Superblock {
         if le16(&bytes, 0x38) != Some(MAGIC) {
             return Ok(None);
         }
-        parse(&bytes).map(Some).ok_or(LayoutError::Damaged("superblock"))
+        let found = parse(&bytes).ok_or(LayoutError::Damaged("superblock"))?;
+        // As Linux at the mount (`ext4_geometry_check`): else a short disk could claim endless groups.
+        let last = found.blocks.saturating_mul(found.block_size).saturating_sub(1);
+        disk.read_at(last, 1)
+            .map_err(|_| LayoutError::Damaged("length, which is more than the disk's,"))?;
+        Ok(Some(found))
     }
 
     /// The first block of a group.

@@ -208,3 +208,14 @@ fn a_deep_tree_of_extents_is_followed() {
     listed.sort_unstable();
     assert_eq!(ours, listed);
 }
+
+/// Else a superblock of a short disk could claim a million groups, and all of them would be listed.
+#[test]
+fn a_file_system_longer_than_its_disk_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, _, _) = made(dir.path(), "-t ext4", "64M");
+    let file = File::options().read(true).write(true).open(image).unwrap();
+    file.set_len((64 << 20) - 1).unwrap();
+    let error = layout(&file).unwrap_err().to_string();
+    assert!(error.contains("length, which is more than the disk's"), "{error}");
+}

@@ -44,16 +44,29 @@ pub enum Step<H> {
     Done(Answered),
     /// Inside its window; [`Device::finish`] answers it.
     Held(H),
-    /// Never answered, because a fault was injected that says so.
-    Silent,
+    /// Not answered, because a fault was injected that says so.
+    Silent(Silence<H>),
     /// Kept until the device has [`Device::news`], which go to the place given.
     Parked(Segments),
     /// Acts on the held requests of every queue before it is answered.
     Sweep(Box<dyn Sweep<H>>),
 }
 
-/// A request that acts on held requests: it sees each of them, ends those that it takes, and is
-/// answered after them.
+/// What is left of a request that an injected fault silenced: where its driver can ask for an end to
+/// it (SCSI task management), it is kept for that; where it cannot, there is nothing to keep.
+pub type Silence<H> = Option<H>;
+
+/// How a held request ended.
+#[derive(Debug)]
+pub enum Finished<H> {
+    /// Answered.
+    Answered(Answered),
+    /// Not answered, because a fault was injected that says so.
+    Silent(Silence<H>),
+}
+
+/// A request that acts on held and silenced requests: it sees each of them, ends those that it takes,
+/// and is answered after them.
 pub trait Sweep<H>: Send + std::fmt::Debug {
     /// Whether it ends this one.
     fn takes(&mut self, held: &H) -> bool;
@@ -89,7 +102,7 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// Takes a request up to its answer or into its window.
     fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held>, Unanswerable>;
     /// Ends a request's window: fetch, check, store, answer.
-    fn finish(&self, held: Self::Held) -> Result<Answered, Unanswerable>;
+    fn finish(&self, held: Self::Held) -> Result<Finished<Self::Held>, Unanswerable>;
     /// The front end resets the device.
     fn reset(&self) {}
     /// Whether this queue's requests may be held, so that their bytes count against the budget.

@@ -163,7 +163,8 @@ pub struct WindowChange {
     pub spec: WindowSpec,
 }
 
-/// A block on the medium whose data and stored protection information disagree.
+/// A block on the medium whose data and stored protection information disagree, or that reads back
+/// other than it was just written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MediumFault {
     /// Microseconds since the start record.
@@ -175,7 +176,8 @@ pub struct MediumFault {
     pub lun: Option<u16>,
     /// The block.
     pub lba: Lba,
-    /// Which of the three checks failed first: `guard`, `app` or `ref`.
+    /// Which of the three checks failed first: `guard`, `app` or `ref`; or `data` where a block reads
+    /// back other than it was written, with the guards of both.
     pub check: String,
     /// The tag as it lies on the medium.
     pub stored: u32,

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::parked::Parked;
 use super::schedule::Schedule;
+use super::silenced::Silenced;
 use super::sweep::{Nobody, Others};
 use super::timer::{Alarm, Timer};
 use crate::clock::Moment;
-use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
+use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
 use crate::units::QueueIndex;
@@ -47,6 +48,8 @@ pub(super) struct Work<D: Device> {
     pub(super) in_window: Schedule<InFlight<D::Held>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
+    /// Requests that are not answered, and that a sweep may still end.
+    pub(super) silenced: Vec<Silenced<D::Held>>,
     /// Requests that wait for news of the device.
     pub(super) parked: VecDeque<Parked>,
     policy: WindowPolicy,
@@ -84,6 +87,7 @@ impl<D: Device> Lane<D> {
         let work = Work {
             in_window: Schedule::new(),
             waiting: None,
+            silenced: Vec::new(),
             parked: VecDeque::new(),
             policy,
             alarm: Alarm::default(),
@@ -122,6 +126,7 @@ impl<D: Device> Lane<D> {
     pub fn stop(&self, ring: &Ring) {
         self.drain(ring);
         let mut work = self.lock();
+        self.forget_silenced(&mut work);
         let no_news = self.device.no_news();
         while let Some(parked) = work.parked.pop_front() {
             if let Err(error) = parked.tell(ring, &no_news) {
@@ -221,10 +226,7 @@ impl<D: Device> Lane<D> {
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
             Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
-            Ok(Step::Silent) => {
-                token.abandon();
-                Ok(())
-            }
+            Ok(Step::Silent(silence)) => self.silence(work, ring, silence, token),
             Ok(Step::Parked(room)) => self.park(work, ring, Parked { room, token }),
             Ok(Step::Sweep(mut sweep)) => {
                 others.sweep(sweep.as_mut());
@@ -257,7 +259,7 @@ impl<D: Device> Lane<D> {
     fn fetch_due(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
         let mut answered = 0;
         while let Some(due) = work.in_window.take_due(self.device.now()) {
-            self.finish(due, ring)?;
+            self.finish(work, due, ring)?;
             answered += 1;
             if answered % ANSWERS_A_NOTIFICATION == 0 {
                 ring.notify()?;
@@ -266,10 +268,19 @@ impl<D: Device> Lane<D> {
         Ok(())
     }
 
-    fn finish(&self, due: InFlight<D::Held>, ring: &Ring) -> Result<(), LaneError> {
+    fn finish(
+        &self,
+        work: &mut Work<D>,
+        due: InFlight<D::Held>,
+        ring: &Ring,
+    ) -> Result<(), LaneError> {
         let InFlight { held, token, cost } = due;
         self.pace.budget.give_back(cost);
-        complete(ring, token, self.device.finish(held))
+        match self.device.finish(held) {
+            Ok(Finished::Answered(answered)) => complete(ring, token, Ok(answered)),
+            Ok(Finished::Silent(silence)) => self.silence(work, ring, silence, token),
+            Err(unanswerable) => complete(ring, token, Err(unanswerable)),
+        }
     }
 
     /// Finishes everything that is held or waiting, whatever its deadline.
@@ -279,7 +290,7 @@ impl<D: Device> Lane<D> {
         }
         let mut finished = 0;
         while let Some(first) = work.in_window.take_first() {
-            self.finish(first, ring)?;
+            self.finish(work, first, ring)?;
             finished += 1;
         }
         ring.notify()?;
@@ -295,6 +306,7 @@ impl<D: Device> Lane<D> {
             self.pace.budget.give_back(item.cost);
             item.token.abandon();
         }
+        self.forget_silenced(work);
         while let Some(parked) = work.parked.pop_front() {
             parked.token.abandon();
         }

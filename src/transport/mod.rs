@@ -12,6 +12,7 @@ mod pace;
 mod parked;
 mod schedule;
 mod server;
+mod silenced;
 mod sweep;
 mod timer;
 mod watch;

@@ -38,10 +38,13 @@ impl<D: Device> Lane<D> {
         while let Some(request) = self.next_request(work, ring)? {
             self.begin(work, ring, request, &Nobody)?;
         }
+        let mut outcome = Ok(());
         for taken in work.in_window.take_chosen(|item| sweep.takes(&item.held)) {
             self.pace.budget.give_back(taken.cost);
-            complete(ring, taken.token, sweep.end(taken.held))?;
+            // Also after one that could not be answered: every token has to be settled.
+            outcome = outcome.and(complete(ring, taken.token, sweep.end(taken.held)));
         }
+        outcome.and(self.sweep_silenced(work, ring, sweep))?;
         Ok(ring.notify()?)
     }
 }

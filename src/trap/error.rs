@@ -56,6 +56,20 @@ pub enum TrapError {
         /// Whose doing it is.
         cause: Cause,
     },
+    /// Blocks that were read back after a write are not what was written.
+    #[error("the block at {lba} reads back other than it was written")]
+    ReadBack {
+        /// The first block that differs.
+        lba: Lba,
+        /// Whose doing it is.
+        cause: Cause,
+    },
+    /// A write that depends on what is stored: something else is.
+    #[error("byte {offset} is not the one that was to be compared")]
+    Miscompare {
+        /// The first byte that differs, counted from the first byte that was compared.
+        offset: u64,
+    },
     /// The request reaches past the disk's last block.
     #[error("blocks {lba}+{blocks} are past the end of the disk")]
     OutOfRange {
@@ -89,9 +103,11 @@ impl TrapError {
     pub fn is_counted_elsewhere(&self) -> bool {
         match self {
             TrapError::Raced { .. } | TrapError::Injected { .. } => true,
-            TrapError::Protection { cause, .. } | TrapError::Corrupt { cause, .. } => {
-                *cause != Cause::Found
-            }
+            // An answer, and no fault.
+            TrapError::Miscompare { .. } => true,
+            TrapError::Protection { cause, .. }
+            | TrapError::Corrupt { cause, .. }
+            | TrapError::ReadBack { cause, .. } => *cause != Cause::Found,
             _ => false,
         }
     }

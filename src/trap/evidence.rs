@@ -106,7 +106,7 @@ impl Evidence<'_> {
         let write = &self.held.write;
         RequestInfo {
             id: self.held.id,
-            op: "write".to_owned(),
+            op: self.held.op.to_owned(),
             lba: write.lba,
             blocks: write.blocks,
         }

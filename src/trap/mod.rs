@@ -13,9 +13,11 @@ mod histogram;
 mod load;
 mod marks;
 mod read;
+mod read_back;
 mod sample;
 mod service;
 mod standing;
+mod swap;
 mod tally;
 mod unchecked;
 mod verdict;
@@ -25,8 +27,9 @@ mod write;
 pub use error::{Cause, TrapError};
 pub use faults::InjectError;
 pub use service::{Trap, TrapOptions};
+pub use swap::{HeldSwap, Swap};
 pub use window::{Link, WindowPolicy};
-pub use write::{Held, Write, WriteProtection};
+pub use write::{Held, Stored, Write, WriteProtection};
 
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ impl Trap {
         tuples: &mut [Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
-        self.read_as(Op::Read, lba, (data, tuples), checks)
+        self.read_as(Op::Read, lba, (data, tuples), checks).map(drop)
     }
 
     /// As [`Trap::read_protected`], for blocks that are compared and do not go to the guest (VERIFY
@@ -76,16 +76,17 @@ impl Trap {
         tuples: &mut [Tuple],
         checks: &Checks,
     ) -> Result<(), TrapError> {
-        self.read_as(Op::Verify, lba, (data, tuples), checks)
+        self.read_as(Op::Verify, lba, (data, tuples), checks).map(drop)
     }
 
-    fn read_as(
+    /// Answers whether a fault was injected.
+    pub(super) fn read_as(
         &self,
         op: Op,
         lba: Lba,
         (data, tuples): (&mut [u8], &mut [Tuple]),
         checks: &Checks,
-    ) -> Result<(), TrapError> {
+    ) -> Result<bool, TrapError> {
         let blocks = BlockCount(tuples.len() as u64);
         self.disk.require_range(lba, blocks)?;
         self.admit(op, lba, blocks)?;
@@ -96,7 +97,7 @@ impl Trap {
         self.disk.read(lba, data, tuples)?;
         self.check_stored(&span, (lba, 0), data, tuples, checks)?;
         self.flip_all(&span, (op, lba), Place::Out, &shots, data, tuples);
-        Ok(())
+        Ok(!shots.is_empty())
     }
 
     /// Reads blocks only to check them (VERIFY without a comparison).
@@ -118,7 +119,7 @@ impl Trap {
     }
 
     /// Checks what was read, beginning with block number `skipped` of the transfer at `lba`.
-    fn check_stored(
+    pub(super) fn check_stored(
         &self,
         span: &Span,
         (lba, skipped): (Lba, u64),
@@ -136,7 +137,8 @@ impl Trap {
                 let lba = lba.offset(index);
                 let cause = if self.spoiled.has(lba) { Cause::Injected } else { Cause::Found };
                 if accuses_medium(checks, mismatch, index, lba) {
-                    self.note_medium_fault(span, lba, mismatch, cause);
+                    let Mismatch { check, stored, computed } = mismatch;
+                    self.note_medium_fault(span, lba, (check.name(), stored, computed), cause);
                 }
                 return Err(TrapError::Corrupt { lba, mismatch, cause });
             }
@@ -144,7 +146,14 @@ impl Trap {
         Ok(())
     }
 
-    fn note_medium_fault(&self, span: &Span, lba: Lba, mismatch: Mismatch, cause: Cause) {
+    /// Records what is wrong with a block: which check, the tag as it is stored, and as computed.
+    pub(super) fn note_medium_fault(
+        &self,
+        span: &Span,
+        lba: Lba,
+        (check, stored, computed): (&str, u32, u32),
+        cause: Cause,
+    ) {
         let injected = cause == Cause::Injected;
         self.tally.add(span, Count::MediumFaults, u64::from(!injected));
         self.sink.emit(Record::Medium(MediumFault {
@@ -152,9 +161,9 @@ impl Trap {
             label: span.label().map(str::to_owned),
             lun: self.options.lun,
             lba,
-            check: mismatch.check.name().to_owned(),
-            stored: mismatch.stored,
-            computed: mismatch.computed,
+            check: check.to_owned(),
+            stored,
+            computed,
             injected,
         }));
     }

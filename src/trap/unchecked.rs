@@ -9,7 +9,7 @@ use super::service::Trap;
 use super::tally::Count;
 use super::write::Held;
 use crate::memory::{Buffer, List};
-use crate::pi::Tuple;
+use crate::pi::{Checks, Tuple};
 
 impl Sample {
     /// The sample that is not taken.
@@ -25,5 +25,12 @@ impl Trap {
         let bytes = copy(&held.write.data)?;
         let blocks = bytes.len() / self.block_bytes();
         Ok(self.disk.write(held.write.lba, &bytes, &List::of(Tuple::ESCAPE, blocks))?)
+    }
+
+    /// Compares and stores the halves of a swap, each read once.
+    pub(super) fn swap_unchecked(&self, compared: &Held, written: &Held) -> Result<(), TrapError> {
+        let expected = copy(&compared.write.data)?;
+        self.require_stored(compared, &expected, &Checks::none(self.geometry().pi_type))?;
+        self.fetch_unchecked(written)
     }
 }

@@ -16,7 +16,7 @@ use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
 use crate::clock::Moment;
 use crate::inject::Op;
 use crate::memory::{List, Segments};
-use crate::pi::{Checks, GuardTag};
+use crate::pi::{Checks, GuardTag, Tuple};
 use crate::record::{Outcome, Phase, RaceId, Record};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -46,6 +46,41 @@ pub struct WriteProtection {
     pub checks: Checks,
 }
 
+/// A write that was stored, and what was meant to be.
+#[derive(Debug)]
+pub struct Stored {
+    held: Held,
+    fetched: Fetched,
+    clues: Vec<Clue>,
+    /// Faults were injected into it on its way.
+    pub(super) injected: bool,
+}
+
+impl Stored {
+    /// The bytes that were meant to be stored, and were checked.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.fetched.sample(&self.held).bytes
+    }
+
+    /// Where.
+    pub(super) fn lba(&self) -> Lba {
+        self.held.write.lba
+    }
+
+    /// The label that the write counts for.
+    pub(super) fn span(&self) -> &Span {
+        &self.held.span
+    }
+}
+
+/// Where a write's blocks are.
+struct Landed {
+    /// How many are where they belong: all, unless a fault was injected.
+    in_place: BlockCount,
+    /// A fault was.
+    injected: bool,
+}
+
 /// A write inside its window: its doorbell sample is taken, its data is not fetched yet.
 #[derive(Debug)]
 #[must_use = "a held write has to be fetched"]
@@ -58,6 +93,8 @@ pub struct Held {
     pub(super) before: Vec<Clue>,
     pub(super) rung: Moment,
     pub(super) span: Arc<Span>,
+    /// What its data is for, as records say it.
+    pub(super) op: &'static str,
 }
 
 impl Held {
@@ -73,18 +110,22 @@ impl Held {
     }
 }
 
+/// What the data of most held requests is for.
+const WRITTEN: &str = "write";
+
 /// The fetch sample: the bytes that are stored, and the guards computed over exactly those bytes.
-struct Fetched {
+#[derive(Debug)]
+pub(super) struct Fetched {
     /// The sample, where it is not the doorbell's once more.
     changed: Option<Sample>,
     guards: List<GuardTag>,
     at: Moment,
-    window: Duration,
+    pub(super) window: Duration,
 }
 
 impl Fetched {
     /// What was read: the doorbell's sample where both are the same, bit by bit.
-    fn sample<'a>(&'a self, held: &'a Held) -> &'a Sample {
+    pub(super) fn sample<'a>(&'a self, held: &'a Held) -> &'a Sample {
         self.changed.as_ref().unwrap_or(&held.doorbell)
     }
 }
@@ -94,11 +135,15 @@ impl Trap {
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
         self.admit(Op::Write, write.lba, write.blocks)?;
+        self.hold(write, self.take_request_id(), WRITTEN)
+    }
+
+    /// Takes the samples of data that is for `op`.
+    pub(super) fn hold(&self, write: Write, id: u64, op: &'static str) -> Result<Held, TrapError> {
         let rung = self.now();
         let doorbell = if self.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
-        let (id, span) = (self.take_request_id(), self.tally.open());
-        Ok(Held { id, write, doorbell, before, rung, span })
+        Ok(Held { id, write, doorbell, before, rung, span: self.tally.open(), op })
     }
 
     /// Fetches a held write, compares the samples, makes the checks that the command asks for and
@@ -119,21 +164,53 @@ impl Trap {
         if self.unchecked {
             return self.fetch_unchecked(&held);
         }
+        self.fetch_and_keep(held, copies).map(drop)
+    }
+
+    /// As [`Trap::fetch_same`], and answers with what was stored, to be read back.
+    pub(super) fn fetch_and_keep(
+        &self,
+        held: Held,
+        copies: BlockCount,
+    ) -> Result<Stored, TrapError> {
         let fetched = self.fetch_sample(&held)?;
         self.count(&held, fetched.window);
         let clues = self.compare(&held, &fetched);
-        let on_race = self.options.on_race;
-        let result = judge(&held, fetched.sample(&held), &fetched.guards, &clues, on_race)
-            .and_then(|()| self.store(&held, &fetched, &clues, copies));
-        let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
-        self.report(&held, &fetched, &clues, outcome);
-        let stored = result?;
-        self.heal_clean_blocks(held.write.lba, stored, &clues);
-        self.audit(&held, &fetched);
-        Ok(())
+        if let Err(error) = self.judge(&held, &fetched, &clues) {
+            self.report(&held, &fetched, &clues, Outcome::Failed);
+            return Err(error);
+        }
+        self.put(held, fetched, clues, copies)
     }
 
-    fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
+    /// Stores a write that was judged fit for it.
+    pub(super) fn put(
+        &self,
+        held: Held,
+        fetched: Fetched,
+        clues: Vec<Clue>,
+        copies: BlockCount,
+    ) -> Result<Stored, TrapError> {
+        let result = self.store(&held, &fetched, &clues, copies);
+        let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
+        self.report(&held, &fetched, &clues, outcome);
+        let Landed { in_place, injected } = result?;
+        self.heal_clean_blocks(held.write.lba, in_place, &clues);
+        self.audit(&held, &fetched);
+        Ok(Stored { held, fetched, clues, injected })
+    }
+
+    /// Whether the write may be stored; see [`judge`].
+    pub(super) fn judge(
+        &self,
+        held: &Held,
+        fetched: &Fetched,
+        clues: &[Clue],
+    ) -> Result<(), TrapError> {
+        judge(held, fetched.sample(held), &fetched.guards, clues, self.options.on_race)
+    }
+
+    pub(super) fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
         let at = self.now();
         let blocks = held.doorbell.bytes.len() / self.block_bytes();
         let mut guards = List::of(GuardTag(0), blocks);
@@ -141,14 +218,18 @@ impl Trap {
         Ok(Fetched { changed, guards, at, window: at.since(held.rung) })
     }
 
-    fn count(&self, held: &Held, window: Duration) {
+    pub(super) fn count(&self, held: &Held, window: Duration) {
         self.tally.add(&held.span, Count::Writes, 1);
-        self.tally.add(&held.span, Count::BlocksChecked, held.write.blocks.0);
+        self.count_blocks(held);
         self.tally.add_window(&held.span, window);
     }
 
+    pub(super) fn count_blocks(&self, held: &Held) {
+        self.tally.add(&held.span, Count::BlocksChecked, held.write.blocks.0);
+    }
+
     /// The races of a write in the order of its blocks; a block can have one a phase.
-    fn compare(&self, held: &Held, fetched: &Fetched) -> Vec<Clue> {
+    pub(super) fn compare(&self, held: &Held, fetched: &Fetched) -> Vec<Clue> {
         let mut clues = held.before.clone();
         if let Some(changed) = &fetched.changed {
             let (write, size) = (&held.write, self.block_bytes());
@@ -159,18 +240,17 @@ impl Trap {
         clues
     }
 
-    /// Stores the fetched bytes with their protection information; answers how many blocks are where
-    /// they belong, which are all unless a fault was injected.
+    /// Stores the fetched bytes with their protection information.
     fn store(
         &self,
         held: &Held,
         fetched: &Fetched,
         clues: &[Clue],
         copies: BlockCount,
-    ) -> Result<BlockCount, TrapError> {
+    ) -> Result<Landed, TrapError> {
         let (write, kind) = (&held.write, self.geometry().pi_type);
         let sample = fetched.sample(held);
-        let tuples = tuples_to_store(kind, write, sample, &fetched.guards, clues);
+        let tuples = self.tuples_of(held, fetched, clues);
         let mut load = Load { lba: write.lba, bytes: Cow::from(&*sample.bytes), tuples };
         if copies > BlockCount(1) {
             let blocks = load.blocks().0.saturating_mul(copies.0);
@@ -180,15 +260,26 @@ impl Trap {
         let shots = self.shots(Op::Write, load.lba, load.blocks());
         if !shots.is_empty() {
             let checks = delivery_checks(kind, write);
-            return self.store_with_faults(&held.span, load, &checks, &shots);
+            let in_place = self.store_with_faults(&held.span, load, &checks, &shots)?;
+            return Ok(Landed { in_place, injected: true });
         }
         self.disk.write(load.lba, &load.bytes, &load.tuples)?;
         self.spoiled.take(load.lba, load.blocks());
-        Ok(load.blocks())
+        Ok(Landed { in_place: load.blocks(), injected: false })
+    }
+
+    /// The tuples that were meant to be stored.
+    pub(super) fn meant(&self, stored: &Stored) -> List<Tuple> {
+        self.tuples_of(&stored.held, &stored.fetched, &stored.clues)
+    }
+
+    fn tuples_of(&self, held: &Held, fetched: &Fetched, clues: &[Clue]) -> List<Tuple> {
+        let sample = fetched.sample(held);
+        tuples_to_store(self.geometry().pi_type, &held.write, sample, &fetched.guards, clues)
     }
 
     /// Counts, records and watches the races of a write.
-    fn report(&self, held: &Held, fetched: &Fetched, clues: &[Clue], outcome: Outcome) {
+    pub(super) fn report(&self, held: &Held, fetched: &Fetched, clues: &[Clue], outcome: Outcome) {
         if clues.is_empty() {
             return;
         }

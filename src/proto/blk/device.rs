@@ -13,7 +13,7 @@ use super::status::{Failure, status_byte};
 use crate::clock::Moment;
 use crate::inject::Op;
 use crate::memory::Segments;
-use crate::proto::{Answered, Device, Exchange, InWindow, Step, Unanswerable};
+use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
 use crate::trap::{Held, Trap, TrapError, Write};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -217,14 +217,15 @@ impl Device for BlkDevice {
         match self.dissect(exchange, data_in).and_then(|parts| self.execute(parts)) {
             Ok(Progress::Held(held)) => Ok(Step::Held(HeldWrite { held, status })),
             Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(Step::Done),
-            Err(failure) if failure.is_silence() => Ok(Step::Silent),
+            Err(failure) if failure.is_silence() => Ok(Step::Silent(None)),
             Err(failure) => self.answer(&status, Err(failure)).map(Step::Done),
         }
     }
 
-    fn finish(&self, held: HeldWrite) -> Result<Answered, Unanswerable> {
+    fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite>, Unanswerable> {
         let stored = self.trap.fetch(held.held).and_then(|()| self.persist());
-        self.answer(&held.status, stored.map(|()| 0).map_err(Failure::from))
+        let outcome = stored.map(|()| 0).map_err(Failure::from);
+        self.answer(&held.status, outcome).map(Finished::Answered)
     }
 
     fn note_deferred(&self) {

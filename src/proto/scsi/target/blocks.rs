@@ -8,8 +8,11 @@ use crate::units::{BlockCount, Lba};
 
 /// The longest transfer in bytes; said in blocks in the Block Limits page.
 pub const MAX_TRANSFER_BYTES: u64 = 32 << 20;
-/// The most that one command may unmap: bounds the time that a queue stands still.
-pub const MAX_CLEAR_BYTES: u64 = 4 << 30;
+/// The most that one WRITE SAME may fill: its copies are made in memory.
+pub const MAX_SAME_BYTES: u64 = 16 << 20;
+/// The most that one command may unmap: bounds the time that a queue stands still. A million blocks of
+/// 512 bytes: libiscsi's conformance suite calls more insane.
+pub const MAX_CLEAR_BYTES: u64 = 512 << 20;
 
 /// DPO and FUA of byte 1.
 const FUA: u8 = 0x08;

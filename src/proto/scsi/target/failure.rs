@@ -63,6 +63,8 @@ fn sense_of(error: &TrapError) -> Option<Sense> {
         TrapError::Corrupt { lba, mismatch, .. } | TrapError::Protection { lba, mismatch, .. } => {
             sense_of_check(mismatch.check).at(lba.0)
         }
+        TrapError::ReadBack { lba, .. } => Sense::MISCOMPARE.at(lba.0),
+        TrapError::Miscompare { offset } => Sense::MISCOMPARE.at(*offset),
         TrapError::OutOfRange { .. } => Sense::OUT_OF_RANGE,
         TrapError::ReadOnly => Sense::WRITE_PROTECTED,
         // DATA PHASE ERROR: the initiator's memory could not be reached.

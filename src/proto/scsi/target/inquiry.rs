@@ -18,9 +18,10 @@ const VERSION: u8 = 0x07;
 const FORMAT: u8 = 0x12;
 /// CMDQUE: full task management.
 const CMDQUE: u8 = 0x02;
-/// SAM-6, SPC-5 and SBC-4, no version claimed (SPC-5 table 148).
-const VERSION_DESCRIPTORS: [u16; 3] = [0x00C0, 0x05C0, 0x0600];
-/// The length of standard INQUIRY data up to the last version descriptor.
+/// SAM-6, SPC-5 and SBC-4, no version claimed (SPC-5 table 148), and their predecessors SPC-4 and
+/// SBC-3, which initiators look for.
+const VERSION_DESCRIPTORS: [u16; 5] = [0x00C0, 0x05C0, 0x0600, 0x0460, 0x04C0];
+/// The length of standard INQUIRY data with all eight version descriptors.
 const STANDARD_BYTES: usize = 74;
 /// PERIPHERAL QUALIFIER 011b and type 1Fh: no unit can be there.
 const ABSENT: u8 = 0x7F;

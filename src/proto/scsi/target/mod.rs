@@ -6,6 +6,7 @@
 //! | `cdb` | the bytes of a command, by length |
 //! | `table` | which commands exist |
 //! | `run` | a task's way: unit attention, the table, the handler, the answer |
+//! | `held` | what a task does when its window ends |
 //! | `unit` | one logical unit and its state |
 //! | `sense`, `failure` | sense data, and the one place that maps errors to it |
 //! | `mode` | mode pages |
@@ -17,6 +18,7 @@ mod blocks;
 mod capacity;
 mod cdb;
 mod failure;
+mod held;
 mod inquiry;
 mod maintenance;
 mod mode;
@@ -38,7 +40,8 @@ mod tests;
 
 pub use cdb::{Cdb, MAX_CDB_BYTES};
 pub use failure::Failure;
-pub use run::{Answer, Ending, HeldTask, Progress, Target, Task};
+pub use held::HeldTask;
+pub use run::{Answer, Ending, Progress, Target, Task};
 pub use sense::{Attention, Sense, SenseKey};
 pub use status::Status;
 pub use unit::{Unit, UnitIdentity};

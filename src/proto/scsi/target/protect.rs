@@ -50,6 +50,22 @@ pub fn of_write(
     Ok(WriteProtection { tuples, checks })
 }
 
+/// What both halves of a COMPARE AND WRITE bring: the tuples of the first half come first.
+pub fn of_both_halves(
+    unit: &Unit,
+    blocks: &Blocks,
+    sent: Option<Segments>,
+) -> Result<(WriteProtection, WriteProtection), Failure> {
+    let (first, second) = match sent {
+        Some(sent) => {
+            let (first, second) = sent.split_at(tuple_bytes(blocks.count));
+            (Some(first), Some(second))
+        }
+        None => (None, None),
+    };
+    Ok((of_write(unit, blocks, first)?, of_write(unit, blocks, second)?))
+}
+
 /// As many tuples as there are blocks; more are ignored.
 pub fn whole(sent: Segments, count: BlockCount) -> Result<Segments, Failure> {
     let bytes = tuple_bytes(count);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
 use super::failure::Failure;
+use super::held::{HeldTask, Work};
 use super::protect;
-use super::run::{Call, HeldTask, ReadBack, Reply, Task, tuple_bytes};
+use super::run::{Call, Reply, Task, tuple_bytes};
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Transfer, Tuple};
-use crate::trap::Write;
-use crate::units::BlockCount;
+use crate::trap::{Held, Swap, Write, WriteProtection};
+use crate::units::{BlockCount, QueueIndex};
 
 /// READ(6), (10), (12), (16) and (32).
 pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
@@ -40,19 +41,32 @@ pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
 
 /// WRITE(6), (10), (12), (16) and (32).
 pub(super) fn write(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
-    enter_window(call.unit, task, |_| Ok(None))
+    let blocks = Blocks::of(&task.cdb);
+    enter_window(call.unit, task, &blocks, |held| Work::Store { held, copies: BlockCount(1) })
 }
 
+/// BYTCHK 00b and 01b of WRITE AND VERIFY: the others are reserved.
+const MEDIUM_ONLY: u8 = 0b00;
+const BYTE_BY_BYTE: u8 = 0b01;
+
 /// WRITE AND VERIFY(10), (12), (16) and (32): what was stored is read back through every check that
-/// its tuples allow. With BYTCHK the data would be compared byte by byte; reading it a second time
-/// would be a sample of its own, so the guard computed over the stored bytes stands for it.
+/// its tuples allow. With BYTCHK it is compared first, byte for byte, with the data that was fetched,
+/// and its tuples with those that came with it, in the fields that VERIFY compares: the command has no
+/// VRPROTECT, so WRPROTECT stands for it.
 pub(super) fn write_and_verify(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
-    enter_window(call.unit, task, |blocks| {
-        if blocks.byte_check() > 1 {
-            return Err(blocks.bad_flag(2));
-        }
-        let Transfer { checks, .. } = protect::transfer(call.unit, blocks, Source::VerifyMedium)?;
-        Ok(Some(ReadBack { lba: blocks.lba, count: blocks.count, checks }))
+    let (unit, blocks) = (call.unit, Blocks::of(&task.cdb));
+    let compared = match blocks.byte_check() {
+        MEDIUM_ONLY => None,
+        BYTE_BY_BYTE => Some(protect::compared(unit, &blocks)?),
+        _ => return Err(blocks.bad_flag(2)),
+    };
+    let Transfer { checks, .. } = protect::transfer(unit, &blocks, Source::VerifyMedium)?;
+    let place = (blocks.lba, blocks.count);
+    enter_window(unit, task, &blocks, |held| Work::ReadBack {
+        held,
+        blocks: place,
+        checks,
+        compared,
     })
 }
 
@@ -67,75 +81,62 @@ pub(super) fn require_writable(unit: &Unit) -> Result<(), Failure> {
 fn enter_window(
     unit: &Arc<Unit>,
     task: Task,
-    read_back: impl FnOnce(&Blocks) -> Result<Option<ReadBack>, Failure>,
+    blocks: &Blocks,
+    work: impl FnOnce(Held) -> Work,
 ) -> Result<Reply, Failure> {
-    let blocks = Blocks::of(&task.cdb);
-    let protection = protect::of_write(unit, &blocks, task.pi_out)?;
-    blocks.check(unit.geometry(), MAX_TRANSFER_BYTES)?;
-    let read_back = read_back(&blocks)?;
-    require_writable(unit)?;
-    let length = blocks.bytes(unit.geometry());
-    if task.data_out.len() < length {
-        return Err(Failure::Overrun);
-    }
-    if blocks.count == BlockCount(0) {
+    let protection = protect::of_write(unit, blocks, task.pi_out)?;
+    let length = admit(unit, blocks, &task.data_out, 1)?;
+    if length == 0 {
         return Ok(Reply::Done);
     }
-    let Blocks { lba, count, .. } = blocks;
-    let (data, protection) = (task.data_out.split_at(length).0, Some(protection));
-    let write = Write { queue: task.queue, lba, blocks: count, data, protection };
-    let held = unit.trap.doorbell(write)?;
+    let data = task.data_out.split_at(length).0;
+    let held = unit.trap.doorbell(write_of(task.queue, blocks, data, protection))?;
+    Ok(hold(unit, blocks, work(held), length))
+}
+
+/// Refuses a write that cannot be; answers the length of its blocks in bytes. It brings `times` as
+/// many.
+fn admit(unit: &Unit, blocks: &Blocks, data_out: &Segments, times: u64) -> Result<u64, Failure> {
+    blocks.check(unit.geometry(), MAX_TRANSFER_BYTES)?;
+    require_writable(unit)?;
+    let length = blocks.bytes(unit.geometry());
+    if data_out.len() < length.saturating_mul(times) {
+        return Err(Failure::Overrun);
+    }
+    Ok(length)
+}
+
+fn write_of(
+    queue: QueueIndex,
+    blocks: &Blocks,
+    data: Segments,
+    protection: WriteProtection,
+) -> Write {
+    let Blocks { lba, count, .. } = *blocks;
+    Write { queue, lba, blocks: count, data, protection: Some(protection) }
+}
+
+fn hold(unit: &Arc<Unit>, blocks: &Blocks, work: Work, moved: u64) -> Reply {
     let durable = blocks.forces_unit_access() || !unit.modes().write_cache();
-    let (unit, moved) = (Arc::clone(unit), length);
-    Ok(Reply::Held(Box::new(HeldTask {
-        unit,
-        held,
-        copies: BlockCount(1),
-        moved,
-        durable,
-        read_back,
-    })))
+    Reply::Held(Box::new(HeldTask { unit: Arc::clone(unit), work, moved, durable }))
 }
 
 /// COMPARE AND WRITE: half of the data is compared, the other half written if it is the same. Both
-/// halves are taken at once, and nothing is written in between (SBC-4 §5.6).
+/// halves go through one window and are fetched together; nothing is written in between what is
+/// compared and what is written (SBC-4 §5.6). The tuples of both halves come in the same order, and
+/// are checked alike; what is compared is the data.
 pub(super) fn compare_and_write(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let (unit, blocks) = (call.unit, Blocks::of_compare_and_write(&task.cdb));
-    // The tuples of the first half come first.
-    let pi = task.pi_out.map(|sent| sent.split_at(tuple_bytes(blocks.count)).1);
-    let protection = protect::of_write(unit, &blocks, pi)?;
-    blocks.check(unit.geometry(), MAX_TRANSFER_BYTES)?;
-    require_writable(unit)?;
-    let half = blocks.bytes(unit.geometry());
-    if task.data_out.len() < half.saturating_mul(2) {
-        return Err(Failure::Overrun);
-    }
+    let (first, second) = protect::of_both_halves(unit, &blocks, task.pi_out)?;
+    let half = admit(unit, &blocks, &task.data_out, 2)?;
     if half == 0 {
         return Ok(Reply::Done);
     }
     let (compared, rest) = task.data_out.split_at(half);
-    let _alone = unit.alone();
-    compare(unit, &blocks, &compared)?;
-    let Blocks { lba, count, .. } = blocks;
-    let (data, protection) = (rest.split_at(half).0, Some(protection));
-    let write = Write { queue: task.queue, lba, blocks: count, data, protection };
-    unit.trap.fetch(unit.trap.doorbell(write)?)?;
-    if blocks.forces_unit_access() || !unit.modes().write_cache() {
-        unit.trap.persist()?;
-    }
-    Ok(Reply::Consumed(half.saturating_mul(2)))
-}
-
-/// SBC-4 §5.6: INFORMATION is the offset of the first byte that differs.
-fn compare(unit: &Unit, blocks: &Blocks, sent: &Segments) -> Result<(), Failure> {
-    let mut expected = vec![0; usize::try_from(sent.len()).unwrap_or(0)];
-    sent.copy_out(&mut expected)?;
-    let mut found = vec![0; expected.len()];
-    let mut tuples = vec![Tuple::ESCAPE; usize::try_from(blocks.count.0).unwrap_or(0)];
+    let held = unit.trap.doorbell_swap(Swap {
+        compared: write_of(task.queue, &blocks, compared, first),
+        written: write_of(task.queue, &blocks, rest.split_at(half).0, second),
+    })?;
     let checks = Checks::of_address(unit.geometry().pi_type, blocks.lba);
-    unit.trap.read_to_compare(blocks.lba, &mut found, &mut tuples, &checks)?;
-    match expected.iter().zip(&found).position(|(sent, stored)| sent != stored) {
-        Some(offset) => Err(Sense::MISCOMPARE.at(offset as u64).into()),
-        None => Ok(()),
-    }
+    Ok(hold(unit, &blocks, Work::Swap { held, checks }, half.saturating_mul(2)))
 }

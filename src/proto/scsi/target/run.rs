@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::cdb::Cdb;
 use super::failure::Failure;
+use super::held::HeldTask;
 use super::inquiry;
 use super::sense::{Attention, Sense};
 use super::status::Status;
 use super::table::{self, When};
 use super::unit::Unit;
-use crate::clock::Moment;
 use crate::inject::Op;
 use crate::memory::Segments;
-use crate::pi::{Checks, TUPLE_BYTES, Tuple};
-use crate::trap::{Held, TrapError};
+use crate::pi::{TUPLE_BYTES, Tuple};
+use crate::trap::TrapError;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A command and the buffers that came with it.
@@ -64,30 +64,6 @@ pub enum Progress {
     Answered(Answer),
     /// A write inside its window.
     Held(Box<HeldTask>),
-}
-
-/// A write inside its window.
-#[derive(Debug)]
-#[must_use = "a held task has to be finished"]
-pub struct HeldTask {
-    pub(super) unit: Arc<Unit>,
-    pub(super) held: Held,
-    /// How many times the data is stored (WRITE SAME).
-    pub(super) copies: BlockCount,
-    /// Bytes that came from the initiator.
-    pub(super) moved: u64,
-    /// The completed write has to be on stable storage (FUA, or the write cache is off).
-    pub(super) durable: bool,
-    /// The blocks are read back and verified (WRITE AND VERIFY).
-    pub(super) read_back: Option<ReadBack>,
-}
-
-/// Blocks to read back, and what is checked of them.
-#[derive(Debug)]
-pub(super) struct ReadBack {
-    pub(super) lba: Lba,
-    pub(super) count: BlockCount,
-    pub(super) checks: Checks,
 }
 
 /// What a handler came to.
@@ -174,48 +150,6 @@ impl Target {
     }
 }
 
-impl HeldTask {
-    /// When the doorbell sample was taken.
-    pub fn rung(&self) -> Moment {
-        self.held.rung()
-    }
-
-    /// How many bytes are held.
-    pub fn bytes(&self) -> u64 {
-        self.held.bytes()
-    }
-
-    /// Ends the window: fetch, check, store, and whatever the command asks for beyond.
-    pub fn finish(self) -> Answer {
-        let HeldTask { unit, held, copies, moved, durable, read_back } = self;
-        let stored = {
-            let _shared = unit.share();
-            store(&unit, held, copies, durable || read_back.is_some())
-        };
-        let verified = stored.and_then(|()| match read_back {
-            Some(ReadBack { lba, count, checks }) => Ok(unit.trap.verify(lba, count, &checks)?),
-            None => Ok(()),
-        });
-        let answer = match verified {
-            Ok(()) => good(moved),
-            Err(failure) => answer_failure(&unit, &failure),
-        };
-        // What is past its doorbell cannot fall silent any more (`no-answer` for a read-back).
-        match answer.ending {
-            Ending::Silent => Answer { status: Status::Busy, ending: Ending::Status, ..answer },
-            _ => answer,
-        }
-    }
-}
-
-fn store(unit: &Unit, held: Held, copies: BlockCount, durable: bool) -> Result<(), Failure> {
-    unit.trap.fetch_same(held, copies)?;
-    if durable {
-        unit.trap.persist()?;
-    }
-    Ok(())
-}
-
 /// SPC-5 §6.6.1, SAM-6 §5.11: what a task for a unit that does not exist comes to.
 fn absent(task: &Task) -> Answer {
     match task.cdb.opcode() {
@@ -270,7 +204,7 @@ pub(super) fn tuple_bytes(blocks: BlockCount) -> u64 {
     blocks.0.saturating_mul(TUPLE_BYTES as u64)
 }
 
-fn good(moved: u64) -> Answer {
+pub(super) fn good(moved: u64) -> Answer {
     Answer { status: Status::Good, sense: Vec::new(), moved, ending: Ending::Status }
 }
 
@@ -279,7 +213,7 @@ fn refused(sense: Sense, descriptor: bool) -> Answer {
     Answer { status: Status::CheckCondition, sense, moved: 0, ending: Ending::Status }
 }
 
-fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
+pub(super) fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
     log::debug!("command failed: {failure}");
     if matches!(failure, Failure::Trap(error) if is_fault(error)) {
         unit.trap.note_error();

@@ -1,6 +1,6 @@
 //! Vital product data (SPC-5 §7.7, SBC-4 §6.6).
 
-use super::blocks::{MAX_CLEAR_BYTES, MAX_TRANSFER_BYTES};
+use super::blocks::{MAX_CLEAR_BYTES, MAX_SAME_BYTES, MAX_TRANSFER_BYTES};
 use super::inquiry::{PRODUCT, VENDOR};
 use super::unit::Unit;
 use super::unmap::MAX_DESCRIPTORS;
@@ -94,7 +94,7 @@ fn block_limits(unit: &Unit) -> Vec<u8> {
     ] {
         body.extend(value.to_be_bytes());
     }
-    body.extend((MAX_TRANSFER_BYTES / size).to_be_bytes());
+    body.extend((MAX_SAME_BYTES / size).to_be_bytes());
     body.resize(60, 0);
     body
 }

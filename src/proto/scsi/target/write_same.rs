@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
+use super::blocks::{Blocks, MAX_SAME_BYTES};
 use super::failure::Failure;
+use super::held::{HeldTask, Work};
 use super::protect;
 use super::read_write::require_writable;
-use super::run::{Call, HeldTask, Reply, Task};
+use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Source, Transfer, guard};
@@ -31,7 +32,7 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
     if blocks.count == BlockCount(0) {
         return Err(blocks.bad_count());
     }
-    blocks.check(unit.geometry(), MAX_TRANSFER_BYTES)?;
+    blocks.check(unit.geometry(), MAX_SAME_BYTES)?;
     require_writable(unit)?;
     if blocks.has(NDOB) {
         return clear(unit, &blocks, 0);
@@ -99,5 +100,6 @@ fn fill(
     let held = unit.trap.doorbell(write)?;
     let durable = !unit.modes().write_cache();
     let unit = Arc::clone(unit);
-    Ok(Reply::Held(Box::new(HeldTask { unit, held, copies, moved, durable, read_back: None })))
+    let work = Work::Store { held, copies };
+    Ok(Reply::Held(Box::new(HeldTask { unit, work, moved, durable })))
 }

@@ -15,7 +15,7 @@ use super::management;
 use super::request::{self, HeldCommand};
 use crate::clock::Moment;
 use crate::proto::scsi::target::{Attention, Target, Unit};
-use crate::proto::{Answered, Device, Exchange, Step, Unanswerable};
+use crate::proto::{Device, Exchange, Finished, Step, Unanswerable};
 use crate::trap::Trap;
 use crate::units::QueueIndex;
 
@@ -134,7 +134,7 @@ impl Device for ScsiDevice {
         }
     }
 
-    fn finish(&self, held: HeldCommand) -> Result<Answered, Unanswerable> {
+    fn finish(&self, held: HeldCommand) -> Result<Finished<HeldCommand>, Unanswerable> {
         held.finish()
     }
 

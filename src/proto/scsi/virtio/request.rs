@@ -6,13 +6,14 @@ use super::response::{Response, Slot};
 use crate::clock::Moment;
 use crate::memory::Segments;
 use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task};
-use crate::proto::{Answered, Exchange, InWindow, Step, Unanswerable};
+use crate::proto::{Answered, Exchange, Finished, InWindow, Step, Unanswerable};
 
-/// A write inside its window, its names and where its response goes.
+/// A command of the task set: its names and where its response goes.
 #[derive(Debug)]
 #[must_use = "a held command has to be finished"]
 pub struct HeldCommand {
-    task: Box<HeldTask>,
+    /// The write inside its window; `None` of a command that an injected fault silenced.
+    task: Option<Box<HeldTask>>,
     slot: Slot,
     pub(super) lun: u16,
     pub(super) tag: u64,
@@ -20,18 +21,26 @@ pub struct HeldCommand {
 
 impl InWindow for HeldCommand {
     fn rung(&self) -> Moment {
-        self.task.rung()
+        self.task.as_ref().map_or(Moment(0), |task| task.rung())
     }
 
     fn bytes(&self) -> u64 {
-        self.task.bytes()
+        self.task.as_ref().map_or(0, |task| task.bytes())
     }
 }
 
 impl HeldCommand {
-    /// Ends the window.
-    pub fn finish(self) -> Result<Answered, Unanswerable> {
-        self.slot.answer(&self.task.finish())
+    /// Ends the window. A command that falls silent stays one of the task set (SAM-6 §5.5): task
+    /// management finds it.
+    pub fn finish(self) -> Result<Finished<HeldCommand>, Unanswerable> {
+        let HeldCommand { task: Some(task), slot, lun, tag } = self else {
+            return Ok(Finished::Silent(Some(self)));
+        };
+        let answer = task.finish();
+        if answer.ending == Ending::Silent {
+            return Ok(Finished::Silent(Some(HeldCommand { task: None, slot, lun, tag })));
+        }
+        slot.answer(&answer).map(Finished::Answered)
     }
 
     /// Ends the command without carrying it out.
@@ -61,10 +70,13 @@ pub fn begin(
     slot.expect(parts.data_out.len(), parts.data_in.len(), header.pi_in.into());
     let Parts { data_out, data_in, pi_out, pi_in } = parts;
     let task = Task { queue, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
+    let tag = header.tag;
     match target.run(lun, task) {
-        Progress::Answered(answer) if answer.ending == Ending::Silent => Ok(Step::Silent),
+        Progress::Answered(answer) if answer.ending == Ending::Silent => {
+            Ok(Step::Silent(Some(HeldCommand { task: None, slot, lun, tag })))
+        }
         Progress::Answered(answer) => slot.answer(&answer).map(Step::Done),
-        Progress::Held(task) => Ok(Step::Held(HeldCommand { task, slot, lun, tag: header.tag })),
+        Progress::Held(task) => Ok(Step::Held(HeldCommand { task: Some(task), slot, lun, tag })),
     }
 }
 

@@ -82,7 +82,7 @@ impl Slot {
         let (response, status) = match answer.ending {
             Ending::Status => (Response::Ok, answer.status),
             Ending::Overrun => (Response::Overrun, answer.status),
-            // A held request has to be answered: its ring would miss it.
+            // Not asked for: a silenced command is only ever aborted.
             Ending::Silent => (Response::Ok, Status::Busy),
         };
         self.write(response, status, &answer.sense, answer.moved)

@@ -1,0 +1,77 @@
+//! Writes whose blocks are read back and compared at once (WRITE AND VERIFY with BYTCHK).
+
+use super::error::{Cause, TrapError};
+use super::service::Trap;
+use super::write::{Held, Stored};
+use crate::inject::Op;
+use crate::memory::List;
+use crate::pi::{Check, Checks, Compared, Tuple, guard};
+use crate::units::BlockCount;
+
+/// What a medium fault says was wrong where the data differs, and not a tag.
+const DATA: &str = "data";
+
+impl Trap {
+    /// As [`Trap::fetch`], and answers with the fetch sample: what is to be read back. There is none
+    /// where nothing is checked.
+    pub fn fetch_to_read_back(&self, held: Held) -> Result<Option<Stored>, TrapError> {
+        if self.unchecked {
+            return self.fetch_unchecked(&held).map(|()| None);
+        }
+        self.fetch_and_keep(held, BlockCount(1)).map(Some)
+    }
+
+    /// Reads stored blocks back, compares them with the bytes that were fetched for them, `fields` of
+    /// their tuples with those that were meant to be stored, and makes the checks that a command asks
+    /// for.
+    ///
+    /// Guest memory is not read again: the comparison is with the one sample that was stored. The
+    /// caller keeps other writes off the medium, so a difference is the medium's doing, or that of an
+    /// injected fault.
+    pub fn read_back(
+        &self,
+        stored: &Stored,
+        fields: Compared,
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
+        let lba = stored.lba();
+        let written = stored.bytes();
+        let meant = self.meant(stored);
+        let mut found = vec![0; written.len()];
+        let mut tuples = List::of(Tuple::ESCAPE, meant.len());
+        let nothing = Checks::none(checks.kind);
+        let hit = self.read_as(Op::Verify, lba, (&mut found, &mut tuples), &nothing)?;
+        let size = self.block_bytes();
+        let blocks = written.chunks_exact(size).zip(found.chunks_exact(size));
+        let pairs = blocks.zip(meant.iter().zip(tuples.iter())).zip(0u64..);
+        for (((written, found), (meant, tuple)), index) in pairs {
+            let Some(what) = difference((written, found), (*meant, *tuple), fields) else {
+                continue;
+            };
+            let lba = lba.offset(index);
+            let injected = hit || stored.injected || self.spoiled.has(lba);
+            let cause = if injected { Cause::Injected } else { Cause::Found };
+            let (now, then) = (guard(found).0.into(), guard(written).0.into());
+            self.note_medium_fault(stored.span(), lba, (what, now, then), cause);
+            return Err(TrapError::ReadBack { lba, cause });
+        }
+        self.check_stored(&self.tally.open(), (lba, 0), &found, &tuples, checks)
+    }
+}
+
+/// Which part of a block, if any, is not what was written.
+fn difference(
+    (written, found): (&[u8], &[u8]),
+    (meant, tuple): (Tuple, Tuple),
+    fields: Compared,
+) -> Option<&'static str> {
+    if written != found {
+        return Some(DATA);
+    }
+    let differs = [
+        (fields.guard && meant.guard != tuple.guard, Check::Guard),
+        (fields.app && meant.app != tuple.app, Check::App),
+        (fields.reference && meant.reference != tuple.reference, Check::Reference),
+    ];
+    differs.iter().find(|(differs, _)| *differs).map(|(_, check)| check.name())
+}

@@ -180,6 +180,73 @@ fn a_function_reaches_requests_that_only_just_stand_in_their_ring() {
     assert_eq!(daemon.stats().held, 0);
 }
 
+/// What an injected fault silenced is still a task: its driver can have it back.
+#[test]
+fn a_silenced_task_is_found_and_given_back() {
+    let silent = "no-answer,op=write,lun=0,count=3";
+    let units = ["--blk-file", "disk.img", "--blk-file", "other.img"];
+    let daemon = start(&[&units[..], &["--window", "0", "--inject", silent]].concat());
+    let mut guest = ScsiGuest::plug(&daemon, true);
+    let data = pattern(9, 512);
+    let load = Load { out: &data, ..Load::default() };
+    let silenced = [REQUEST, REQUEST + 1, REQUEST].map(|queue| {
+        let call = guest.call(lun(0), &ten(WRITE, 0, 1, 1), &load);
+        (queue, guest.send(queue, &call), call)
+    });
+    assert!(guest.ask(&ten(READ, 0, 1, 1), 512).is_good(), "the ring goes on");
+    assert_eq!(daemon.release(), 0, "a release does not end what is not held");
+    let tag = silenced[0].2.tag;
+    assert_eq!(guest.manage(6, lun(0), tag), SUCCEEDED, "QUERY TASK");
+    assert_eq!(guest.manage(0, lun(1), tag), OK, "ABORT TASK of another unit");
+    assert!(silenced[0].2.is_untouched());
+    assert_eq!(guest.manage(0, lun(0), tag), OK, "ABORT TASK");
+    assert_eq!(silenced[0].2.reply().response, ABORTED);
+    guest.guest.rings[REQUEST].wait(silenced[0].1);
+    assert_eq!(guest.manage(6, lun(0), tag), OK, "QUERY TASK: gone");
+    assert_eq!(guest.manage(7, lun(0), 0), SUCCEEDED, "QUERY TASK SET: two are left");
+    assert_eq!(guest.manage(5, lun(0), 0), OK, "LOGICAL UNIT RESET");
+    for (queue, head, call) in &silenced[1..] {
+        assert_eq!(call.reply().response, RESET);
+        guest.guest.rings[*queue].wait(*head);
+    }
+    assert_eq!(guest.manage(7, lun(0), 0), OK, "none is left");
+    assert_eq!(guest.ask(&TEST_UNIT_READY, 0).codes(), (6, 0x29, 0x03));
+    assert_eq!(guest.ask(&ten(READ, 0, 1, 1), 512).data, [0; 512], "nothing was stored");
+    assert!(guest.tell(&ten(WRITE, 0, 1, 1), &data).is_good());
+    drop(guest);
+    let records = daemon.stop();
+    assert_eq!((records.stop().injected, records.stop().errors), (3, 0));
+    assert!(records.broken().is_empty());
+}
+
+/// Also one that falls silent behind its doorbell; and rings that stop forget what they never answered.
+#[test]
+fn a_task_may_fall_silent_after_its_window_and_a_ring_forgets_its_silence() {
+    let daemon = start(&["--window", "0", "--inject", "no-answer,op=verify,count=2"]);
+    let mut guest = ScsiGuest::plug(&daemon, true);
+    let data = pattern(9, 512);
+    let load = Load { out: &data, ..Load::default() };
+    let verified = guest.call(lun(0), &ten(0x2E, 0, 1, 1), &load);
+    let head = guest.send(REQUEST, &verified);
+    assert_eq!(guest.ask(&ten(READ, 0, 1, 1), 512).data, data, "it was stored");
+    assert!(verified.is_untouched());
+    assert_eq!(guest.manage(0, lun(0), verified.tag), OK, "ABORT TASK");
+    assert_eq!(verified.reply().response, ABORTED);
+    guest.guest.rings[REQUEST].wait(head);
+    let verify = guest.call(lun(0), &ten(0x2F, 0, 1, 1), &Load::default());
+    guest.send(REQUEST + 1, &verify);
+    assert_eq!(guest.manage(6, lun(0), verify.tag), SUCCEEDED);
+    guest.guest.restart_ring(REQUEST + 1);
+    assert_eq!(guest.manage(6, lun(0), verify.tag), OK, "forgotten");
+    assert!(verify.is_untouched());
+    let again = guest.call(lun(0), &ten(0x2F, 0, 1, 1), &Load::default());
+    let head = guest.send(REQUEST + 1, &again);
+    guest.guest.rings[REQUEST + 1].wait(head);
+    assert!(again.reply().is_good());
+    drop(guest);
+    assert!(daemon.stop().broken().is_empty());
+}
+
 #[test]
 fn control_requests_that_make_no_sense_are_answered() {
     let (_daemon, mut guest) = two_units();

@@ -3,7 +3,6 @@
 use super::error::{Cause, TrapError};
 use super::service::Trap;
 use super::write::{Held, Stored};
-use crate::inject::Op;
 use crate::memory::List;
 use crate::pi::{Check, Checks, Compared, Tuple, guard};
 use crate::units::BlockCount;
@@ -40,7 +39,7 @@ impl Trap {
         let mut found = vec![0; written.len()];
         let mut tuples = List::of(Tuple::ESCAPE, meant.len());
         let nothing = Checks::none(checks.kind);
-        let hit = self.read_as(Op::Verify, lba, (&mut found, &mut tuples), &nothing)?;
+        self.read_to_compare(lba, &mut found, &mut tuples, &nothing)?;
         let size = self.block_bytes();
         let blocks = written.chunks_exact(size).zip(found.chunks_exact(size));
         let pairs = blocks.zip(meant.iter().zip(tuples.iter())).zip(0u64..);
@@ -49,7 +48,7 @@ impl Trap {
                 continue;
             };
             let lba = lba.offset(index);
-            let injected = hit || stored.injected || self.spoiled.has(lba);
+            let injected = stored.injected || self.spoiled.has(lba);
             let cause = if injected { Cause::Injected } else { Cause::Found };
             let (now, then) = (guard(found).0.into(), guard(written).0.into());
             self.note_medium_fault(stored.span(), lba, (what, now, then), cause);

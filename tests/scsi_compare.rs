@@ -46,20 +46,21 @@ fn read(guest: &mut ScsiGuest, lba: u8, count: u8) -> Vec<u8> {
 fn what_was_written_and_is_not_there_is_found_by_reading_it_back() {
     let old = pattern(1, 2048);
     let new = pattern(2, 2048);
-    for (fault, at) in [
-        ("lost,nth=2", 8),
-        ("torn=2,nth=2", 10),
-        ("misdirect=+16,nth=2", 8),
-        ("flip=data,at=medium,lba=9,nth=2", 9),
-        ("flip=guard,at=medium,lba=11,nth=2", 11),
-        ("flip=app,at=medium,lba=10,nth=2", 10),
-        ("flip=ref,at=medium,lba=8,nth=2", 8),
+    for (fault, at, sense) in [
+        ("lost,nth=2", 8, MISCOMPARE),
+        ("torn=2,nth=2", 10, MISCOMPARE),
+        ("misdirect=+16,nth=2", 8, MISCOMPARE),
+        ("flip=data,at=medium,lba=9,nth=2", 9, MISCOMPARE),
+        // LOGICAL BLOCK GUARD, APPLICATION TAG and REFERENCE TAG CHECK FAILED.
+        ("flip=guard,at=medium,lba=11,nth=2", 11, (0xE, 0x10, 0x01)),
+        ("flip=app,at=medium,lba=10,nth=2", 10, (0xE, 0x10, 0x02)),
+        ("flip=ref,at=medium,lba=8,nth=2", 8, (0xE, 0x10, 0x03)),
     ] {
         let (daemon, mut guest) = start(&["--window", "0", "--inject", fault]);
         let first = guest.tell(&ten(WRITE, 0, 8, 4), &old);
         assert!(first.is_good(), "{fault}: {first:?}");
         let reply = write_and_verify(&mut guest, BYTCHK, &new);
-        assert_eq!((reply.codes(), reply.information()), (MISCOMPARE, at), "{fault}");
+        assert_eq!((reply.codes(), reply.information()), (sense, at), "{fault}");
         assert!(write_and_verify(&mut guest, BYTCHK, &new).is_good(), "{fault}: only once");
         assert_eq!(read(&mut guest, 8, 4), new, "{fault}");
         drop(guest);
@@ -202,23 +203,24 @@ fn a_race_in_either_half_of_a_swap_is_a_race_of_its_block() {
     }
 }
 
+/// SBC-4 §5.6: of the compared half's protection information nothing is used, and that of the other
+/// half is checked after the comparison.
 #[test]
-fn a_tuple_of_either_half_that_does_not_fit_refuses_the_swap() {
+fn tuples_of_the_written_half_are_checked_once_the_comparison_holds() {
     let (daemon, mut guest) = start(&["--window", "0"]);
-    let (a, b) = ([0; 1024], pattern(5, 1024));
-    let good = [tuples(4, &a), tuples(4, &b)].concat();
-    for wrong in [1, 2] {
-        let mut sent = good.clone();
-        sent[wrong].reference.0 ^= 1;
+    let (a, b) = (vec![0; 1024], pattern(5, 1024));
+    let mut run = |compared: &[u8], wrong: Option<usize>| {
+        let mut sent = [tuples(4, compared), tuples(4, &b)].concat();
+        wrong.into_iter().for_each(|at| sent[at].reference.0 ^= 1);
         let mut cdb = [0; 16];
         (cdb[0], cdb[1], cdb[9], cdb[13]) = (0x89, 0x20, 4, 2);
-        let out = [&a[..], &b].concat();
-        let reply = guest.run(&cdb, &Load { out: &out, pi_out: &sent, ..Load::default() });
-        let lba = [4, 5, 4][wrong];
-        assert_eq!((reply.codes(), reply.information()), ((0xB, 0x10, 0x03), lba));
-    }
-    let call = swap(&mut guest, &a, &b);
-    assert!(guest.run_call(&call).is_good());
+        let out = [compared, &b].concat();
+        guest.run(&cdb, &Load { out: &out, pi_out: &sent, ..Load::default() })
+    };
+    assert_eq!(run(&b, Some(2)).codes(), MISCOMPARE);
+    let reply = run(&a, Some(3));
+    assert_eq!((reply.codes(), reply.information()), ((0xB, 0x10, 0x03), 5));
+    assert!(run(&a, Some(1)).is_good());
     assert_eq!(read(&mut guest, 4, 2), b);
     drop(guest);
     daemon.stop();

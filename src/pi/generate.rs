@@ -12,6 +12,12 @@ pub fn generate(kind: PiType, data: &[u8], lba: Lba) -> Tuple {
 
 /// The tuple for a block whose guard is known already.
 ///
+/// This is what the drive stores of a write that brings no protection information. There it departs
+/// from the letter of SBC (table "WRPROTECT field", notes to 000b): that has reference tag FFFFFFFFh
+/// with Types 2 and 3, and while ATO is one application tag FFFFh, which escapes the block from every
+/// later check. Here the blocks of a guest without DIX stay checked: for a drive that is there to find
+/// faults, an escape would hide them.
+///
 /// Types 1 and 2 take the address's low 32 bits as reference tag (the expected initial reference
 /// tag of a command that does not say otherwise is its address, SBC-4 §4.21.2.4); with Type 3 the
 /// tag is the application's, and nobody set one, so it is 0.

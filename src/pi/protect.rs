@@ -1,16 +1,19 @@
 //! RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT → the checks that they ask for.
 //!
-//! The sources are SBC-4's tables of the same names, which its revisions number differently:
-//! "RDPROTECT field" and "WRPROTECT field" under READ (10) and WRITE (10); under VERIFY (10) "VRPROTECT
-//! field with the BYTCHK field set to 00b" (medium), "… set to 01b or 11b" (medium, Data-Out Buffer and
-//! byte-by-byte comparison); under ORWRITE (16) "ORPROTECT field" (medium and Data-Out Buffer).
+//! The sources are SBC's tables of the same names, which its revisions number differently. They were
+//! held row by row against the draft of SBC-5 that goes with SPC-6, where they are: table 79 "RDPROTECT
+//! field" (READ (10), §5.16); table 133 "WRPROTECT field" (WRITE (10), §5.40); tables 125 to 128
+//! "VRPROTECT field with the BYTCHK field set to 00b" (medium) and "… set to 01b or 11b" (medium,
+//! Data-Out Buffer, comparison; VERIFY (10), §5.36); tables 67 and 68 "ORPROTECT field" (medium and
+//! Data-Out Buffer; ORWRITE (16), §5.10). Where a table says "may", this drive checks what it knows.
 //! GRD_CHK, APP_CHK and REF_CHK of the Extended INQUIRY Data VPD page count as one, and of the Control
 //! mode page RWWP, DPICZ and ATMPE as zero.
 
 use super::checks::{Checks, ExpectedApp};
 use super::generate::address_tag;
 use super::kind::PiType;
-use super::tuple::{AppTag, RefTag};
+use super::tuple::{AppTag, RefTag, Tuple};
+use super::verify::Check;
 use crate::units::Lba;
 
 /// Whose protection information a protect field speaks of.
@@ -82,6 +85,9 @@ pub struct Transfer {
 
 /// Which fields of the protection information are compared byte by byte (VERIFY with BYTCHK 01b or
 /// 11b). A difference is MISCOMPARE.
+///
+/// Table 128 has the application tag compared while ATO is one and the device server knows it; the tag
+/// that the command brings is knowledge enough here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compared {
     /// The guard.
@@ -103,6 +109,22 @@ pub enum Refusal {
     InvalidOpcode,
 }
 
+impl Compared {
+    /// The first field in which a stored tuple is not the one that it is compared with. Of a stored
+    /// tuple with escape tags nothing is compared (table 128, note j).
+    pub fn difference(&self, kind: PiType, stored: Tuple, other: Tuple) -> Option<Check> {
+        if stored.is_escaped(kind) {
+            return None;
+        }
+        let fields = [
+            (self.guard && stored.guard != other.guard, Check::Guard),
+            (self.app && stored.app != other.app, Check::App),
+            (self.reference && stored.reference != other.reference, Check::Reference),
+        ];
+        fields.iter().find(|(differs, _)| *differs).map(|(_, check)| *check)
+    }
+}
+
 impl Protect {
     /// The checks that `source`'s table gives.
     pub fn transfer(&self, source: Source) -> Result<Transfer, Refusal> {
@@ -121,12 +143,12 @@ impl Protect {
     /// The fields that a byte-by-byte comparison covers.
     pub fn compared(&self) -> Result<Compared, Refusal> {
         self.admit()?;
-        // With Type 3 and ATO one the reference tag is the application's, too.
-        let reference = !(self.kind == PiType::Type3 && self.ato);
+        // With Type 3 and ATO zero the reference tag is the device's to change.
+        let reference = self.kind != PiType::Type3 || self.ato;
         Ok(match self.field {
             0 => Compared { guard: false, app: false, reference: false },
             2 => Compared { guard: false, app: self.ato, reference },
-            5 => Compared { guard: true, app: self.ato, reference: true },
+            5 => Compared { guard: true, app: self.ato, reference: false },
             _ => Compared { guard: true, app: self.ato, reference },
         })
     }

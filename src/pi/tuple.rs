@@ -67,6 +67,16 @@ impl Tuple {
         }
     }
 
+    /// The tuple of the copy of a block that is `step` blocks behind the one that this tuple came with
+    /// (SBC-4, WRITE SAME (10)): guard and application tag are kept; with Types 1 and 2 the reference
+    /// tag counts on, unless the tuple is all FFh and stays so.
+    #[must_use]
+    pub fn counted_on(self, kind: PiType, step: u32) -> Tuple {
+        let counts = matches!(kind, PiType::Type1 | PiType::Type2) && self != Tuple::ESCAPE;
+        let step = if counts { step } else { 0 };
+        Tuple { reference: RefTag(self.reference.0.wrapping_add(step)), ..self }
+    }
+
     /// The tuple as it stands in host memory and on the wire: big-endian guard, app, ref.
     pub fn to_bytes(self) -> [u8; TUPLE_BYTES] {
         let [g0, g1] = self.guard.0.to_be_bytes();
@@ -97,6 +107,16 @@ mod tests {
             Tuple { guard: GuardTag(0x0102), app: AppTag(0x0304), reference: RefTag(0x05060708) };
         assert_eq!(tuple.to_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(Tuple::ESCAPE.to_bytes(), [0xFF; 8]);
+    }
+
+    #[test]
+    fn copies_count_their_reference_tags() {
+        let tuple = Tuple { guard: GuardTag(1), app: AppTag(2), reference: RefTag(u32::MAX) };
+        let next = Tuple { reference: RefTag(0), ..tuple };
+        assert_eq!(tuple.counted_on(PiType::Type1, 1), next);
+        assert_eq!(tuple.counted_on(PiType::Type2, 1), next);
+        assert_eq!(tuple.counted_on(PiType::Type3, 1), tuple);
+        assert_eq!(Tuple::ESCAPE.counted_on(PiType::Type1, 1), Tuple::ESCAPE);
     }
 
     proptest! {

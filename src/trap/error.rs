@@ -3,7 +3,7 @@
 use crate::inject::Status;
 use crate::media::MediaError;
 use crate::memory::MemoryError;
-use crate::pi::Mismatch;
+use crate::pi::{Check, Mismatch};
 use crate::units::{BlockCount, Lba};
 
 /// Whose doing a failed check is.
@@ -61,6 +61,8 @@ pub enum TrapError {
     ReadBack {
         /// The first block that differs.
         lba: Lba,
+        /// The field of its tuple; `None` where its data differs.
+        check: Option<Check>,
         /// Whose doing it is.
         cause: Cause,
     },

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::memory::List;
-use crate::pi::{PiType, RefTag, Tuple};
+use crate::pi::{PiType, Tuple};
 use crate::units::{BlockCount, Lba};
 
 /// Blocks, their tuples and their place.
@@ -27,12 +27,8 @@ impl Load<'_> {
     pub fn repeated(self, kind: PiType, copies: BlockCount) -> Load<'static> {
         let times = usize::try_from(copies.0).unwrap_or(usize::MAX);
         let each = self.tuples.iter().cycle().take(self.tuples.len().saturating_mul(times));
-        let period = u32::try_from(self.tuples.len()).unwrap_or(u32::MAX);
-        let counted = matches!(kind, PiType::Type1 | PiType::Type2);
-        let tuples = each.zip(0u32..).map(|(tuple, index)| {
-            let step = if counted { index - index % period.max(1) } else { 0 };
-            Tuple { reference: RefTag(tuple.reference.0.wrapping_add(step)), ..*tuple }
-        });
+        let period = u32::try_from(self.tuples.len()).unwrap_or(u32::MAX).max(1);
+        let tuples = each.zip(0u32..).map(|(tuple, i)| tuple.counted_on(kind, i - i % period));
         Load { lba: self.lba, bytes: self.bytes.repeat(times).into(), tuples: tuples.collect() }
     }
 }

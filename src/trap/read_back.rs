@@ -44,33 +44,19 @@ impl Trap {
         let blocks = written.chunks_exact(size).zip(found.chunks_exact(size));
         let pairs = blocks.zip(meant.iter().zip(tuples.iter())).zip(0u64..);
         for (((written, found), (meant, tuple)), index) in pairs {
-            let Some(what) = difference((written, found), (*meant, *tuple), fields) else {
+            let check = fields.difference(checks.kind, *tuple, *meant);
+            if written == found && check.is_none() {
                 continue;
-            };
+            }
             let lba = lba.offset(index);
             let injected = stored.injected || self.spoiled.has(lba);
             let cause = if injected { Cause::Injected } else { Cause::Found };
+            let check = check.filter(|_| written == found);
+            let what = check.map_or(DATA, Check::name);
             let (now, then) = (guard(found).0.into(), guard(written).0.into());
             self.note_medium_fault(stored.span(), lba, (what, now, then), cause);
-            return Err(TrapError::ReadBack { lba, cause });
+            return Err(TrapError::ReadBack { lba, check, cause });
         }
         self.check_stored(&self.tally.open(), (lba, 0), &found, &tuples, checks)
     }
-}
-
-/// Which part of a block, if any, is not what was written.
-fn difference(
-    (written, found): (&[u8], &[u8]),
-    (meant, tuple): (Tuple, Tuple),
-    fields: Compared,
-) -> Option<&'static str> {
-    if written != found {
-        return Some(DATA);
-    }
-    let differs = [
-        (fields.guard && meant.guard != tuple.guard, Check::Guard),
-        (fields.app && meant.app != tuple.app, Check::App),
-        (fields.reference && meant.reference != tuple.reference, Check::Reference),
-    ];
-    differs.iter().find(|(differs, _)| *differs).map(|(_, check)| check.name())
 }

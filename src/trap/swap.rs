@@ -56,12 +56,12 @@ impl Trap {
         Ok(HeldSwap { compared, written: self.hold(written, id, WRITTEN)? })
     }
 
-    /// Fetches both halves, checks them as any write's, and stores the second where the stored bytes
-    /// are those of the first. `checks` are those of the stored blocks.
+    /// Fetches both halves, and stores the second, checked as any write, where the stored bytes are
+    /// those of the first. `checks` are those of the stored blocks.
     ///
     /// The caller keeps other writes off the medium meanwhile. A race in either half is a race of its
-    /// block; with `--on-race fail` it refuses the request before anything is compared, with `report`
-    /// the fetched bytes decide.
+    /// block; with `--on-race fail` it refuses the request, with `report` the fetched bytes decide. The
+    /// order is SBC-4's: what is compared comes before what is checked of the other half.
     pub fn fetch_swap(&self, held: HeldSwap, checks: &Checks) -> Result<(), TrapError> {
         let HeldSwap { compared, written } = held;
         if self.unchecked {
@@ -75,10 +75,10 @@ impl Trap {
         let written_clues = self.compare(&written, &fetched);
         let result = self
             .judge(&compared, &expected, &clues)
-            .and_then(|()| self.judge(&written, &fetched, &written_clues))
             .and_then(|()| {
                 self.require_stored(&compared, &expected.sample(&compared).bytes, checks)
-            });
+            })
+            .and_then(|()| self.judge(&written, &fetched, &written_clues));
         // Nothing of the first half is ever stored: that the request goes on is what it came to.
         let outcome = if result.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&compared, &expected, &clues, outcome);

@@ -1,4 +1,5 @@
-//! SBC-4's tables, written out in full, against the code.
+//! SBC's tables, written out in full, against the code. The numbers are those of the SBC-5 draft that
+//! goes with SPC-6; each row was read there.
 
 use super::*;
 
@@ -10,7 +11,7 @@ type Row = (u8, bool, Result<bool, Refusal>, [&'static str; 3]);
 const ERROR: Result<bool, Refusal> = Err(Refusal::InvalidField);
 const NONE: [&str; 3] = ["no", "no", "no"];
 
-/// READ (10): "RDPROTECT field".
+/// READ (10): table 79, "RDPROTECT field".
 const RDPROTECT: &[Row] = &[
     (0b000, true, Ok(false), ["yes", "known", "known"]),
     (0b000, false, Ok(false), NONE),
@@ -30,7 +31,8 @@ const RDPROTECT: &[Row] = &[
     (0b111, false, ERROR, NONE),
 ];
 
-/// WRITE (10): "WRPROTECT field". With RWWP zero the application tag may be checked.
+/// WRITE (10): table 133, "WRPROTECT field". With RWWP zero the application tag may be checked
+/// (§5.40.2). 010b's reference tag is a "may" whose note j makes it a "shall" for types 1 and 2.
 const WRPROTECT: &[Row] = &[
     (0b000, true, Ok(false), NONE),
     (0b000, false, Ok(false), NONE),
@@ -50,7 +52,7 @@ const WRPROTECT: &[Row] = &[
     (0b111, false, ERROR, NONE),
 ];
 
-/// VERIFY (10): "VRPROTECT field with the BYTCHK field set to 00b", medium. Nothing is transferred.
+/// VERIFY (10): table 125, "VRPROTECT field with the BYTCHK field set to 00b", medium. Nothing is transferred.
 const VRPROTECT_MEDIUM: &[Row] = &[
     (0b000, true, Ok(false), ["yes", "known", "known"]),
     (0b000, false, Ok(false), NONE),
@@ -70,7 +72,7 @@ const VRPROTECT_MEDIUM: &[Row] = &[
     (0b111, false, ERROR, NONE),
 ];
 
-/// VERIFY (10): "VRPROTECT field with the BYTCHK field set to 01b or 11b", medium.
+/// VERIFY (10): table 126, "VRPROTECT field with the BYTCHK field set to 01b or 11b", medium.
 const VRPROTECT_COMPARE_MEDIUM: &[Row] = &[
     (0b000, true, Ok(false), ["yes", "known", "known"]),
     (0b000, false, Ok(false), NONE),
@@ -90,7 +92,7 @@ const VRPROTECT_COMPARE_MEDIUM: &[Row] = &[
     (0b111, false, ERROR, NONE),
 ];
 
-/// The same, Data-Out Buffer: as WRPROTECT; ORWRITE's Data-Out Buffer too.
+/// The same, Data-Out Buffer: table 127; ORWRITE's Data-Out Buffer, table 68, has the same rows.
 const VRPROTECT_DATA_OUT: &[Row] = &[
     (0b000, true, Ok(false), NONE),
     (0b000, false, Ok(false), NONE),
@@ -183,15 +185,15 @@ fn protect(field: u8, kind: u8, ato: bool, long: bool) -> Protect {
     Protect { field, kind, ato, lba: LBA, expected: long.then_some(EXPECTED) }
 }
 
-/// VERIFY (10): "… byte-by-byte comparison requirements": code, guard, application tag with ATO one,
-/// reference tag with types 1 and 2, with Type 3 and ATO zero, with Type 3 and ATO one.
+/// VERIFY (10): table 128, "… compare operation requirements": code, guard, application tag with ATO
+/// one, reference tag with types 1 and 2, with Type 3 and ATO zero, with Type 3 and ATO one.
 const COMPARED: &[(u8, [bool; 5])] = &[
     (0b000, [false, false, false, false, false]),
-    (0b001, [true, true, true, true, false]),
-    (0b010, [false, true, true, true, false]),
-    (0b011, [true, true, true, true, false]),
-    (0b100, [true, true, true, true, false]),
-    (0b101, [true, true, true, true, true]),
+    (0b001, [true, true, true, false, true]),
+    (0b010, [false, true, true, false, true]),
+    (0b011, [true, true, true, false, true]),
+    (0b100, [true, true, true, false, true]),
+    (0b101, [true, true, false, false, false]),
 ];
 
 #[test]

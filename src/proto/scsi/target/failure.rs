@@ -63,7 +63,7 @@ fn sense_of(error: &TrapError) -> Option<Sense> {
         TrapError::Corrupt { lba, mismatch, .. } | TrapError::Protection { lba, mismatch, .. } => {
             sense_of_check(mismatch.check).at(lba.0)
         }
-        TrapError::ReadBack { lba, .. } => Sense::MISCOMPARE.at(lba.0),
+        TrapError::ReadBack { lba, check, .. } => sense_of_miscompare(*check).at(lba.0),
         TrapError::Miscompare { offset } => Sense::MISCOMPARE.at(*offset),
         TrapError::OutOfRange { .. } => Sense::OUT_OF_RANGE,
         TrapError::ReadOnly => Sense::WRITE_PROTECTED,
@@ -92,6 +92,13 @@ const fn sense_of_check(check: Check) -> Sense {
         Check::Reference => 0x03,
     };
     Sense::new(SenseKey::AbortedCommand, 0x10, ascq)
+}
+
+/// What a comparison of blocks came to: of a field of their tuples, or of their data (SBC-4, table
+/// "VRPROTECT field with the BYTCHK field set to 01b or 11b – compare operation requirements").
+pub(super) fn sense_of_miscompare(check: Option<Check>) -> Sense {
+    let failed = |check| Sense { key: SenseKey::Miscompare, ..sense_of_check(check) };
+    check.map_or(Sense::MISCOMPARE, failed)
 }
 
 fn sense_of_medium(error: &MediaError) -> Sense {

@@ -7,7 +7,7 @@ use super::run::tuple_bytes;
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
-use crate::pi::{Compared, Expected, Protect, Refusal, Source, Transfer, Tuple};
+use crate::pi::{Checks, Compared, Expected, Protect, Refusal, Source, Transfer, Tuple};
 use crate::trap::WriteProtection;
 use crate::units::BlockCount;
 
@@ -50,20 +50,18 @@ pub fn of_write(
     Ok(WriteProtection { tuples, checks })
 }
 
-/// What both halves of a COMPARE AND WRITE bring: the tuples of the first half come first.
+/// What both halves of a COMPARE AND WRITE bring: the tuples of the first half come first. Those are
+/// part of the command and of no use: nothing is checked or compared of them.
 pub fn of_both_halves(
     unit: &Unit,
     blocks: &Blocks,
     sent: Option<Segments>,
 ) -> Result<(WriteProtection, WriteProtection), Failure> {
-    let (first, second) = match sent {
-        Some(sent) => {
-            let (first, second) = sent.split_at(tuple_bytes(blocks.count));
-            (Some(first), Some(second))
-        }
-        None => (None, None),
-    };
-    Ok((of_write(unit, blocks, first)?, of_write(unit, blocks, second)?))
+    let halves = sent.map(|sent| sent.split_at(tuple_bytes(blocks.count)));
+    let (first, second) = halves.unzip();
+    let unused = Checks::none(unit.geometry().pi_type);
+    let first = WriteProtection { checks: unused, ..of_write(unit, blocks, first)? };
+    Ok((first, of_write(unit, blocks, second)?))
 }
 
 /// As many tuples as there are blocks; more are ignored.
@@ -80,11 +78,4 @@ pub fn read_tuples(sent: &Segments) -> Result<Vec<Tuple>, Failure> {
     let mut bytes = vec![0; usize::try_from(sent.len()).unwrap_or(0)];
     sent.copy_out(&mut bytes)?;
     Ok(bytes.as_chunks().0.iter().map(|bytes| Tuple::from_bytes(*bytes)).collect())
-}
-
-/// Whether two tuples are the same in the fields that count.
-pub fn same(one: Tuple, other: Tuple, fields: Compared) -> bool {
-    (!fields.guard || one.guard == other.guard)
-        && (!fields.app || one.app == other.app)
-        && (!fields.reference || one.reference == other.reference)
 }

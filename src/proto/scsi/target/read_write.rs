@@ -123,8 +123,7 @@ fn hold(unit: &Arc<Unit>, blocks: &Blocks, work: Work, moved: u64) -> Reply {
 
 /// COMPARE AND WRITE: half of the data is compared, the other half written if it is the same. Both
 /// halves go through one window and are fetched together; nothing is written in between what is
-/// compared and what is written (SBC-4 §5.6). The tuples of both halves come in the same order, and
-/// are checked alike; what is compared is the data.
+/// compared and what is written (SBC-4 §5.6).
 pub(super) fn compare_and_write(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let (unit, blocks) = (call.unit, Blocks::of_compare_and_write(&task.cdb));
     let (first, second) = protect::of_both_halves(unit, &blocks, task.pi_out)?;

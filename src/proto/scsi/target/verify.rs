@@ -1,10 +1,9 @@
 //! VERIFY (SBC-4 §5.38): read without transferring, compare where asked to.
 
 use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
-use super::failure::Failure;
+use super::failure::{Failure, sense_of_miscompare};
 use super::protect;
 use super::run::{Call, Reply, Task};
-use super::sense::Sense;
 use super::unit::Unit;
 use crate::pi::{Checks, Compared, Source, Transfer, Tuple, guard};
 use crate::trap::{Cause, TrapError};
@@ -101,16 +100,28 @@ impl<'a> Comparison<'a> {
             let pairs = stored.chunks_exact(size).zip(&stored_tuples).zip(at..);
             for ((block, tuple), index) in pairs {
                 let sent_tuple = sent_tuples.as_mut().and_then(Iterator::next);
-                let same_tuple =
-                    sent_tuple.is_none_or(|sent| protect::same(*sent, *tuple, self.fields));
-                if sent.next() != Some(block) || !same_tuple {
+                let check = sent_tuple.and_then(|sent| {
+                    let sent = self.duplicate(*sent, tuples.map_or(1, <[Tuple]>::len), index);
+                    self.fields.difference(self.unit.geometry().pi_type, *tuple, sent)
+                });
+                let same = sent.next() == Some(block);
+                if !same || check.is_some() {
                     let lba = self.blocks.lba.offset(index);
-                    return Err(Sense::MISCOMPARE.at(lba.0).into());
+                    return Err(sense_of_miscompare(check.filter(|_| same)).at(lba.0).into());
                 }
             }
             at = at.saturating_add(step);
         }
         Ok(())
+    }
+
+    /// The tuple of block number `index` where `sent` tuples go with more blocks than that: one block
+    /// is duplicated as WRITE SAME does it, so reference tags that are counted count on.
+    fn duplicate(&self, tuple: Tuple, sent: usize, index: u64) -> Tuple {
+        if sent > 1 {
+            return tuple;
+        }
+        tuple.counted_on(self.unit.geometry().pi_type, u32::try_from(index).unwrap_or(u32::MAX))
     }
 
     /// Reads a part of the blocks; checks that count tags begin with the part's first.

@@ -99,9 +99,10 @@ fn block_limits(unit: &Unit) -> Vec<u8> {
     body
 }
 
-/// Block Device Characteristics (SBC-4 §6.6.2): not rotating.
+/// Block Device Characteristics (SBC-4 §6.6.2): not rotating; FUAB, for FUA and SYNCHRONIZE CACHE do
+/// what the standard says; VBULS, for unmapped blocks can be compared.
 fn characteristics() -> Vec<u8> {
-    let mut body = vec![0x00, 0x01];
+    let mut body = vec![0x00, 0x01, 0x00, 0x00, 0x03];
     body.resize(60, 0);
     body
 }

@@ -10,8 +10,8 @@ use super::read_write::require_writable;
 use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
-use crate::pi::{Source, Transfer, guard};
-use crate::trap::{Cause, TrapError, Write, WriteProtection};
+use crate::pi::{Checks, Source, Tuple};
+use crate::trap::{Write, WriteProtection};
 use crate::units::{BlockCount, QueueIndex};
 
 /// ANCHOR: there are no anchored blocks.
@@ -44,30 +44,25 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
     let (block, _) = task.data_out.clone().split_at(size);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     block.copy_out(&mut bytes)?;
-    // Zeros that bring protection information of their own keep it, unless they are unmapped.
-    let brings_pi = transfer.carries_pi && task.pi_out.is_some();
-    if bytes.iter().all(|byte| *byte == 0) && (blocks.has(UNMAP) || !brings_pi) {
-        check_tuple(&blocks, &transfer, task.pi_out.as_ref(), &bytes)?;
-        return clear(unit, &blocks, size);
-    }
     let sent = task.pi_out.filter(|_| transfer.carries_pi);
     let tuples = sent.map(|sent| protect::whole(sent, BlockCount(1))).transpose()?;
-    fill(unit, task.queue, &blocks, block, WriteProtection { tuples, checks: transfer.checks })
+    let escaped = tuples.as_ref().map(is_all_ones).transpose()?;
+    // SBC-4 §4.7.3.4.4: unmapped is what reads back as it was written, zeros with tuples of FFh; of
+    // zeros without protection information the tuples are for the unit to choose.
+    let may_clear = escaped.map_or(true, |escaped| escaped && blocks.has(UNMAP));
+    if may_clear && bytes.iter().all(|byte| *byte == 0) {
+        return clear(unit, &blocks, size);
+    }
+    let checks = match escaped {
+        Some(true) => Checks::none(unit.geometry().pi_type),
+        _ => transfer.checks,
+    };
+    fill(unit, task.queue, &blocks, block, WriteProtection { tuples, checks })
 }
 
-/// Checks the one tuple that was sent with zeros that are unmapped.
-fn check_tuple(
-    blocks: &Blocks,
-    transfer: &Transfer,
-    sent: Option<&Segments>,
-    block: &[u8],
-) -> Result<(), Failure> {
-    let Some(sent) = sent.filter(|_| transfer.carries_pi) else { return Ok(()) };
-    let tuples = protect::read_tuples(&protect::whole(sent.clone(), BlockCount(1))?)?;
-    let Some(tuple) = tuples.first() else { return Ok(()) };
-    transfer.checks.verify(*tuple, guard(block), 0).map_err(|mismatch| {
-        TrapError::Protection { lba: blocks.lba, mismatch, cause: Cause::Found }.into()
-    })
+/// SBC-4 §5.52: protection information of FFh alone is stored as it is with every block.
+fn is_all_ones(tuples: &Segments) -> Result<bool, Failure> {
+    Ok(protect::read_tuples(tuples)?.iter().all(|tuple| *tuple == Tuple::ESCAPE))
 }
 
 /// Zeros: unmapped where UNMAP is set (their tuples are escaped), written where it is not.
@@ -84,8 +79,9 @@ fn clear(unit: &Unit, blocks: &Blocks, consumed: u64) -> Result<Reply, Failure> 
     Ok(Reply::Consumed(consumed))
 }
 
-/// A write of the one block, which is stored many times: its guard and application tag are the same
-/// for all, its reference tag counts on (SBC-4 §5.52).
+/// A write of the one block, which is stored many times: the guard and the application tag that came
+/// with it are the same for all, its reference tag counts on with Types 1 and 2 (SBC-4 §5.52). What
+/// did not come is generated.
 fn fill(
     unit: &Arc<Unit>,
     queue: QueueIndex,

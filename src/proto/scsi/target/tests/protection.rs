@@ -105,5 +105,44 @@ fn a_verification_compares_tuples_too() {
     let verify = [0x2F, 0x22, 0, 0, 0, 3, 0, 0, 1];
     assert!(rig.tell_protected(&verify, &data, &sent).is_good());
     sent[0].app = AppTag(1);
-    assert_eq!(rig.tell_protected(&verify, &data, &sent).sense(), Some((0xE, 0x1D, 0)));
+    let differs = rig.tell_protected(&verify, &data, &sent);
+    assert_eq!((differs.sense(), differs.information()), (Some((0xE, 0x10, 0x02)), Some(3)));
+    let other = rig.block(5);
+    let sent = tuples_of(&rig, PiType::Type1, 3, &[5]);
+    let differs = rig.tell_protected(&verify, &other, &sent);
+    assert_eq!(differs.sense(), Some((0xE, 0x1D, 0)), "the data comes first");
+}
+
+#[test]
+fn one_block_is_verified_against_many_with_a_reference_tag_that_counts() {
+    for kind in [PiType::Type1, PiType::Type3] {
+        let rig = Rig::new(kind);
+        let (data, sent) = (rig.block(4), tuples_of(&rig, kind, 3, &[4]));
+        let same = [0x41, 0x20, 0, 0, 0, 3, 0, 0, 3];
+        assert!(rig.tell_protected(&same, &data, &sent).is_good());
+        let verify = [0x2F, 0x26, 0, 0, 0, 3, 0, 0, 3];
+        assert!(rig.tell_protected(&verify, &data, &sent).is_good(), "{kind:?}");
+    }
+}
+
+#[test]
+fn write_same_stores_the_tuple_that_came_with_its_block() {
+    let rig = Rig::new(PiType::Type1);
+    let same = |flags: u8| [0x41, 0x20 | flags, 0, 0, 0, 5, 0, 0, 2];
+    let stored = || rig.ask_protected(&ten(READ, 1, 5, 2), 2).tuples;
+    // Data, zeros, and zeros with UNMAP, which would not read back with this tuple.
+    for (salt, flags) in [(Some(7), 0), (None, 0), (None, 0x08)] {
+        let data = salt.map_or(vec![0; 512], |salt| rig.block(salt));
+        let mut sent = generate(PiType::Type1, &data, Lba(5));
+        sent.app = AppTag(0x1234);
+        assert!(rig.tell_protected(&same(flags), &data, &[sent]).is_good());
+        assert_eq!(stored(), [sent, sent.counted_on(PiType::Type1, 1)]);
+        sent.guard.0 ^= 1;
+        assert_eq!(rig.tell_protected(&same(flags), &data, &[sent]).sense(), Some((0xB, 0x10, 1)));
+    }
+    // All FFh goes with any data, and with UNMAP it frees zeros.
+    assert!(rig.tell_protected(&same(0), &rig.block(9), &[Tuple::ESCAPE]).is_good());
+    assert_eq!((rig.read(5, 2), stored()), (rig.block(9).repeat(2), vec![Tuple::ESCAPE; 2]));
+    assert!(rig.tell_protected(&same(0x08), &[0; 512], &[Tuple::ESCAPE]).is_good());
+    assert_eq!((rig.read(5, 2), stored()), (vec![0; 1024], vec![Tuple::ESCAPE; 2]));
 }

@@ -29,11 +29,19 @@ fn kernel() -> Kernel {
 }
 
 fn boot(kernel: &Kernel, daemon: &Daemon, dir: &Path, t10_pi: bool) -> Guest {
+    boot_with(kernel, &[daemon], dir, t10_pi)
+}
+
+fn boot_with(kernel: &Kernel, daemons: &[&Daemon], dir: &Path, t10_pi: bool) -> Guest {
     let mut request = BootRequest::new(kernel, Accel::Tcg, dir);
     request.require = vec!["virtio_scsi".into(), "sd_mod".into()];
     request.wish = vec!["ext4".into(), "sg".into(), "crct10dif_generic".into()];
     request.programs = PROGRAMS.iter().filter_map(|name| find_program(name)).collect();
-    request.disks = vec![Disk::VhostUserScsi { socket: daemon.socket(), queues: 2, t10_pi }];
+    let disk = |daemon: &&Daemon| {
+        let socket = daemon.socket();
+        Disk::VhostUserScsi { socket, queues: 2, t10_pi }
+    };
+    request.disks = daemons.iter().map(disk).collect();
     request.allow_reboot = true;
     Guest::boot(&request).unwrap()
 }
@@ -57,7 +65,8 @@ fn must(guest: &mut Guest, script: &str) -> String {
 /// A daemon with a disk of 64 MiB.
 fn start(flags: &[&str]) -> Daemon {
     let usual = ["--device", "scsi", "--num-queues", "2", "--window", "100us", "--size", "64M"];
-    Daemon::start(&[&usual, flags].concat())
+    // On a busy machine a guest's boot alone can take longer than a scripted test.
+    Daemon::start_for(Duration::from_secs(400), &[&usual, flags].concat())
 }
 
 /// Waits for the disk, which is scanned in the background.
@@ -155,6 +164,31 @@ fn other_types_and_4096_byte_blocks_are_registered() {
         guest.power_off().unwrap();
         assert_clean(daemon);
     }
+}
+
+/// Three controllers, of which one has three units, in one boot.
+#[test]
+fn several_disks_come_up_in_one_boot() {
+    let flags = ["--pi-type", "1"];
+    let units = ["--blk-file", "disk.img", "--blk-file", "b.img", "--blk-file", "c.img"];
+    let daemons = [start(&flags), start(&flags), start(&[&flags[..], &units].concat())];
+    let (kernel, dir) = (kernel(), tempfile::tempdir().unwrap());
+    let since = std::time::Instant::now();
+    let mut guest = boot_with(&kernel, &daemons.each_ref(), dir.path(), true);
+    eprintln!("five disks: booted in {:?}", since.elapsed());
+    let count = "for i in $(seq 600); do test $(ls /sys/block | grep -c ^sd) = 5 && exit 0; \
+        sleep 0.1; done; ls /sys/block; exit 1";
+    must(&mut guest, count);
+    eprintln!("five disks: there after {:?}", since.elapsed());
+    let write = "for disk in /dev/sd[a-e]; do \
+        cat /sys/block/${disk#/dev/}/integrity/format; \
+        dd if=/dev/zero of=$disk bs=64k count=16 oflag=direct 2>&1 || exit 1; done";
+    let told = must(&mut guest, write);
+    assert_eq!(told.matches("T10-DIF-TYPE1-CRC").count(), 5, "{told}");
+    guest.power_off().unwrap();
+    let blocks: u64 =
+        daemons.map(assert_clean).iter().map(|records| records.stop().blocks_checked).sum();
+    assert!(blocks >= 5 * 2048, "{blocks}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::Daemon;
 use common::daemon::image_is_sound;
 use common::records::Records;
+use dixtrap::control::Request;
 use dixtrap::guest::protocol::ExitStatus;
 use dixtrap::record::{Outcome, Race};
 use dixtrap::runner::accel::Accel;
@@ -20,8 +21,17 @@ use dixtrap::runner::initramfs::find_program;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::runner::qemu::Disk;
 
-const PROGRAMS: [&str; 8] =
-    ["mkfs.ext4", "sg_readcap", "sg_inq", "sg_vpd", "sg_modes", "sg_opcodes", "sg_verify", "sg_dd"];
+const PROGRAMS: [&str; 9] = [
+    "mkfs.ext4",
+    "sg_readcap",
+    "sg_inq",
+    "sg_vpd",
+    "sg_modes",
+    "sg_opcodes",
+    "sg_verify",
+    "sg_dd",
+    "sg_reset",
+];
 
 fn kernel() -> Kernel {
     let suite = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
@@ -164,6 +174,28 @@ fn other_types_and_4096_byte_blocks_are_registered() {
         guest.power_off().unwrap();
         assert_clean(daemon);
     }
+}
+
+/// Linux's driver of virtio-scsi lets no command time out: one that is never answered is ended by a
+/// reset of its unit, given back, and tried again.
+#[test]
+fn a_reset_gives_back_what_is_never_answered() {
+    let daemon = start(&["--pi-type", "1"]);
+    let (kernel, dir) = (kernel(), tempfile::tempdir().unwrap());
+    let mut guest = boot(&kernel, &daemon, dir.path(), true);
+    await_disk(&mut guest);
+    for silence in 1..=2 {
+        let spec = "no-answer,op=read,lba=800..808".to_owned();
+        daemon.ask(Request::Inject { spec });
+        // The read is still out after a second; the reset ends it.
+        let read = "dd if=/dev/sda of=/dev/null bs=4k skip=100 count=1 iflag=direct 2>/dev/null & \
+            sleep 1; kill -0 $! && sg_reset -d /dev/sda && wait $!";
+        must(&mut guest, read);
+        assert_eq!(daemon.stats().counters.injected, silence);
+    }
+    must(&mut guest, USE_IT);
+    guest.power_off().unwrap();
+    assert_clean(daemon);
 }
 
 /// Three controllers, of which one has three units, in one boot.

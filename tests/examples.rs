@@ -58,6 +58,36 @@ fn the_workflows_parse_and_their_flags_exist() {
     }
 }
 
+/// The schemas of GitHub and GitLab, as `check-jsonschema` (PyPI) brings them along: no network.
+#[test]
+fn the_workflows_fit_their_schemas() {
+    if Command::new("check-jsonschema").arg("--version").output().is_err() {
+        eprintln!("not tested: check-jsonschema is not installed");
+        return;
+    }
+    let valid = |schema: &str, file: &Path| {
+        let output = Command::new("check-jsonschema")
+            .args(["--builtin-schema", schema])
+            .arg(file)
+            .output()
+            .unwrap();
+        (output.status.success(), said(&output))
+    };
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows/ci.yml");
+    for (schema, file) in [
+        ("vendor.github-workflows", examples().join("github-actions.yml")),
+        ("vendor.github-workflows", own),
+        ("vendor.gitlab-ci", examples().join("gitlab-ci.yml")),
+    ] {
+        let (fits, words) = valid(schema, &file);
+        assert!(fits, "{}: {words}", file.display());
+    }
+    // The check itself can fail.
+    let wrong = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    fs::write(wrong.path(), "on: push\njobs:\n  build:\n    steps: 3\n").unwrap();
+    assert!(!valid("vendor.github-workflows", wrong.path()).0);
+}
+
 #[test]
 fn the_scenarios_feed_a_matrix() {
     let program = env!("CARGO_BIN_EXE_dixtrap");

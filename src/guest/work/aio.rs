@@ -1,16 +1,13 @@
 //! The writer that keeps several direct writes of one changing buffer in flight, through io_uring.
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread;
 
 use io_uring::IoUring;
 
-use super::rewrite::{DIRECT_BYTES, Shape, bump_sectors};
-use super::shared::{SharedMemory, push_write};
+use super::rewrite::{DIRECT_BYTES, DirectTarget, Shape};
+use super::shared::push_write;
 use super::tally::Tally;
-use super::target::{Walk, as_offset, open_direct, open_filled};
 
 /// Writes in flight.
 const DEPTH: u32 = 8;
@@ -23,35 +20,19 @@ pub fn open_ring() -> io::Result<IoUring> {
 /// Keeps [`DEPTH`] direct writes of one buffer in flight, at different offsets, while other threads
 /// change it.
 pub fn aio(path: &Path, shape: Shape, ring: IoUring, tally: &Tally) -> io::Result<()> {
-    drop(open_filled(path, shape.bytes.get())?);
-    let file = open_direct(path)?;
-    let length = NonZeroUsize::new(DIRECT_BYTES).unwrap_or(NonZeroUsize::MIN);
-    let buffer = SharedMemory::anonymous(length)?;
+    let mut target = DirectTarget::open(path, shape.bytes.get())?;
     let mut flight = Flight { ring, in_flight: 0 };
-    let mut walk = Walk::new(shape.bytes.get() / DIRECT_BYTES, 0);
-    thread::scope(|scope| {
-        for _ in 1..shape.threads.max(2) {
-            let buffer = &buffer;
-            scope.spawn(move || {
-                while tally.go() {
-                    bump_sectors(buffer, 0, DIRECT_BYTES);
-                }
-            });
+    target.write_while_changing(shape.threads, tally, |file, buffer, offset| {
+        match push_write(&mut flight.ring, buffer, file, offset) {
+            Ok(()) => flight.in_flight = flight.in_flight.saturating_add(1),
+            Err(error) => tally.changed::<()>("io_uring push", Some(offset), Err(error)),
         }
-        while tally.go() {
-            let offset = as_offset(walk.step().saturating_mul(DIRECT_BYTES));
-            let pushed = push_write(&mut flight.ring, &buffer, &file, offset);
-            match pushed {
-                Ok(()) => flight.in_flight = flight.in_flight.saturating_add(1),
-                Err(error) => tally.changed::<()>("io_uring push", Some(offset), Err(error)),
-            }
-            if flight.in_flight >= DEPTH {
-                flight.land(1, tally);
-            }
+        if flight.in_flight >= DEPTH {
+            flight.land(1, tally);
         }
-        while flight.in_flight > 0 && flight.land(flight.in_flight, tally) {}
     });
-    tally.synced("fdatasync", file.sync_data());
+    while flight.in_flight > 0 && flight.land(flight.in_flight, tally) {}
+    tally.synced("fdatasync", target.file.sync_data());
     Ok(())
 }
 
@@ -96,6 +77,7 @@ mod tests {
     use super::super::bounds::Bounds;
     use super::*;
     use crate::clock::MonotonicClock;
+    use std::num::NonZeroUsize;
     use std::time::Duration;
 
     #[test]

@@ -105,29 +105,57 @@ pub(super) fn overwrite_pages(file: &File, mut walk: Walk, seed: u64, tally: &Ta
 /// Bytes of one direct write: enough for several pages in one request.
 pub(super) const DIRECT_BYTES: usize = 16 * PAGE;
 
+/// A file for direct I/O, the one buffer that is written to it, and where the next write goes.
+pub(super) struct DirectTarget {
+    pub(super) file: File,
+    pub(super) buffer: SharedMemory,
+    walk: Walk,
+}
+
+impl DirectTarget {
+    /// Opens `path`, filled first.
+    pub(super) fn open(path: &Path, bytes: usize) -> io::Result<DirectTarget> {
+        drop(open_filled(path, bytes)?);
+        let length = NonZeroUsize::new(DIRECT_BYTES).unwrap_or(NonZeroUsize::MIN);
+        Ok(DirectTarget {
+            file: open_direct(path)?,
+            buffer: SharedMemory::anonymous(length)?,
+            walk: Walk::new(bytes / DIRECT_BYTES, 0),
+        })
+    }
+
+    /// Calls `write` with one offset after the other, while other threads change the buffer.
+    pub(super) fn write_while_changing(
+        &mut self,
+        threads: usize,
+        tally: &Tally,
+        mut write: impl FnMut(&File, &SharedMemory, u64),
+    ) {
+        let DirectTarget { file, buffer, walk } = self;
+        let buffer = &*buffer;
+        thread::scope(|scope| {
+            // One of the threads is the one that writes.
+            for _ in 1..threads.max(2) {
+                scope.spawn(move || {
+                    while tally.go() {
+                        bump_sectors(buffer, 0, DIRECT_BYTES);
+                    }
+                });
+            }
+            while tally.go() {
+                write(file, buffer, as_offset(walk.step().saturating_mul(DIRECT_BYTES)));
+            }
+        });
+    }
+}
+
 /// Writes one buffer past the page cache, again and again, while other threads change it.
 pub fn direct(path: &Path, shape: Shape, tally: &Tally) -> io::Result<()> {
-    drop(open_filled(path, shape.bytes.get())?);
-    let file = open_direct(path)?;
-    let length = NonZeroUsize::new(DIRECT_BYTES).unwrap_or(NonZeroUsize::MIN);
-    let buffer = SharedMemory::anonymous(length)?;
-    let mut walk = Walk::new(shape.bytes.get() / DIRECT_BYTES, 0);
-    thread::scope(|scope| {
-        // One of the threads is the one that writes.
-        for _ in 1..shape.threads.max(2) {
-            let buffer = &buffer;
-            scope.spawn(move || {
-                while tally.go() {
-                    bump_sectors(buffer, 0, DIRECT_BYTES);
-                }
-            });
-        }
-        while tally.go() {
-            let offset = as_offset(walk.step().saturating_mul(DIRECT_BYTES));
-            tally.changed("direct pwrite", Some(offset), buffer.write_to(&file, offset));
-        }
+    let mut target = DirectTarget::open(path, shape.bytes.get())?;
+    target.write_while_changing(shape.threads, tally, |file, buffer, offset| {
+        tally.changed("direct pwrite", Some(offset), buffer.write_to(file, offset));
     });
-    tally.synced("fdatasync", file.sync_data());
+    tally.synced("fdatasync", target.file.sync_data());
     Ok(())
 }
 

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
-use super::bus::Watch;
 use super::copy::{load, store};
+use crate::memory::{Owner, Watch};
 
 /// A page of tmpfs: what is allocated at once, and punched out at once. Larger ones are made of these.
 const PAGE: u64 = 4096;
@@ -55,7 +55,7 @@ impl Mapped {
         };
         // SAFETY: a new mapping at a place of the kernel's choice, which nothing else refers to.
         let base = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, &file, 0) }.ok()?;
-        let watch = Watch::over(base.as_ptr().expose_provenance(), bytes.get());
+        let watch = Watch::over(Owner::Medium, base.as_ptr().expose_provenance(), bytes.get());
         let Some(watch) = watch else {
             unmap(base, bytes.get());
             return None;

@@ -6,14 +6,12 @@
 //! | `open` | which files make a disk, and every way in which they may not fit |
 //! | `backing` | bytes of a raw file, a block device or a memory file |
 //! | `mapped`, `copy` | a file whose pages are memory, through a mapping |
-//! | `bus` | what happens when such a page is gone |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
 //! | `locks` | who may touch which blocks at the same time |
 //! | `image` | `dixtrap image`: create, check, adopt, dump |
 
 mod backing;
-mod bus;
 mod copy;
 mod disk;
 mod error;

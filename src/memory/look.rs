@@ -44,6 +44,7 @@ impl Segments {
                 found = Some(Found::new(earlier.len(), same, new));
             }
         }
+        self.require_there()?;
         Ok(found.map(|found| found.bytes))
     }
 }

@@ -5,12 +5,17 @@
 //!   and only the copy is looked at;
 //! - a segment that exists was inside guest memory when it was made, and the mapping it was checked
 //!   against stays alive as long as the segment list does, whatever the front end unmaps meanwhile;
-//! - one call copies each guest byte once.
+//! - one call copies each guest byte once;
+//! - a copy in which a page was gone, because the front end took it away, is an error.
 
+mod bus;
 mod look;
+mod loss;
 mod pool;
 mod segments;
 
+pub use bus::{Owner, Watch, any_guest_lost};
+pub use loss::{Watched, is_lost};
 pub use pool::{Buffer, List, Listed};
 pub use segments::{MemoryError, MemoryMap, Segment, Segments};
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
+use super::bus::any_guest_lost;
+use super::loss::is_lost;
 use super::pool::List;
 
 /// The guest's memory as one connection mapped it; shared, and alive while anybody holds it.
@@ -38,6 +40,14 @@ pub enum MemoryError {
         addr: u64,
         /// The number of bytes.
         len: usize,
+    },
+    /// The front end took memory away that was being used.
+    #[error("guest memory {addr:#x}+{len} is gone: the front end made its file shorter")]
+    Lost {
+        /// The first address.
+        addr: u64,
+        /// The number of bytes.
+        len: u32,
     },
     /// More bytes were asked for than the list has.
     #[error("{wanted} bytes at offset {offset} are past the end of a list of {len}")]
@@ -142,7 +152,18 @@ impl Segments {
             self.read(*segment, part)?;
             rest = next;
         }
-        Ok(())
+        self.require_there()
+    }
+
+    /// After a copy: refuses it where a page was gone, so that no empty page is taken for the guest's.
+    pub(super) fn require_there(&self) -> Result<(), MemoryError> {
+        if !any_guest_lost() {
+            return Ok(());
+        }
+        let is_gone = |segment: &&Segment| is_lost(&self.map, segment.addr, segment.len.into());
+        self.list.iter().find(is_gone).map_or(Ok(()), |Segment { addr, len }| {
+            Err(MemoryError::Lost { addr: *addr, len: *len })
+        })
     }
 
     /// Copies `from` into guest memory, beginning at byte `offset` of the list.
@@ -160,6 +181,7 @@ impl Segments {
             self.write(segment.addr.saturating_add(skip), part)?;
             rest = next;
         }
+        self.require_there()?;
         if rest.is_empty() { Ok(()) } else { Err(self.past_end(offset, wanted)) }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 use super::token::Token;
-use crate::memory::{MemoryMap, Segment, Segments};
+use crate::memory::{MemoryMap, Segment, Segments, is_lost};
 
 /// The most descriptors that a chain may have: eight times what the largest request that is asked for
 /// (`seg_max`) needs. A ring may be longer.
@@ -124,9 +124,11 @@ impl Table {
             .addr
             .checked_add(u64::from(index) * Descriptor::BYTES)
             .ok_or(ChainError::Unreadable(self.addr))?;
-        map.read_obj::<Descriptor>(GuestAddress(addr))
-            .map(Descriptor::to_native)
-            .map_err(|_| ChainError::Unreadable(addr))
+        let read = map.read_obj::<Descriptor>(GuestAddress(addr));
+        match read {
+            Ok(descriptor) if !is_lost(map, addr, Descriptor::BYTES) => Ok(descriptor.to_native()),
+            _ => Err(ChainError::Unreadable(addr)),
+        }
     }
 }
 

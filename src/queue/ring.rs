@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, Guest
 
 use super::chain::{ChainError, Request, collect};
 use super::token::Token;
-use crate::memory::MemoryMap;
+use crate::memory::{MemoryMap, any_guest_lost, is_lost};
 
 /// VIRTIO 1.2 §2.7.6: flags and index come before the entries, two bytes each.
 const AVAIL_HEADER: u64 = 4;
@@ -32,6 +32,9 @@ pub enum RingError {
     /// The used ring is not guest memory.
     #[error("its used ring cannot be written: {0}")]
     Used(virtio_queue::Error),
+    /// The front end took away the memory that the ring lies in.
+    #[error("its memory is gone: the front end made the file behind it shorter")]
+    Lost,
     /// A chain that cannot be followed.
     #[error("{0}")]
     Chain(#[from] ChainError),
@@ -66,6 +69,7 @@ impl Ring {
             let mut heads = queue.iter(Arc::clone(&map)).map_err(RingError::Available)?;
             heads.next().map(|chain| chain.head_index())
         };
+        require_there(queue, &self.memory)?;
         match head {
             // The map again: it may have grown for this very request since it was looked at above.
             Some(head) => Ok(Some(collect(&self.memory.memory().into_inner(), table, size, head)?)),
@@ -91,7 +95,11 @@ impl Ring {
 
     /// Answers a request: `written` bytes of its writable part were filled.
     pub fn complete(&self, token: Token, written: u32) -> Result<(), RingError> {
-        self.vring.add_used(token.settle(), written).map_err(RingError::Used)
+        self.vring.add_used(token.settle(), written).map_err(RingError::Used)?;
+        if any_guest_lost() {
+            require_there(self.vring.get_ref().get_queue(), &self.memory)?;
+        }
+        Ok(())
     }
 
     /// The number of descriptors: no more requests than this can be in flight.
@@ -113,6 +121,7 @@ impl Ring {
         }
         let map = self.memory.memory();
         let index = queue.avail_idx(&*map, Ordering::Acquire).map_err(RingError::Available)?;
+        require_there(queue, &self.memory)?;
         Ok(index.0 != queue.next_avail())
     }
 
@@ -139,6 +148,27 @@ impl Ring {
         }
         Ok(())
     }
+}
+
+/// After a look at a ring: refuses it where its memory was gone, so that no empty page is taken for
+/// the driver's. One relaxed load where all is well.
+fn require_there(queue: &virtio_queue::Queue, memory: &SharedMemory) -> Result<(), RingError> {
+    if any_guest_lost() && is_ring_lost(queue, &memory.memory().into_inner()) {
+        return Err(RingError::Lost);
+    }
+    Ok(())
+}
+
+#[cold]
+fn is_ring_lost(queue: &virtio_queue::Queue, map: &MemoryMap) -> bool {
+    // Descriptors, available and used ring; each has a header and an event field (VIRTIO 1.2 §2.7).
+    let size = u64::from(queue.size());
+    let parts = [
+        (queue.desc_table(), 16 * size),
+        (queue.avail_ring(), 6 + 2 * size),
+        (queue.used_ring(), 6 + 8 * size),
+    ];
+    parts.into_iter().any(|(addr, len)| is_lost(map, addr, len))
 }
 
 /// VIRTIO 1.2 §2.7.7: without EVENT_IDX the driver may switch interrupts off by a flag. The crate's

@@ -17,6 +17,7 @@ use vmm_sys_util::event::{
 use super::lane::Lane;
 use super::pace::Pace;
 use super::sweep::Others;
+use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
 use crate::queue::{Ring, SharedMemory};
 use crate::units::QueueIndex;
@@ -35,6 +36,8 @@ pub struct Backend<D: Device> {
     /// The ring of each lane, once its queue has been used.
     rings: Mutex<Vec<Option<Ring>>>,
     memory: SharedMemory,
+    /// What the front end may take away at any moment.
+    watched: Mutex<Watched>,
     /// The readable ends that the crate never closes.
     exits: Mutex<Vec<RawFd>>,
 }
@@ -46,7 +49,8 @@ impl<D: Device> Backend<D> {
             .map(|queue| Lane::new(QueueIndex(queue), Arc::clone(&device), Arc::clone(pace)))
             .collect::<io::Result<Vec<_>>>()?;
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
-        Ok(Backend { device, lanes, rings, memory, exits: Mutex::default() })
+        let (watched, exits) = (Mutex::default(), Mutex::default());
+        Ok(Backend { device, lanes, rings, memory, watched, exits })
     }
 
     /// The number of queues.
@@ -95,6 +99,12 @@ impl<D: Device> Backend<D> {
         if let Some(slot) = rings.get_mut(queue) {
             slot.get_or_insert_with(|| ring.clone());
         }
+    }
+
+    fn watch(&self, map: MemoryMap) -> io::Result<()> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = || io::Error::other("there are too many memory regions to watch");
+        if watched.add(map) { Ok(()) } else { Err(refused()) }
     }
 
     fn stop_lane(&self, queue: usize) {
@@ -163,9 +173,11 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     /// The crate has put the new map into the handle that we share with it. A region past the end
-    /// of its file would be a SIGBUS at the first access, so such a map is taken back.
+    /// of its file is of no use, so such a map is taken back; a file that is made shorter later on is
+    /// what the watch is for.
     fn update_memory(&self, memory: SharedMemory) -> io::Result<()> {
-        let checked = memory.memory().iter().try_for_each(reaches_its_end);
+        let watched = self.watch(memory.memory().into_inner());
+        let checked = watched.and_then(|()| memory.memory().iter().try_for_each(reaches_its_end));
         if checked.is_err() {
             let map = memory.lock().unwrap_or_else(PoisonError::into_inner);
             map.replace(GuestMemoryMmap::new());

@@ -7,6 +7,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use vhost::VhostUserMemoryRegionInfo;
 use vm_memory::{
     AtomicAccess, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+    GuestMemoryRegion,
 };
 
 /// Where the rings are.
@@ -64,6 +65,13 @@ impl Memory {
         }
         self.next_high.store(at + len, Ordering::SeqCst);
         HIGH + at
+    }
+
+    /// Takes the pages of the region that has `gpa` away, all but the first `keep` bytes. Who touches
+    /// them after this, here or in the daemon, gets a SIGBUS.
+    pub fn shrink(&self, gpa: u64, keep: u64) {
+        let region = self.map.find_region(GuestAddress(gpa)).unwrap();
+        region.file_offset().unwrap().file().set_len(keep).unwrap();
     }
 
     pub fn write(&self, gpa: u64, bytes: &[u8]) {

@@ -135,7 +135,7 @@ fn a_swap_waits_in_its_window_and_compares_what_is_stored_then() {
     // Nothing is stored yet: the comparison is with zeros, and fails at the first byte that is none.
     daemon.release();
     guest.guest.rings[REQUEST].wait(head);
-    let first = a.iter().position(|byte| *byte != 0).unwrap() as u32;
+    let first = u32::try_from(a.iter().position(|byte| *byte != 0).unwrap()).unwrap();
     assert_eq!((call.reply().codes(), call.reply().information()), (MISCOMPARE, first));
     assert_eq!(read(&mut guest, 4, 2), [0; 1024]);
 

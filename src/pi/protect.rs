@@ -12,8 +12,8 @@
 use super::checks::{Checks, ExpectedApp};
 use super::generate::address_tag;
 use super::kind::PiType;
+use super::mismatch::Check;
 use super::tuple::{AppTag, RefTag, Tuple};
-use super::verify::Check;
 use crate::units::Lba;
 
 /// Whose protection information a protect field speaks of.

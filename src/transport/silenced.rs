@@ -52,8 +52,11 @@ impl<D: Device> Lane<D> {
         let (taken, kept): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|silenced| sweep.takes(&silenced.held));
         work.silenced = kept;
-        taken.into_iter().fold(Ok(()), |outcome, Silenced { held, token }| {
-            outcome.and(complete(ring, token, sweep.end(held)))
-        })
+        let mut outcome = Ok(());
+        for Silenced { held, token } in taken {
+            // Also after one that could not be answered: every token has to be settled.
+            outcome = outcome.and(complete(ring, token, sweep.end(held)));
+        }
+        outcome
     }
 }

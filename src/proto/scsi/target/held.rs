@@ -30,7 +30,7 @@ pub(super) enum Work {
     /// Stores its data and reads it back (WRITE AND VERIFY).
     ReadBack { held: Held, blocks: (Lba, BlockCount), checks: Checks, compared: Option<Compared> },
     /// Stores one half of its data where the other half is what is stored (COMPARE AND WRITE).
-    Swap { held: HeldSwap, checks: Checks },
+    Swap { held: Box<HeldSwap>, checks: Checks },
 }
 
 impl HeldTask {
@@ -73,7 +73,7 @@ impl Work {
             Work::Swap { held, checks } => {
                 // SBC-4 §5.6: no other command's write comes in between.
                 let _alone = unit.alone();
-                unit.trap.fetch_swap(held, &checks)?;
+                unit.trap.fetch_swap(*held, &checks)?;
             }
         }
         if durable {

@@ -137,5 +137,5 @@ pub(super) fn compare_and_write(call: &Call<'_>, task: Task) -> Result<Reply, Fa
         written: write_of(task.queue, &blocks, rest.split_at(half).0, second),
     })?;
     let checks = Checks::of_address(unit.geometry().pi_type, blocks.lba);
-    Ok(hold(unit, &blocks, Work::Swap { held, checks }, half.saturating_mul(2)))
+    Ok(hold(unit, &blocks, Work::Swap { held: Box::new(held), checks }, half.saturating_mul(2)))
 }

@@ -49,7 +49,7 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
     let escaped = tuples.as_ref().map(is_all_ones).transpose()?;
     // SBC-4 §4.7.3.4.4: unmapped is what reads back as it was written, zeros with tuples of FFh; of
     // zeros without protection information the tuples are for the unit to choose.
-    let may_clear = escaped.map_or(true, |escaped| escaped && blocks.has(UNMAP));
+    let may_clear = escaped.is_none_or(|escaped| escaped && blocks.has(UNMAP));
     if may_clear && bytes.iter().all(|byte| *byte == 0) {
         return clear(unit, &blocks, size);
     }

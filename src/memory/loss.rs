@@ -50,7 +50,7 @@ impl Watched {
             std::mem::take(&mut self.maps).into_iter().partition(|old| Arc::strong_count(old) > 1);
         self.maps = used;
         self.maps.push(map);
-        let places: Vec<Place> = self.maps.iter().flat_map(|map| places_of(map)).collect();
+        let places: Vec<Place> = self.maps.iter().flat_map(places_of).collect();
         self.watches.retain(|(place, _)| places.contains(place));
         places.iter().all(|place| self.watch(*place))
     }

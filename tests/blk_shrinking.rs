@@ -1,6 +1,8 @@
 //! A front end that makes the files behind its guest's memory shorter while they are in use: the daemon
 //! lives, judges nothing by what is not there, and serves whoever comes next.
 
+#![allow(clippy::expect_used, reason = "test code states what it knows")]
+
 mod common;
 
 use common::memory::{HIGH, LOW};

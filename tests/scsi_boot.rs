@@ -217,6 +217,27 @@ fn several_disks_come_up_in_one_boot() {
         dd if=/dev/zero of=$disk bs=64k count=16 oflag=direct 2>&1 || exit 1; done";
     let told = must(&mut guest, write);
     assert_eq!(told.matches("T10-DIF-TYPE1-CRC").count(), 5, "{told}");
+
+    // A unit that is unplugged goes away in the guest, and comes back when it is plugged in again.
+    let disks = |count: usize| {
+        format!(
+            "for i in $(seq 100); do test $(ls /sys/block | grep -c ^sd) = {count} && exit 0; \
+            sleep 0.1; done; ls /sys/block; exit 1"
+        )
+    };
+    daemons[2].ask(Request::Unplug { lun: 1 });
+    must(&mut guest, &disks(4));
+    daemons[2].ask(Request::Plug { lun: 1 });
+    must(&mut guest, &disks(5));
+
+    // An image that grows is a larger disk in the guest, without a word of ours there.
+    let grown = std::fs::File::options().write(true).open(daemons[0].disk()).unwrap();
+    grown.set_len(96 << 20).unwrap();
+    must(
+        &mut guest,
+        "for i in $(seq 100); do grep -qx 196608 /sys/block/sd?/size && exit 0; sleep 0.1; done; \
+        cat /sys/block/sd?/size; exit 1",
+    );
     guest.power_off().unwrap();
     let blocks: u64 =
         daemons.map(assert_clean).iter().map(|records| records.stop().blocks_checked).sum();

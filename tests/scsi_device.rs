@@ -15,6 +15,7 @@ use common::scsi::{
     RESET, SUCCEEDED, ScsiGuest, lun, ten,
 };
 use common::{Daemon, pattern};
+use dixtrap::control::Request;
 use dixtrap::pi::{PiType, Tuple, generate};
 use dixtrap::record::{Phase, Record};
 use dixtrap::units::{Lba, QueueIndex};
@@ -394,6 +395,40 @@ fn injected_faults_answer_commands_of_one_unit() {
 }
 
 #[test]
+fn a_unit_that_comes_or_goes_is_told_by_event_and_attention() {
+    let (daemon, mut guest) = two_units();
+    let memory = std::sync::Arc::clone(&guest.guest.memory);
+    let told = |guest: &mut ScsiGuest, request: Request| {
+        let room = memory.alloc(16, 16);
+        let head = guest.guest.rings[EVENT].place(&[writable(room, 16)]);
+        guest.guest.ring_bell(EVENT, head);
+        daemon.ask(request);
+        assert_eq!(guest.guest.rings[EVENT].wait(head).len, 16);
+        memory.read(room, 16)
+    };
+    let luns = |guest: &mut ScsiGuest| {
+        guest.ask(&[0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0], 64).data[..4].to_vec()
+    };
+    // The unit is spelt as REPORT LUNS spells it.
+    let reset = |reason: u8| [1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, reason, 0, 0, 0];
+    assert_eq!(told(&mut guest, Request::Unplug { lun: 1 }), reset(2));
+    let call = guest.call(lun(1), &TEST_UNIT_READY, &Load::default());
+    assert_eq!(guest.run_call(&call).codes(), (5, 0x25, 0), "LOGICAL UNIT NOT SUPPORTED");
+    assert_eq!(guest.ask(&TEST_UNIT_READY, 0).codes(), (6, 0x3F, 0x0E));
+    assert_eq!(luns(&mut guest), [0, 0, 0, 8]);
+    assert_eq!(told(&mut guest, Request::Plug { lun: 1 }), reset(1));
+    assert_eq!(luns(&mut guest), [0, 0, 0, 16]);
+    let call = guest.call(lun(1), &TEST_UNIT_READY, &Load::default());
+    assert_eq!(guest.run_call(&call).codes(), (6, 0x29, 0), "as after power on");
+    // What is so already is no news, and what never was is an error.
+    daemon.ask(Request::Plug { lun: 1 });
+    assert_eq!(guest.ask(&TEST_UNIT_READY, 0).codes(), (6, 0x3F, 0x0E), "of the plugging before");
+    assert!(guest.ask(&TEST_UNIT_READY, 0).is_good());
+    let error = daemon.control().ask(&Request::Unplug { lun: 7 }).unwrap_err();
+    assert!(error.to_string().contains("there is no logical unit 7"), "{error}");
+}
+
+#[test]
 fn an_image_that_grows_is_told_by_event_and_attention() {
     let daemon = start(&[]);
     let mut guest = ScsiGuest::plug(&daemon, true);
@@ -404,7 +439,7 @@ fn an_image_that_grows_is_told_by_event_and_attention() {
     let file = std::fs::File::options().write(true).open(daemon.disk()).unwrap();
     file.set_len(2 << 20).unwrap();
     assert_eq!(guest.guest.rings[EVENT].wait(head).len, 16);
-    let event = [&[3, 0, 0, 0][..], &lun(0), &[0x2A, 0x09, 0, 0]].concat();
+    let event = [3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2A, 0x09, 0, 0];
     assert_eq!(memory.read(room, 16), event);
     assert_eq!(guest.ask(&TEST_UNIT_READY, 0).codes(), (6, 0x2A, 0x09));
     let capacity = guest.ask(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0], 8).data;

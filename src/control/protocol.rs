@@ -31,6 +31,16 @@ pub enum Request {
     },
     /// Fetches every write that is held in its window now.
     Release,
+    /// Takes a logical unit away from the guest (SCSI).
+    Unplug {
+        /// Its number.
+        lun: u16,
+    },
+    /// Gives it back.
+    Plug {
+        /// Its number.
+        lun: u16,
+    },
     /// Drains, flushes and ends the daemon.
     Quit,
 }

@@ -52,6 +52,11 @@ impl<D: Device> Daemon<D> {
         added.map_or_else(Reply::refused, |()| Reply::done())
     }
 
+    fn plug(&self, lun: u16, plugged: bool) -> Reply {
+        let done = self.server.device().plug(lun, plugged);
+        done.map_or_else(|error| Reply::refused(error.to_string()), |()| Reply::done())
+    }
+
     fn mark(&self, label: &str, state: crate::record::MarkState) -> Reply {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Reply::refused(format!("a label has 1 to {MAX_LABEL} bytes"));
@@ -76,6 +81,8 @@ impl<D: Device> Governor for Daemon<D> {
             }
             Request::Inject { spec } => self.inject(&spec),
             Request::Release => Reply { released: Some(self.server.release()), ..Reply::done() },
+            Request::Unplug { lun } => self.plug(lun, false),
+            Request::Plug { lun } => self.plug(lun, true),
             Request::Quit => {
                 self.server.stop();
                 Reply::done()

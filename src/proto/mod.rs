@@ -37,6 +37,17 @@ pub struct Answered {
 #[error("a request leaves no place for its status: {0}")]
 pub struct Unanswerable(pub String);
 
+/// Why a unit can neither come nor go.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlugError {
+    /// The device is one disk.
+    #[error("a virtio-blk device has no logical units: use --device scsi")]
+    NoUnits,
+    /// There never was such a unit.
+    #[error("there is no logical unit {0}: each --blk-file is one, counted from 0")]
+    NoUnit(u16),
+}
+
 /// How far a request got.
 #[derive(Debug)]
 pub enum Step<H> {
@@ -120,6 +131,10 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// What parked requests come back with when their ring stops.
     fn no_news(&self) -> Vec<u8> {
         Vec::new()
+    }
+    /// Takes a logical unit away from the driver, or gives it back; what is so already stays so.
+    fn plug(&self, _lun: u16, _plugged: bool) -> Result<(), PlugError> {
+        Err(PlugError::NoUnits)
     }
     /// Notes a request that has to wait in its ring.
     fn note_deferred(&self);

@@ -65,6 +65,11 @@ impl<D: Device> Server<D> {
         &self.pace
     }
 
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
     /// Whether a front end is connected.
     pub fn is_connected(&self) -> bool {
         self.backend().is_some()

@@ -43,6 +43,16 @@ enum Action {
     },
     /// Fetches every write that is held now
     Release,
+    /// Takes a logical unit away from the guest (SCSI)
+    Unplug {
+        /// Its number
+        lun: u16,
+    },
+    /// Gives a logical unit back
+    Plug {
+        /// Its number
+        lun: u16,
+    },
     /// Drains, flushes and ends the daemon
     Quit,
 }
@@ -57,6 +67,8 @@ impl From<Action> for Request {
             Action::Window { spec } => Request::Window { spec },
             Action::Inject { spec } => Request::Inject { spec },
             Action::Release => Request::Release,
+            Action::Unplug { lun } => Request::Unplug { lun },
+            Action::Plug { lun } => Request::Plug { lun },
             Action::Quit => Request::Quit,
         }
     }

@@ -74,15 +74,13 @@ pub(super) fn report_luns(call: &Call<'_>, task: Task) -> Result<Reply, Failure>
     if allocation < 16 {
         return Err(Sense::in_cdb(6).into());
     }
-    let units = match select {
-        _ if ALL_LISTS.contains(&select) => call.target.units().len(),
+    let listed = match select {
+        _ if ALL_LISTS.contains(&select) => usize::MAX,
         _ if EMPTY_LISTS.contains(&select) => 0,
         _ => return Err(Sense::in_cdb(2).into()),
     };
-    let luns: Vec<u8> = (0..units)
-        .filter_map(|lun| u16::try_from(lun).ok())
-        .flat_map(|lun| lun_address(lun).to_be_bytes())
-        .collect();
+    let luns = call.target.luns().take(listed);
+    let luns: Vec<u8> = luns.flat_map(|lun| lun_address(lun).to_be_bytes()).collect();
     let mut bytes = u32::try_from(luns.len()).unwrap_or(0).to_be_bytes().to_vec();
     bytes.extend([0; 4]);
     bytes.extend(luns);

@@ -199,6 +199,8 @@ pub enum Attention {
     NexusLoss,
     /// CAPACITY DATA HAS CHANGED.
     Capacity,
+    /// REPORTED LUNS DATA HAS CHANGED: another unit came or went (SPC-5 §6.34).
+    Luns,
 }
 
 impl Attention {
@@ -209,6 +211,7 @@ impl Attention {
             Attention::Reset => (0x29, 0x03),
             Attention::NexusLoss => (0x29, 0x07),
             Attention::Capacity => (0x2A, 0x09),
+            Attention::Luns => (0x3F, 0x0E),
         }
     }
 

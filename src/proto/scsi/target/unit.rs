@@ -40,6 +40,7 @@ pub struct Unit {
     modes: Mutex<Modes>,
     attentions: Mutex<BTreeSet<Attention>>,
     stopped: AtomicBool,
+    unplugged: AtomicBool,
     exclusive: RwLock<()>,
 }
 
@@ -53,6 +54,7 @@ impl Unit {
             modes: Mutex::new(modes),
             attentions: Mutex::new(BTreeSet::from([Attention::PowerOn])),
             stopped: AtomicBool::new(false),
+            unplugged: AtomicBool::new(false),
             exclusive: RwLock::new(()),
         }
     }
@@ -101,6 +103,16 @@ impl Unit {
     /// Starts or stops the unit.
     pub fn set_stopped(&self, stopped: bool) {
         self.stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Whether the initiator can see it.
+    pub fn is_plugged(&self) -> bool {
+        !self.unplugged.load(Ordering::Relaxed)
+    }
+
+    /// Takes the unit away from the initiator, or gives it back; answers whether that changed anything.
+    pub fn set_plugged(&self, plugged: bool) -> bool {
+        self.unplugged.swap(!plugged, Ordering::Relaxed) == plugged
     }
 
     /// Holds off commands that have to be alone with the medium.

@@ -30,10 +30,12 @@ impl Address {
         }
     }
 
-    /// The address of a unit.
+    /// The address of a unit in an event. Linux looks its third and fourth byte up as they are, so they
+    /// have to be spelt as REPORT LUNS spells them: flat space addressing only from 256 on.
     pub fn of_unit(lun: u16) -> [u8; 8] {
         let [high, low] = lun.to_be_bytes();
-        [SINGLE_LEVEL, TARGET, (high & 0x3F) | 0x40, low, 0, 0, 0, 0]
+        let method = if high == 0 { 0 } else { 0x40 };
+        [SINGLE_LEVEL, TARGET, (high & 0x3F) | method, low, 0, 0, 0, 0]
     }
 }
 
@@ -46,7 +48,10 @@ mod tests {
         assert_eq!(Address::parse([1, 0, 0, 3, 0, 0, 0, 0]), Address::Unit(3));
         assert_eq!(Address::parse([1, 0, 0x40, 3, 0, 0, 0, 0]), Address::Unit(3));
         assert_eq!(Address::parse([1, 0, 0x41, 3, 0, 0, 0, 0]), Address::Unit(259));
-        assert_eq!(Address::parse(Address::of_unit(259)), Address::Unit(259));
+        for lun in [0, 3, 255, 256, 259] {
+            assert_eq!(Address::parse(Address::of_unit(lun)), Address::Unit(lun));
+        }
+        assert_eq!(Address::of_unit(3), [1, 0, 0, 3, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::config_space::{ConfigSpace, Sizes};
-use super::event::Events;
+use super::event::{Events, News};
 use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
 use super::management;
 use super::request::{self, HeldCommand};
 use crate::clock::Moment;
 use crate::proto::scsi::target::{Attention, Target, Unit};
-use crate::proto::{Device, Exchange, Finished, Step, Unanswerable};
+use crate::proto::{Device, Exchange, Finished, PlugError, Step, Unanswerable};
 use crate::trap::Trap;
 use crate::units::QueueIndex;
 
@@ -60,20 +60,20 @@ impl ScsiDevice {
     pub fn notice_growth(&self) {
         for (unit, lun) in self.target.units().iter().zip(0u16..) {
             match unit.trap.grow() {
-                Ok(true) => self.tell(lun, Attention::Capacity),
+                Ok(true) => {
+                    unit.attend(Attention::Capacity);
+                    self.tell(lun, News::Changed(Attention::Capacity));
+                }
                 Ok(false) => {}
                 Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
             }
         }
     }
 
-    fn tell(&self, lun: u16, attention: Attention) {
-        if let Some(unit) = self.target.unit(lun) {
-            unit.attend(attention);
-            self.events().changed(lun, attention);
-            // The counter cannot overflow: it is read whenever the event queue's thread wakes.
-            let _ = self.bell.write(1);
-        }
+    fn tell(&self, lun: u16, news: News) {
+        self.events().add(lun, news);
+        // The counter cannot overflow: it is read whenever the event queue's thread wakes.
+        let _ = self.bell.write(1);
     }
 
     fn layout(&self) -> Layout {
@@ -155,6 +155,14 @@ impl Device for ScsiDevice {
 
     fn no_news(&self) -> Vec<u8> {
         Events::nothing()
+    }
+
+    fn plug(&self, lun: u16, plugged: bool) -> Result<(), PlugError> {
+        let changed = self.target.plug(lun, plugged).ok_or(PlugError::NoUnit(lun))?;
+        if changed {
+            self.tell(lun, if plugged { News::Plugged } else { News::Unplugged });
+        }
+        Ok(())
     }
 
     fn note_deferred(&self) {

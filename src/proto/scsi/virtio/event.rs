@@ -11,22 +11,52 @@ const EVENT_BYTES: usize = 16;
 const MAX_WAITING: usize = 16;
 
 const NO_EVENT: u32 = 0;
+const TRANSPORT_RESET: u32 = 1;
 const PARAM_CHANGE: u32 = 3;
+
+/// Reasons of a transport reset.
+const RESCAN: u32 = 1;
+const REMOVED: u32 = 2;
 /// Set where events were lost.
 const EVENTS_MISSED: u32 = 0x8000_0000;
 
 /// Events that were not told yet.
 #[derive(Debug, Default)]
 pub struct Events {
-    waiting: VecDeque<(u16, Attention)>,
+    waiting: VecDeque<(u16, News)>,
     missed: bool,
 }
 
+/// What happened to a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A parameter changed, as this attention says.
+    Changed(Attention),
+    /// The unit came.
+    Plugged,
+    /// The unit went.
+    Unplugged,
+}
+
+impl News {
+    /// The event and its reason.
+    fn codes(self) -> (u32, u32) {
+        match self {
+            News::Changed(attention) => {
+                let (asc, ascq) = attention.codes();
+                (PARAM_CHANGE, u32::from(asc) | (u32::from(ascq) << 8))
+            }
+            News::Plugged => (TRANSPORT_RESET, RESCAN),
+            News::Unplugged => (TRANSPORT_RESET, REMOVED),
+        }
+    }
+}
+
 impl Events {
-    /// Notes that a parameter of a unit changed, as its attention says.
-    pub fn changed(&mut self, lun: u16, attention: Attention) {
+    /// Notes what happened to a unit.
+    pub fn add(&mut self, lun: u16, news: News) {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((lun, attention));
+            self.waiting.push_back((lun, news));
         } else {
             self.missed = true;
         }
@@ -36,10 +66,9 @@ impl Events {
     pub fn next(&mut self) -> Option<Vec<u8>> {
         let missed = std::mem::take(&mut self.missed);
         match self.waiting.pop_front() {
-            Some((lun, attention)) => {
-                let (asc, ascq) = attention.codes();
-                let reason = u32::from(asc) | (u32::from(ascq) << 8);
-                Some(event(PARAM_CHANGE, missed, Address::of_unit(lun), reason))
+            Some((lun, news)) => {
+                let (kind, reason) = news.codes();
+                Some(event(kind, missed, Address::of_unit(lun), reason))
             }
             None if missed => Some(event(NO_EVENT, true, [0; 8], 0)),
             None => None,
@@ -68,19 +97,26 @@ mod tests {
     #[test]
     fn a_change_names_its_unit_and_reason() {
         let mut events = Events::default();
-        events.changed(2, Attention::Capacity);
-        assert_eq!(
-            events.next().unwrap(),
-            [3, 0, 0, 0, 1, 0, 0x40, 2, 0, 0, 0, 0, 0x2A, 0x09, 0, 0]
-        );
+        events.add(2, News::Changed(Attention::Capacity));
+        assert_eq!(events.next().unwrap(), [3, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0x2A, 0x09, 0, 0]);
         assert_eq!(events.next(), None);
+    }
+
+    #[test]
+    fn units_that_come_and_go_are_transport_resets() {
+        let mut events = Events::default();
+        events.add(1, News::Unplugged);
+        events.add(1, News::Plugged);
+        let expected = |reason| vec![1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, reason, 0, 0, 0];
+        assert_eq!(events.next(), Some(expected(2)));
+        assert_eq!(events.next(), Some(expected(1)));
     }
 
     #[test]
     fn lost_events_are_owned_up_to() {
         let mut events = Events::default();
         for _ in 0..=MAX_WAITING {
-            events.changed(0, Attention::Capacity);
+            events.add(0, News::Changed(Attention::Capacity));
         }
         assert_eq!(events.next().unwrap()[3], 0x80);
         assert_eq!(events.next().unwrap()[3], 0);

@@ -198,6 +198,35 @@ fn a_listening_socket_can_be_handed_over_as_systemd_does() {
     assert!(socket.exists(), "the socket is systemd's, not the daemon's to remove");
 }
 
+/// With the tool that systemd has for it: the daemon is started by the first connection.
+#[test]
+fn systemd_starts_the_daemon_at_the_first_connection() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("activated.sock");
+    let image = dir.path().join("disk.img");
+    let started = Command::new("systemd-socket-activate")
+        .arg("--listen")
+        .arg(&socket)
+        .args([DIXTRAPD, "--fd", "3", "--size", "1M", "--blk-file"])
+        .arg(&image)
+        .stdin(Stdio::null())
+        .spawn();
+    let Ok(child) = started else {
+        eprintln!("not tested: systemd-socket-activate is not installed");
+        return;
+    };
+    let mut daemon = Guard(child);
+    eventually("the socket", || socket.exists());
+    assert!(!image.exists(), "nobody has connected yet");
+    assert_ne!(features_at(&socket) & VIRTIO_F_VERSION_1, 0);
+    assert!(image.exists());
+    // systemd-socket-activate has become the daemon.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    eventually("the daemon's end", || daemon.0.try_wait().unwrap().is_some());
+    assert!(daemon.0.wait().unwrap().success());
+}
+
 #[test]
 fn the_launch_line_says_what_is_wrong_before_qemu_does() {
     for (args, words) in [(vec![], "usage:"), (vec!["/nowhere.sock"], "/nowhere.sock is no socket")]

@@ -4,6 +4,8 @@ use std::error::Error;
 
 use plotters::prelude::*;
 
+use crate::report::micros_words;
+
 use super::result::{Point, Sweep};
 
 const SIZE: (u32, u32) = (900, 560);
@@ -61,11 +63,17 @@ fn draw(sweep: &Sweep, left: f64, right: f64, svg: &mut String) -> Result<(), Bo
     if let Some(fit) = &sweep.fit {
         let windows = windows(left, right);
         let curve = windows.iter().filter_map(|w| Some((*w, fit.chance(*w).0? * 100.0)));
-        chart.draw_series(LineSeries::new(curve, &BLUE))?;
+        chart
+            .draw_series(LineSeries::new(curve, &BLUE))?
+            .label("fit: 1 - exp(-rate * window)")
+            .legend(|(x, y)| key(x, y, BLUE.to_rgba()));
         let low = windows.iter().map(|w| (*w, fit.chance(*w).1.low * 100.0));
         chart.draw_series(LineSeries::new(low, BLUE.mix(0.35)))?;
         let high = windows.iter().map(|w| (*w, fit.chance(*w).1.high * 100.0));
-        chart.draw_series(LineSeries::new(high, BLUE.mix(0.35)))?;
+        chart
+            .draw_series(LineSeries::new(high, BLUE.mix(0.35)))?
+            .label("95 % of the fit")
+            .legend(|(x, y)| key(x, y, BLUE.mix(0.35)));
     }
     for point in &sweep.points {
         let style = if point.trouble.is_none() { BLACK } else { RGBColor(190, 190, 190) };
@@ -76,13 +84,27 @@ fn draw(sweep: &Sweep, left: f64, right: f64, svg: &mut String) -> Result<(), Bo
     if let Some(estimate) = sweep.estimate {
         let (at, ends) = (estimate.window_us, estimate.interval);
         let bar = vec![(at, ends.low * 100.0), (at, ends.high * 100.0)];
-        chart.plotting_area().draw(&PathElement::new(bar, RED))?;
+        chart
+            .draw_series([PathElement::new(bar, RED)])?
+            .label(format!("estimate for {}", micros_words(Some(at))))
+            .legend(|(x, y)| key(x, y, RED.to_rgba()));
         if let Some(chance) = estimate.chance {
             chart.plotting_area().draw(&Circle::new((at, chance * 100.0), 4, RED))?;
         }
     }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.filled())
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     area.present()?;
     Ok(())
+}
+
+/// A line of the key.
+fn key(x: i32, y: i32, style: RGBAColor) -> PathElement<(i32, i32)> {
+    PathElement::new(vec![(x, y), (x.saturating_add(20), y)], style)
 }
 
 /// Where a point lies, in microseconds and percent: its share and the ends of its interval.
@@ -110,6 +132,9 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.matches("<polyline").count() >= 3);
         assert!(svg.contains("mmap-rewrite/ext4"));
+        for words in ["95 % of the fit", "estimate for 20 us"] {
+            assert!(svg.contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub fn sweep_text(sweep: &Sweep) -> String {
         (Some(fit), Some(estimate)) => {
             out.push_str(&fit_words(fit));
             out.push_str(&estimate_words(estimate, sweep.covers(estimate.window_us)));
+            out.push_str(&neighbours_words(&sweep.points, estimate.window_us));
             out.push_str(CAVEATS);
         }
         _ => out.push_str("no window counts, so there is nothing to fit\n"),
@@ -112,10 +113,33 @@ fn estimate_words(estimate: &Estimate, covered: bool) -> String {
     )
 }
 
+/// What was measured next to the estimate's window, on either side: true however bad the fit is.
+fn neighbours_words(points: &[Point], window_us: f64) -> String {
+    let measured: Vec<(f64, String)> = points
+        .iter()
+        .filter(|point| point.trouble.is_none())
+        .filter_map(|point| {
+            let (at, (share, interval)) = (point.median_us?, point.chance()?);
+            let words =
+                format!("{} at {} ({})", percent(share), micros_words(Some(at)), range(interval));
+            Some((at, words))
+        })
+        .collect();
+    let by_window = |a: &&(f64, String), b: &&(f64, String)| a.0.total_cmp(&b.0);
+    let below = measured.iter().filter(|(at, _)| *at <= window_us).max_by(by_window);
+    let above = measured.iter().filter(|(at, _)| *at > window_us).min_by(by_window);
+    let words: Vec<&str> =
+        [below, above].into_iter().flatten().map(|(_, words)| words.as_str()).collect();
+    format!("measured next to it: {}\n", words.join(", "))
+}
+
+/// Shares of less than a billionth are told as none.
+const TINY_PERCENT: f64 = 1e-7;
+
 /// A proportion in percent, with three digits that count.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent == 0.0 {
+    if percent < TINY_PERCENT {
         return "0 %".to_owned();
     }
     let digits = (2.0 - percent.abs().log10().floor()).clamp(0.0, 9.0);
@@ -141,6 +165,7 @@ mod tests {
             (0.5, "50.0 %"),
             (0.012_34, "1.23 %"),
             (1.5e-5, "0.00150 %"),
+            (1e-12, "0 %"),
         ] {
             assert_eq!(percent(share), words);
         }
@@ -155,10 +180,15 @@ mod tests {
             "1 - exp(-rate * window)",
             "with a fetch 20 us after the doorbell: 1.98 % of such writes",
             "extrapolated",
+            "measured next to it: 9.50 % at 100 us (7.83 % to 11.5 %)\n",
             "What this does not say",
         ] {
             assert!(text.contains(words), "{words} is not in:\n{text}");
         }
+        let mut between = sweep();
+        between.conclude(500.0);
+        let text = sweep_text(&between);
+        assert!(text.contains("next to it: 9.50 % at 100 us (7.83 % to 11.5 %), 66.7 % at 1.1 ms"));
         let mut lost = sweep();
         lost.points.iter_mut().for_each(|point| point.trouble = Some("no mount".into()));
         lost.conclude(20.0);

@@ -4,10 +4,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::pool::Buffer;
 use super::segments::{MemoryError, Segment, Segments};
-use crate::pi::{GuardTag, Store, copy_guards_from, guards};
+use crate::pi::{GuardTag, copy_guards_compared, guards};
 
-/// How many bytes are looked at before they are compared: a piece and what it is compared with stay
-/// in the first-level cache.
+/// How many bytes are looked at at once: a piece, which is of use only where it differs, stays in the
+/// first-level cache.
 const PIECE: usize = 16 << 10;
 
 impl Segments {
@@ -33,13 +33,12 @@ impl Segments {
         for (old, guards) in earlier.chunks(step.saturating_mul(block)).zip(guards.chunks_mut(step))
         {
             if let Some(found) = &mut found {
-                reader.take(found.next(old.len()), guards)?;
+                reader.take(found.next(old.len()), old, guards)?;
                 continue;
             }
             let at = reader.taken;
             let new = piece.get_mut(..old.len()).unwrap_or_default();
-            reader.take(new, guards)?;
-            if new != old {
+            if reader.take(new, old, guards)? {
                 let same = earlier.get(..at).unwrap_or_default();
                 found = Some(Found::new(earlier.len(), same, new));
             }
@@ -87,29 +86,39 @@ impl<'a> Reader<'a> {
         Reader { segments, rest: Segment { addr: 0, len: 0 }, next: 0, taken: 0 }
     }
 
-    /// Fills `to` with the next bytes and `guards` with the guards of its blocks.
-    fn take(&mut self, to: &mut [u8], block_guards: &mut [GuardTag]) -> Result<(), MemoryError> {
+    /// Fills `to` with the next bytes and `guards` with the guards of its blocks; answers whether
+    /// they are others than the `earlier` ones, which are as many.
+    fn take(
+        &mut self,
+        to: &mut [u8],
+        earlier: &[u8],
+        block_guards: &mut [GuardTag],
+    ) -> Result<bool, MemoryError> {
         self.refill();
-        if self.rest.len as usize >= to.len() && self.take_at_once(to, block_guards) {
+        if self.rest.len as usize >= to.len()
+            && let Some(changed) = self.take_at_once(to, earlier, block_guards)
+        {
             self.advance(to.len());
-            return Ok(());
+            return Ok(changed);
         }
         self.take_in_parts(to)?;
         guards(to, block_guards);
-        Ok(())
+        Ok(to != earlier)
     }
 
     /// In one pass, where all of it is in one piece of this process's memory.
-    fn take_at_once(&self, to: &mut [u8], block_guards: &mut [GuardTag]) -> bool {
-        let Ok(slice) = self.segments.map.get_slice(GuestAddress(self.rest.addr), to.len()) else {
-            return false;
-        };
+    fn take_at_once(
+        &self,
+        to: &mut [u8],
+        earlier: &[u8],
+        block_guards: &mut [GuardTag],
+    ) -> Option<bool> {
+        let slice = self.segments.map.get_slice(GuestAddress(self.rest.addr), to.len()).ok()?;
         let source = slice.ptr_guard();
         // SAFETY: `slice` says that `to.len()` bytes there are mapped, and stay so while the list
         // holds its map. The guest writes to it from outside; in this process nobody does but
         // through vm-memory, by atomic or volatile accesses. `to` is memory of our own.
-        unsafe { copy_guards_from(Store::Cached, to, source.as_ptr(), block_guards) };
-        true
+        Some(unsafe { copy_guards_compared(to, source.as_ptr(), earlier, block_guards) })
     }
 
     fn take_in_parts(&mut self, to: &mut [u8]) -> Result<(), MemoryError> {

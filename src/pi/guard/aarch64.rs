@@ -23,7 +23,7 @@ pub(super) unsafe fn one<S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     unsafe { guard_of::<Neon, S>(from, len, sink) }
 }
 
-/// The guards of blocks in a row.
+/// The guards of blocks in a row; whether a sink that compares has found a difference.
 ///
 /// # Safety
 /// [`is_available`], and as for [`guards_of`].
@@ -33,7 +33,7 @@ pub(super) unsafe fn many<S: Sink>(
     block: usize,
     guards: &mut [GuardTag],
     sink: S,
-) {
+) -> bool {
     // SAFETY: the caller's promise, passed on.
     unsafe { guards_of::<Neon, S>(from, block, guards, sink) }
 }
@@ -136,6 +136,24 @@ unsafe impl Lanes for Neon {
     #[target_feature(enable = "neon")]
     unsafe fn add(self, other: Self) -> Self {
         Neon(veorq_u8(self.0, other.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn zero() -> Self {
+        Neon(vdupq_n_u8(0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn add_difference(self, one: Self, other: Self) -> Self {
+        Neon(vorrq_u8(self.0, veorq_u8(one.0, other.0)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn is_zero(self) -> bool {
+        vmaxvq_u8(self.0) == 0
     }
 
     /// Barrett's reduction of T·x, as on x86.

@@ -26,7 +26,7 @@ pub(super) unsafe fn one<S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     unsafe { guard_of::<Ymm, S>(from, len, sink) }
 }
 
-/// The guards of blocks in a row.
+/// The guards of blocks in a row; whether a sink that compares has found a difference.
 ///
 /// # Safety
 /// [`is_available`], and as for [`guards_of`].
@@ -36,7 +36,7 @@ pub(super) unsafe fn many<S: Sink>(
     block: usize,
     guards: &mut [GuardTag],
     sink: S,
-) {
+) -> bool {
     // SAFETY: the caller's promise, passed on.
     unsafe { guards_of::<Ymm, S>(from, block, guards, sink) }
 }
@@ -127,6 +127,24 @@ unsafe impl Lanes for Ymm {
     #[target_feature(enable = "avx2")]
     unsafe fn add(self, other: Self) -> Self {
         Ymm(_mm256_xor_si256(self.0, other.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn zero() -> Self {
+        Ymm(_mm256_setzero_si256())
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn add_difference(self, one: Self, other: Self) -> Self {
+        Ymm(_mm256_or_si256(self.0, _mm256_xor_si256(one.0, other.0)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn is_zero(self) -> bool {
+        _mm256_testz_si256(self.0, self.0) == 1
     }
 
     #[inline]

@@ -27,7 +27,7 @@ pub(super) unsafe fn one<S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     unsafe { guard_of::<Zmm, S>(from, len, sink) }
 }
 
-/// The guards of blocks in a row.
+/// The guards of blocks in a row; whether a sink that compares has found a difference.
 ///
 /// # Safety
 /// [`is_available`], and as for [`guards_of`].
@@ -37,7 +37,7 @@ pub(super) unsafe fn many<S: Sink>(
     block: usize,
     guards: &mut [GuardTag],
     sink: S,
-) {
+) -> bool {
     // SAFETY: the caller's promise, passed on.
     unsafe { guards_of::<Zmm, S>(from, block, guards, sink) }
 }
@@ -132,6 +132,24 @@ unsafe impl Lanes for Zmm {
     }
 
     #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn zero() -> Self {
+        Zmm(_mm512_setzero_si512())
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn add_difference(self, one: Self, other: Self) -> Self {
+        Zmm(_mm512_ternarylogic_epi64::<OR_XOR>(self.0, one.0, other.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn is_zero(self) -> bool {
+        _mm512_test_epi64_mask(self.0, self.0) == 0
+    }
+
+    #[inline]
     #[target_feature(enable = "avx512f,pclmulqdq")]
     unsafe fn reduce(self) -> u16 {
         let half = _mm256_xor_si256(
@@ -170,6 +188,8 @@ unsafe impl Lanes for Zmm {
 
 /// The exclusive or of three operands, as a truth table.
 const XOR: i32 = 0x96;
+/// The first operand, or the exclusive or of the other two.
+const OR_XOR: i32 = 0xF6;
 // Selections of `vshufi64x2`: two lanes of the first operand, then two of the second.
 const LOWER_HALVES: i32 = 0b01_00_01_00;
 const UPPER_HALVES: i32 = 0b11_10_11_10;

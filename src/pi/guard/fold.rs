@@ -61,6 +61,15 @@ pub(super) unsafe trait Lanes: Copy {
     /// The sum.
     unsafe fn add(self, other: Self) -> Self;
 
+    /// No bit is set.
+    unsafe fn zero() -> Self;
+
+    /// The bits of `self`, and those in which the other two differ.
+    unsafe fn add_difference(self, one: Self, other: Self) -> Self;
+
+    /// Whether no bit is set.
+    unsafe fn is_zero(self) -> bool;
+
     /// The guard, from lanes moved to the message's end.
     unsafe fn reduce(self) -> u16;
 
@@ -91,10 +100,38 @@ pub(super) const LONGEST_STRIDE: usize = 512;
 #[inline(always)]
 pub(super) unsafe fn guard_of<V: Lanes, S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     // SAFETY: the caller's promise, passed on.
-    unsafe { if len == 0 { 0 } else { lanes_of::<V, S>(from, len, None, sink).reduce() } }
+    unsafe {
+        let mut changes = Changes::<V>::none();
+        if len == 0 { 0 } else { lanes_of(from, len, None, sink, &mut changes).reduce() }
+    }
 }
 
-/// The guards of `guards.len()` blocks of `block` bytes each, in a row at `from`.
+/// What a sink that compares has found.
+struct Changes<V> {
+    vectors: V,
+    elsewhere: bool,
+}
+
+impl<V: Lanes> Changes<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn none() -> Self {
+        // SAFETY: the caller's promise, passed on.
+        Changes { vectors: unsafe { V::zero() }, elsewhere: false }
+    }
+
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn any(self) -> bool {
+        // SAFETY: the caller's promise, passed on.
+        self.elsewhere || unsafe { !self.vectors.is_zero() }
+    }
+}
+
+/// The guards of `guards.len()` blocks of `block` bytes each, in a row at `from`. Answers whether a
+/// sink that compares has found a difference.
 ///
 /// # Safety
 /// As for [`guard_of`], with the length of all blocks together; `block` is not 0.
@@ -104,9 +141,10 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
     block: usize,
     guards: &mut [GuardTag],
     sink: S,
-) {
+) -> bool {
     // SAFETY: each block lies within what the caller vouches for.
     unsafe {
+        let mut changes = Changes::<V>::none();
         let end = Some(from.add(block * guards.len()));
         let (fours, rest) = guards.as_chunks_mut::<4>();
         let mut at = 0;
@@ -114,15 +152,18 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
             let mut lanes = MaybeUninit::<[V; 4]>::uninit();
             for n in 0..4 {
                 let place = lanes.as_mut_ptr().cast::<V>().add(n);
-                place.write(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)));
+                let (from, sink) = (from.add(at), sink.after(at));
+                place.write(lanes_of(from, block, end, sink, &mut changes));
                 at += block;
             }
             *four = V::reduce_four(lanes.assume_init()).map(GuardTag);
         }
         for guard in rest {
-            *guard = GuardTag(lanes_of::<V, S>(from.add(at), block, end, sink.after(at)).reduce());
+            let (from, sink) = (from.add(at), sink.after(at));
+            *guard = GuardTag(lanes_of::<V, S>(from, block, end, sink, &mut changes).reduce());
             at += block;
         }
+        changes.any()
     }
 }
 
@@ -136,20 +177,23 @@ unsafe fn lanes_of<V: Lanes, S: Sink>(
     len: usize,
     end: Option<*const u8>,
     sink: S,
+    changes: &mut Changes<V>,
 ) -> V {
     // SAFETY: `at` grows by whole strides from the first, ragged or whole, and ends at `len`.
     unsafe {
         let ragged = len % V::STRIDE;
         let (mut lanes, mut at) = if ragged == 0 {
-            (first_stride::<V, S>(from, soon(from, end), sink), V::STRIDE)
+            (first_stride::<V, S>(from, soon(from, end), sink, &mut changes.vectors), V::STRIDE)
         } else {
-            let filled = fill_up(from, ragged, V::STRIDE, sink);
+            let (filled, changed) = fill_up(from, ragged, V::STRIDE, sink);
+            changes.elsewhere |= changed;
             let filled = filled.0.as_ptr();
-            (first_stride::<V, _>(filled, None, Discard), ragged)
+            (first_stride::<V, _>(filled, None, Discard, &mut changes.vectors), ragged)
         };
         while at < len {
             let from = from.add(at);
-            lanes = next_stride::<V, S>(lanes, from, soon(from, end), sink.after(at));
+            let (soon, sink) = (soon(from, end), sink.after(at));
+            lanes = next_stride::<V, S>(lanes, from, soon, sink, &mut changes.vectors);
             at += V::STRIDE;
         }
         last_stride(lanes)
@@ -168,21 +212,27 @@ fn soon(at: *const u8, end: Option<*const u8>) -> Option<*const u8> {
 #[repr(align(64))]
 struct Filled([u8; LONGEST_STRIDE]);
 
-/// A whole stride whose last `ragged` bytes are those at `from`, zeros before.
+/// A whole stride whose last `ragged` bytes are those at `from`, zeros before; and what the sink says.
 ///
 /// # Safety
 /// `from` is readable for `ragged` bytes, `sink` takes as many, and `ragged` is below `stride`.
 #[inline(never)]
-unsafe fn fill_up<S: Sink>(from: *const u8, ragged: usize, stride: usize, sink: S) -> Filled {
+unsafe fn fill_up<S: Sink>(
+    from: *const u8,
+    ragged: usize,
+    stride: usize,
+    sink: S,
+) -> (Filled, bool) {
     let mut filled = Filled([0; LONGEST_STRIDE]);
+    let mut changed = false;
     if let Some(bytes) = filled.0.get_mut(stride - ragged..stride) {
         // SAFETY: the caller's promise, passed on.
         unsafe {
             fetch(bytes, from);
-            sink.put_bytes(bytes);
+            changed = sink.put_bytes(bytes);
         }
     }
-    filled
+    (filled, changed)
 }
 
 /// Vector `I` of a stride, loaded once: kept by the sink, then reversed for the fold.
@@ -191,6 +241,7 @@ unsafe fn take<V: Lanes, S: Sink, const I: usize>(
     from: *const u8,
     soon: Option<*const u8>,
     sink: S,
+    changes: &mut V,
 ) -> V {
     // SAFETY: the caller's promise, passed on.
     unsafe {
@@ -200,7 +251,7 @@ unsafe fn take<V: Lanes, S: Sink, const I: usize>(
             V::prefetch(soon.wrapping_add(I * V::BYTES));
         }
         let vector = V::load::<I>(from);
-        sink.put::<V, I>(vector);
+        sink.put::<V, I>(vector, changes);
         vector.reverse()
     }
 }
@@ -211,18 +262,19 @@ unsafe fn first_stride<V: Lanes, S: Sink>(
     from: *const u8,
     soon: Option<*const u8>,
     sink: S,
+    changes: &mut V,
 ) -> [V; VECTORS] {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         [
-            take::<V, S, 0>(from, soon, sink),
-            take::<V, S, 1>(from, soon, sink),
-            take::<V, S, 2>(from, soon, sink),
-            take::<V, S, 3>(from, soon, sink),
-            take::<V, S, 4>(from, soon, sink),
-            take::<V, S, 5>(from, soon, sink),
-            take::<V, S, 6>(from, soon, sink),
-            take::<V, S, 7>(from, soon, sink),
+            take::<V, S, 0>(from, soon, sink, changes),
+            take::<V, S, 1>(from, soon, sink, changes),
+            take::<V, S, 2>(from, soon, sink, changes),
+            take::<V, S, 3>(from, soon, sink, changes),
+            take::<V, S, 4>(from, soon, sink, changes),
+            take::<V, S, 5>(from, soon, sink, changes),
+            take::<V, S, 6>(from, soon, sink, changes),
+            take::<V, S, 7>(from, soon, sink, changes),
         ]
     }
 }
@@ -234,19 +286,20 @@ unsafe fn next_stride<V: Lanes, S: Sink>(
     from: *const u8,
     soon: Option<*const u8>,
     sink: S,
+    changes: &mut V,
 ) -> [V; VECTORS] {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         let factors = V::stride_factors();
         [
-            a.fold(factors, take::<V, S, 0>(from, soon, sink)),
-            b.fold(factors, take::<V, S, 1>(from, soon, sink)),
-            c.fold(factors, take::<V, S, 2>(from, soon, sink)),
-            d.fold(factors, take::<V, S, 3>(from, soon, sink)),
-            e.fold(factors, take::<V, S, 4>(from, soon, sink)),
-            f.fold(factors, take::<V, S, 5>(from, soon, sink)),
-            g.fold(factors, take::<V, S, 6>(from, soon, sink)),
-            h.fold(factors, take::<V, S, 7>(from, soon, sink)),
+            a.fold(factors, take::<V, S, 0>(from, soon, sink, changes)),
+            b.fold(factors, take::<V, S, 1>(from, soon, sink, changes)),
+            c.fold(factors, take::<V, S, 2>(from, soon, sink, changes)),
+            d.fold(factors, take::<V, S, 3>(from, soon, sink, changes)),
+            e.fold(factors, take::<V, S, 4>(from, soon, sink, changes)),
+            f.fold(factors, take::<V, S, 5>(from, soon, sink, changes)),
+            g.fold(factors, take::<V, S, 6>(from, soon, sink, changes)),
+            h.fold(factors, take::<V, S, 7>(from, soon, sink, changes)),
         ]
     }
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::aarch64;
 use super::fetch::fetch;
 use super::fold::LONGEST_STRIDE;
-use super::sink::{Cached, Discard, Sink, Streaming};
+use super::sink::{Cached, Compared, Discard, Sink, Streaming};
 use super::table;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, sse};
@@ -115,7 +115,7 @@ impl Kernel {
     pub fn guards(self, data: &[u8], guards: &mut [GuardTag]) {
         let block = block_bytes(data.len(), guards.len());
         // SAFETY: the blocks are `data`, which is readable, and nothing is stored.
-        if unsafe { self.many(data.as_ptr(), block, guards, Discard) } {
+        if unsafe { self.many(data.as_ptr(), block, guards, Discard) }.is_some() {
             return;
         }
         for (guard, block) in guards.iter_mut().zip(data.chunks_exact(block.max(1))) {
@@ -174,11 +174,65 @@ impl Kernel {
                 self.many(src, block, guards, Cached(to))
             }
         };
-        if !done {
+        if done.is_none() {
             // SAFETY: the caller's promise, passed on. Nothing was read yet.
             unsafe { fetch(dst, src) };
             self.guards(dst, guards);
         }
+    }
+
+    /// [`Kernel::copy_guards_from`] with ordinary stores, and a comparison with an `earlier` copy
+    /// in the same pass: answers whether any byte has changed.
+    ///
+    /// # Panics
+    /// If the cut is not even, or leaves blocks of no bytes, or `earlier` has another length.
+    ///
+    /// # Safety
+    /// As for [`copy_guard_from`](super::copy_guard_from).
+    #[inline]
+    pub unsafe fn copy_guards_compared(
+        self,
+        dst: &mut [u8],
+        src: *const u8,
+        earlier: &[u8],
+        guards: &mut [GuardTag],
+    ) -> bool {
+        assert_eq!(dst.len(), earlier.len(), "the copies differ in length");
+        let block = block_bytes(dst.len(), guards.len());
+        let sink = Compared { to: dst.as_mut_ptr(), earlier: earlier.as_ptr() };
+        // SAFETY: the source is the caller's promise, `dst` has room, and `earlier` is as long.
+        let changed = unsafe { self.many(src, block, guards, sink) };
+        changed.unwrap_or_else(|| {
+            // SAFETY: the caller's promise, passed on. Nothing was read yet.
+            unsafe { fetch(dst, src) };
+            self.guards(dst, guards);
+            dst != earlier
+        })
+    }
+
+    /// Copies consecutive blocks to where others may write too, such as a guest's memory, and
+    /// computes the guards of what was stored: `len` bytes cut into as many equal blocks as
+    /// `guards` has room. `false`, and nothing done, from the portable kernel, which would have to
+    /// read twice.
+    ///
+    /// # Panics
+    /// If the cut is not even, or leaves blocks of no bytes.
+    ///
+    /// # Safety
+    /// `src` is readable and `dst` writable for `len` bytes until the function returns, and they do
+    /// not overlap. Neither needs an alignment. Others may write to both, from any process; within
+    /// this one by atomic or volatile accesses only.
+    #[inline]
+    pub unsafe fn deliver_guards(
+        self,
+        dst: *mut u8,
+        src: *const u8,
+        len: usize,
+        guards: &mut [GuardTag],
+    ) -> bool {
+        let block = block_bytes(len, guards.len());
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.many(src, block, guards, Cached(dst)) }.is_some()
     }
 
     /// One guard; none from the portable kernel, which does without sinks.
@@ -203,7 +257,8 @@ impl Kernel {
         }
     }
 
-    /// The guards of blocks in a row; false from the portable kernel.
+    /// The guards of blocks in a row, and whether a sink that compares has found a difference; none
+    /// from the portable kernel.
     ///
     /// # Safety
     /// As for [`Kernel::one`], with the length of all blocks together.
@@ -214,22 +269,21 @@ impl Kernel {
         block: usize,
         guards: &mut [GuardTag],
         sink: S,
-    ) -> bool {
+    ) -> Option<bool> {
         // SAFETY: that the CPU has the instructions was seen before the value was made.
         unsafe {
             match self.0 {
                 #[cfg(target_arch = "x86_64")]
-                Instructions::Avx512 => avx512::many(from, block, guards, sink),
+                Instructions::Avx512 => Some(avx512::many(from, block, guards, sink)),
                 #[cfg(target_arch = "x86_64")]
-                Instructions::Avx2 => avx2::many(from, block, guards, sink),
+                Instructions::Avx2 => Some(avx2::many(from, block, guards, sink)),
                 #[cfg(target_arch = "x86_64")]
-                Instructions::Sse => sse::many(from, block, guards, sink),
+                Instructions::Sse => Some(sse::many(from, block, guards, sink)),
                 #[cfg(target_arch = "aarch64")]
-                Instructions::Pmull => aarch64::many(from, block, guards, sink),
-                Instructions::Portable => return false,
+                Instructions::Pmull => Some(aarch64::many(from, block, guards, sink)),
+                Instructions::Portable => None,
             }
         }
-        true
     }
 }
 

@@ -94,6 +94,42 @@ pub unsafe fn copy_guards_from(
     unsafe { Kernel::best().copy_guards_from(store, dst, src, guards) }
 }
 
+/// [`copy_guards_from`] with a comparison in the same pass: see [`Kernel::copy_guards_compared`].
+///
+/// # Panics
+/// If the cut is not even, or leaves blocks of no bytes, or `earlier` has another length.
+///
+/// # Safety
+/// As for [`copy_guard_from`].
+#[inline]
+pub unsafe fn copy_guards_compared(
+    dst: &mut [u8],
+    src: *const u8,
+    earlier: &[u8],
+    guards: &mut [GuardTag],
+) -> bool {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { Kernel::best().copy_guards_compared(dst, src, earlier, guards) }
+}
+
+/// Copies blocks to where others may write too, with their guards: see [`Kernel::deliver_guards`].
+///
+/// # Panics
+/// If the cut is not even, or leaves blocks of no bytes.
+///
+/// # Safety
+/// As for [`Kernel::deliver_guards`].
+#[inline]
+pub unsafe fn deliver_guards(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+    guards: &mut [GuardTag],
+) -> bool {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { Kernel::best().deliver_guards(dst, src, len, guards) }
+}
+
 /// The guard of a block that arrives in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {

@@ -24,7 +24,7 @@ pub(super) unsafe fn one<S: Sink>(from: *const u8, len: usize, sink: S) -> u16 {
     unsafe { guard_of::<Xmm, S>(from, len, sink) }
 }
 
-/// The guards of blocks in a row.
+/// The guards of blocks in a row; whether a sink that compares has found a difference.
 ///
 /// # Safety
 /// [`is_available`], and as for [`guards_of`].
@@ -34,7 +34,7 @@ pub(super) unsafe fn many<S: Sink>(
     block: usize,
     guards: &mut [GuardTag],
     sink: S,
-) {
+) -> bool {
     // SAFETY: the caller's promise, passed on.
     unsafe { guards_of::<Xmm, S>(from, block, guards, sink) }
 }
@@ -125,6 +125,24 @@ unsafe impl Lanes for Xmm {
     #[target_feature(enable = "sse2")]
     unsafe fn add(self, other: Self) -> Self {
         Xmm(_mm_xor_si128(self.0, other.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    unsafe fn zero() -> Self {
+        Xmm(_mm_setzero_si128())
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    unsafe fn add_difference(self, one: Self, other: Self) -> Self {
+        Xmm(_mm_or_si128(self.0, _mm_xor_si128(one.0, other.0)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    unsafe fn is_zero(self) -> bool {
+        _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_setzero_si128())) == 0xFFFF
     }
 
     #[inline]

@@ -113,7 +113,7 @@ fn requests(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("trap/{name}"));
         group.throughput(Throughput::Elements(depth));
         for (checks, rig) in &mut rigs {
-            group.bench_function(BenchmarkId::from_parameter(&*checks), |bencher| {
+            group.bench_function(BenchmarkId::from_parameter(*checks), |bencher| {
                 bencher.iter(|| if write { rig.writes(depth, len) } else { rig.reads(depth, len) });
             });
         }

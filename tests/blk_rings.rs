@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use common::guest::bit;
 use common::{Daemon, Draft, OK, Plug, Random, VIRTIO_RING_F_EVENT_IDX, pattern};
 use dixtrap::units::QueueIndex;
+use vhost::VhostBackend;
+use vhost::vhost_user::VhostUserFrontend;
 
 #[test]
 fn without_event_idx_the_flag_asks_for_silence() {
@@ -25,6 +27,36 @@ fn without_event_idx_the_flag_asks_for_silence() {
     guest.rings[0].want_interrupts(true);
     assert_eq!(guest.write(0, &pattern(2, 512)), OK);
     guest.rings[0].await_interrupt();
+}
+
+/// QEMU before 8.2 enables a ring without waiting for the answer: the first doorbell may be faster.
+#[test]
+fn a_doorbell_before_its_ring_is_enabled_is_not_lost() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    guest.stop_ring(0);
+    guest.rings[0].clear();
+    guest.front.set_vring_enable(0, false).unwrap();
+    guest.describe_ring(0);
+    let sent = guest.start_write(5, &pattern(1, 512));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(daemon.stats().counters.writes, 0, "the ring is disabled");
+    guest.front.set_vring_enable(0, true).unwrap();
+    assert_eq!(guest.finish(&sent), OK);
+}
+
+/// An interrupt on the old descriptor may have been seen by nobody.
+#[test]
+fn a_new_call_descriptor_is_signalled_once() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    assert_eq!(guest.write(0, &pattern(1, 512)), OK);
+    guest.rings[0].await_interrupt();
+    guest.front.set_vring_call(0, &guest.rings[0].call).unwrap();
+    guest.rings[0].await_interrupt();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(guest.rings[0].interrupts(), 0, "once");
+    guest.proves_it_works(0, 9);
 }
 
 #[test]

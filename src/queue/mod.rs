@@ -3,7 +3,9 @@
 mod chain;
 mod ring;
 mod token;
+mod vring;
 
 pub use chain::{ChainError, Flaw, Request, collect};
-pub use ring::{Ring, RingError, SharedMemory};
+pub use ring::{Ring, RingError};
 pub use token::Token;
+pub use vring::{SharedMemory, Vring};

@@ -3,25 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vhost_user_backend::{VringMutex, VringT};
+use vhost_user_backend::VringT;
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::chain::{ChainError, Request, collect};
 use super::token::Token;
+use super::vring::{SharedMemory, Vring};
 use crate::memory::{MemoryMap, any_guest_lost, is_lost};
 
 /// VIRTIO 1.2 §2.7.6: flags and index come before the entries, two bytes each.
 const AVAIL_HEADER: u64 = 4;
 const AVAIL_ENTRY: u64 = 2;
-
-/// The guest's memory as the vhost-user crate passes it around: the front end may change the map at
-/// any time.
-pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
-
-/// The vring type of the vhost-user crate, over plain guest memory.
-type Vring = VringMutex<SharedMemory>;
 
 /// A ring that cannot be followed any further.
 #[derive(Debug, thiserror::Error)]

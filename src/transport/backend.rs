@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VringMutex};
+use vhost_user_backend::VhostUserBackend;
 use vm_memory::{
     GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
 };
@@ -19,7 +19,7 @@ use super::pace::Pace;
 use super::sweep::Others;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
-use crate::queue::{Ring, SharedMemory};
+use crate::queue::{Ring, SharedMemory, Vring};
 use crate::units::QueueIndex;
 
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
@@ -122,7 +122,7 @@ impl<D: Device> Backend<D> {
 
 impl<D: Device> VhostUserBackend for Backend<D> {
     type Bitmap = ();
-    type Vring = VringMutex<SharedMemory>;
+    type Vring = Vring;
 
     fn num_queues(&self) -> usize {
         self.lanes.len()

@@ -106,6 +106,12 @@ impl Guest {
 
     /// Tells the daemon everything about a ring and enables it.
     pub fn start_ring(&mut self, index: usize) {
+        self.describe_ring(index);
+        self.front.set_vring_enable(index, true).unwrap();
+    }
+
+    /// Tells the daemon everything about a ring, which stays disabled.
+    pub fn describe_ring(&mut self, index: usize) {
         let ring = &self.rings[index];
         let addresses = VringConfigData {
             queue_max_size: ring.size,
@@ -121,7 +127,6 @@ impl Guest {
         self.front.set_vring_addr(index, &addresses).unwrap();
         self.front.set_vring_call(index, &ring.call).unwrap();
         self.front.set_vring_kick(index, &ring.kick).unwrap();
-        self.front.set_vring_enable(index, true).unwrap();
     }
 
     /// Stops a ring; answers with the next available index the daemon would have looked at.

@@ -138,6 +138,18 @@ impl Backing {
         self.file.read_exact_at(buffer, offset)
     }
 
+    /// Lets `copy` have the bytes where they lie, if they lie in memory; see [`Mapped::in_place`].
+    pub(super) fn in_place(&self, offset: u64, len: usize, copy: impl FnOnce(*const u8)) -> bool {
+        self.mapped.as_ref().is_some_and(|mapped| mapped.in_place(offset, len, copy))
+    }
+
+    /// These bytes will be written soon.
+    pub(super) fn expect_write(&self, offset: u64, len: usize) {
+        if let Some(mapped) = &self.mapped {
+            mapped.expect_write(offset, len);
+        }
+    }
+
     /// Writes all of `bytes`, or says how far it came.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
         match &self.mapped {

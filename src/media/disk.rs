@@ -99,10 +99,10 @@ impl Disk {
         }
     }
 
-    /// How many blocks are best read with one call: few where that is only a copy, so that they
-    /// stay in the caches; many where it is a system call.
+    /// How many blocks are best read with one call: few where that is only a copy, many where
+    /// it is a system call.
     pub fn blocks_at_once(&self) -> usize {
-        let bytes: usize = if self.data.is_mapped() { 16 << 10 } else { 1 << 20 };
+        let bytes: usize = if self.data.is_mapped() { 128 << 10 } else { 1 << 20 };
         bytes / self.geometry().block_size.bytes()
     }
 
@@ -138,6 +138,40 @@ impl Disk {
         let _held = self.locks.shared(lba, extent.count);
         self.data.read(extent.offset, data).map_err(|e| io("read data", e))?;
         self.read_tuples(lba, tuples)
+    }
+
+    /// As [`Disk::read`], where the data lies in memory: instead of a copy of it, `copy` gets its
+    /// place, which is readable for as many blocks as there are tuples until `copy` returns.
+    ///
+    /// `false` where it does not, or not all of it: then `copy` was not called, or nothing that it
+    /// copied has any meaning, and [`Disk::read`] will do.
+    pub fn read_in_place(
+        &self,
+        lba: Lba,
+        tuples: &mut [Tuple],
+        copy: impl FnOnce(*const u8),
+    ) -> Result<bool, MediaError> {
+        let bytes = tuples.len().saturating_mul(self.opened.block_size.bytes());
+        let extent = self.extent_of_data(lba, bytes, tuples.len())?;
+        if !self.data.is_mapped() {
+            return Ok(false);
+        }
+        let _held = self.locks.shared(lba, extent.count);
+        self.read_tuples(lba, tuples)?;
+        Ok(self.data.in_place(extent.offset, bytes, copy))
+    }
+
+    /// These blocks will be written soon. Nothing is changed by it, and nothing promised.
+    ///
+    /// Brings tuples near. Data goes past the caches, so it needs no more than its first line: with it
+    /// comes the translation of its address.
+    pub fn expect_write(&self, lba: Lba, count: BlockCount) {
+        if let Ok(extent) = self.extent(lba, count) {
+            self.data.expect_write(extent.offset, 1);
+            if let Some(pi) = &self.pi {
+                pi.expect_write(lba, count);
+            }
+        }
     }
 
     /// Reads tuples alone; the caller holds the range or is alone with the disk.

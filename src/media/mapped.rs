@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
-use super::copy::{load, store};
+use super::copy::{load, prepare, store};
 use crate::memory::{Owner, Watch};
 
 /// A page of tmpfs: what is allocated at once, and punched out at once. Larger ones are made of these.
@@ -100,6 +100,23 @@ impl Mapped {
         // SAFETY: `place` answers for the range.
         unsafe { load(at, into) };
         !self.watch.is_lost()
+    }
+
+    /// Lets `copy` have the bytes where they lie; `false` where the file does not have all the pages:
+    /// then nothing that it copied has any meaning.
+    ///
+    /// What it is given is readable for `len` bytes until it returns. Others may write there.
+    pub(super) fn in_place(&self, offset: u64, len: usize, copy: impl FnOnce(*const u8)) -> bool {
+        let Some(at) = self.place(offset, len) else { return false };
+        copy(at);
+        !self.watch.is_lost()
+    }
+
+    /// The bytes will be written soon: the CPU may bring them near.
+    pub(super) fn expect_write(&self, offset: u64, len: usize) {
+        if let Some(at) = self.place(offset, len).filter(|_| self.writable) {
+            prepare(at, len);
+        }
     }
 
     /// Copies into the file; `false` where it does not have all the pages: then it has to be written

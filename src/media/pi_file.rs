@@ -108,6 +108,12 @@ impl PiFile {
         Ok(())
     }
 
+    /// Tuples from `lba` on will be written soon.
+    pub(super) fn expect_write(&self, lba: Lba, count: BlockCount) {
+        let few = usize::try_from(count.0).unwrap_or(BATCH).min(BATCH);
+        self.backing.expect_write(offset_of(lba), few * TUPLE_BYTES);
+    }
+
     /// Writes the tuples of the blocks from `lba` on.
     pub(super) fn write(&self, lba: Lba, tuples: &[Tuple]) -> io::Result<()> {
         self.write_each(lba, tuples.iter().copied())

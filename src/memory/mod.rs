@@ -9,6 +9,7 @@
 //! - a copy in which a page was gone, because the front end took it away, is an error.
 
 mod bus;
+mod deliver;
 mod look;
 mod loss;
 mod pool;

@@ -14,6 +14,7 @@ mod load;
 mod marks;
 mod read;
 mod read_back;
+mod read_into;
 mod sample;
 mod service;
 mod standing;

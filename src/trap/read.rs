@@ -4,7 +4,7 @@ use super::error::{Cause, TrapError};
 use super::service::Trap;
 use super::tally::{Count, Span};
 use crate::inject::{Op, Place};
-use crate::memory::{Buffer, List, Segments};
+use crate::memory::List;
 use crate::pi::{Check, Checks, GuardTag, Mismatch, Tuple, guards};
 use crate::record::{MediumFault, Record};
 use crate::units::{BlockCount, Lba};
@@ -21,35 +21,6 @@ impl Trap {
         let mut tuples = List::of(Tuple::ESCAPE, data.len() / self.block_bytes());
         let checks = Checks::of_address(self.geometry().pi_type, lba);
         self.read_protected(lba, data, &mut tuples, &checks)
-    }
-
-    /// As [`Trap::read`], into guest memory: a whole number of blocks.
-    ///
-    /// Blocks before one that fails may be there all the same. Only bytes that were checked go there.
-    pub fn read_into(&self, lba: Lba, into: &Segments) -> Result<(), TrapError> {
-        let size = self.block_bytes();
-        let blocks = usize::try_from(into.len()).unwrap_or(usize::MAX) / size;
-        self.disk.require_range(lba, BlockCount(blocks as u64))?;
-        self.admit(Op::Read, lba, BlockCount(blocks as u64))?;
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
-        let shots = self.shots(Op::Read, lba, BlockCount(blocks as u64));
-        self.spoil_stored(&span, lba, &shots)?;
-        // Faults are aimed at blocks of the whole request.
-        let step = if shots.is_empty() { self.disk.blocks_at_once().min(blocks) } else { blocks };
-        let mut data = Buffer::new(step.saturating_mul(size));
-        let mut tuples = List::of(Tuple::ESCAPE, step);
-        let checks = Checks::of_address(self.geometry().pi_type, lba);
-        for done in (0..blocks).step_by(step.max(1)) {
-            let count = (blocks - done).min(step);
-            let data = data.get_mut(..count.saturating_mul(size)).unwrap_or_default();
-            let tuples = tuples.get_mut(..count).unwrap_or_default();
-            self.disk.read(lba.offset(done as u64), data, tuples)?;
-            self.check_stored(&span, (lba, done as u64), data, tuples, &checks)?;
-            self.flip_all(&span, (Op::Read, lba), Place::Out, &shots, data, tuples);
-            into.copy_in(done.saturating_mul(size) as u64, data)?;
-        }
-        Ok(())
     }
 
     /// Reads blocks with the tuples that are stored for them, and makes the checks that a command
@@ -131,6 +102,19 @@ impl Trap {
         }
         let mut computed = List::of(GuardTag(0), tuples.len());
         guards(data, &mut computed);
+        self.check_guards(span, (lba, skipped), &computed, tuples, checks)
+    }
+
+    /// Checks tuples, beginning with that of block number `skipped` of the transfer at `lba`, against
+    /// the guards computed over the data.
+    pub(super) fn check_guards(
+        &self,
+        span: &Span,
+        (lba, skipped): (Lba, u64),
+        computed: &[GuardTag],
+        tuples: &[Tuple],
+        checks: &Checks,
+    ) -> Result<(), TrapError> {
         for ((guard, tuple), index) in computed.iter().zip(tuples).zip(skipped..) {
             if let Err(mismatch) = checks.verify(*tuple, *guard, index) {
                 let lba = lba.offset(index);

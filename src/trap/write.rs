@@ -141,6 +141,8 @@ impl Trap {
     /// Takes the samples of data that is for `op`.
     pub(super) fn hold(&self, write: Write, id: u64, op: &'static str) -> Result<Held, TrapError> {
         let rung = self.now();
+        // The medium's memory comes near while the window lasts.
+        self.disk.expect_write(write.lba, write.blocks);
         let doorbell = if self.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
         Ok(Held { id, write, doorbell, before, rung, span: self.tally.open(), op })

@@ -45,6 +45,7 @@ impl Rig {
             pi_type: if checked { PiType::Type1 } else { PiType::None },
             pi_file: None,
             read_only: false,
+            direct: false,
         };
         let disk = Disk::open(&spec).unwrap();
         let sink = Sink::none();

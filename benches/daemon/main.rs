@@ -51,6 +51,9 @@ struct Args {
     /// Only the guest; nothing is written
     #[arg(long)]
     guest: bool,
+    /// Past the page cache, on the file system of --disks; nothing is written
+    #[arg(long)]
+    direct: bool,
     /// Rounds of each kind of work
     #[arg(long)]
     rounds: Option<usize>,
@@ -69,7 +72,11 @@ impl Args {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        let kinds = [Kind::Checked, Kind::Unchecked, Kind::Threads, Kind::Uring];
+        let kinds = if self.direct {
+            [Kind::Checked, Kind::Direct, Kind::DirectThreads, Kind::DirectUring]
+        } else {
+            [Kind::Checked, Kind::Unchecked, Kind::Threads, Kind::Uring]
+        };
         let chosen =
             |kind: &Kind| self.only.is_empty() || self.only.iter().any(|only| only == kind.name());
         kinds.into_iter().filter(chosen).collect()
@@ -77,7 +84,7 @@ impl Args {
 
     /// A part of the run is for who looks at it now.
     fn is_partial(&self) -> bool {
-        self.growth || !self.only.is_empty() || !self.work.is_empty()
+        self.growth || self.direct || !self.only.is_empty() || !self.work.is_empty()
     }
 }
 

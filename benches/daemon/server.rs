@@ -20,6 +20,12 @@ pub enum Kind {
     Checked,
     /// dixtrapd with its checks switched off: no samples, no guards, no protection information.
     Unchecked,
+    /// dixtrapd past the page cache, everything checked.
+    Direct,
+    /// qemu-storage-daemon past the page cache, with a pool of threads.
+    DirectThreads,
+    /// qemu-storage-daemon past the page cache, with io_uring.
+    DirectUring,
     /// qemu-storage-daemon with a pool of threads.
     Threads,
     /// qemu-storage-daemon with io_uring.
@@ -32,14 +38,21 @@ impl Kind {
         match self {
             Kind::Checked => "dixtrapd",
             Kind::Unchecked => "dixtrapd-unchecked",
+            Kind::Direct => "dixtrapd-direct",
+            Kind::DirectThreads => "qsd-threads-direct",
+            Kind::DirectUring => "qsd-io_uring-direct",
             Kind::Threads => "qsd-threads",
             Kind::Uring => "qsd-io_uring",
         }
     }
 
+    const fn is_ours(self) -> bool {
+        matches!(self, Kind::Checked | Kind::Unchecked | Kind::Direct)
+    }
+
     /// Whether it can be started here; says so where it cannot.
     pub fn is_installed(self) -> bool {
-        if matches!(self, Kind::Checked | Kind::Unchecked) {
+        if self.is_ours() {
             return true;
         }
         let version = Command::new(STORAGE_DAEMON).arg("--version").stdout(Stdio::null()).status();
@@ -60,8 +73,7 @@ pub struct Server {
 impl Server {
     /// Starts a server over a new file of `disk_bytes`.
     pub fn start(kind: Kind, parent: &Path, disk_bytes: u64) -> anyhow::Result<Server> {
-        let dixtrapd = matches!(kind, Kind::Checked | Kind::Unchecked);
-        let window: &[&str] = if dixtrapd { &["--window", "0"] } else { &[] };
+        let window: &[&str] = if kind.is_ours() { &["--window", "0"] } else { &[] };
         Server::start_with(kind, parent, disk_bytes, window)
     }
 
@@ -78,8 +90,11 @@ impl Server {
             Kind::Unchecked => {
                 dixtrapd(&folder, disk_bytes, &["--benchmark-without-checks", "--pi-type=0"])
             }
+            Kind::Direct => dixtrapd(&folder, disk_bytes, &["--direct"]),
             Kind::Threads => storage_daemon(&folder, disk_bytes, "threads")?,
             Kind::Uring => storage_daemon(&folder, disk_bytes, "io_uring")?,
+            Kind::DirectThreads => storage_daemon(&folder, disk_bytes, "threads,cache.direct=on")?,
+            Kind::DirectUring => storage_daemon(&folder, disk_bytes, "io_uring,cache.direct=on")?,
         };
         let child = command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.with_context(|| format!("cannot start {}", kind.name()))?;

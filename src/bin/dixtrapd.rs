@@ -79,7 +79,10 @@ fn run(config: Config) -> anyhow::Result<()> {
         None => Sink::none(),
     };
     let mut disks = config.disks.iter().map(Disk::open);
-    let first = disks.next().context("there is no disk")??;
+    let mut first = disks.next().context("there is no disk")??;
+    if config.device == DeviceKind::Blk {
+        first.overlap(config.queues);
+    }
     let others = disks.collect::<Result<Vec<_>, _>>()?;
     let lun = (!others.is_empty()).then_some(0);
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());

@@ -48,6 +48,12 @@ pub struct Args {
     #[arg(long)]
     pub read_only: bool,
 
+    /// Go past the host's page cache to --blk-file (O_DIRECT), with io_uring and --device blk so that
+    /// requests overlap: what is written is on the device and nowhere else, and the disk is as fast
+    /// as it is. Not for tmpfs; blocks may not be smaller than the device's sectors
+    #[arg(long)]
+    pub direct: bool,
+
     /// Bytes in a logical block: 512 or 4096
     #[arg(long, value_name = "BYTES", default_value = "512")]
     pub block_size: BlockSize,
@@ -187,6 +193,9 @@ impl Args {
         if self.blk_file.is_empty() && self.read_only {
             return Err(ConfigError::ReadOnlyMemory);
         }
+        if self.blk_file.is_empty() && self.direct {
+            return Err(ConfigError::DirectMemory);
+        }
         let one_file = self.blk_file.len() == 1 && self.pi_type.is_protected();
         if self.pi_file.is_some() && !one_file {
             return Err(ConfigError::StrayPiFile);
@@ -205,6 +214,7 @@ impl Args {
             pi_type: self.pi_type,
             pi_file: self.pi_file.clone(),
             read_only: self.read_only,
+            direct: self.direct,
         }
     }
 }
@@ -238,6 +248,7 @@ mod tests {
             &[] as &[&str],
             &["--socket-path", "/s", "--fd", "3"],
             &["--socket-path", "/s", "--read-only"],
+            &["--socket-path", "/s", "--direct"],
             &["--socket-path", "/s", "--blk-file", "a", "--blk-file", "b"],
             &["--socket-path", "/s", "--pi-file", "p"],
             &["--socket-path", "/s", "--blk-file", "a", "--pi-file", "p", "--pi-type", "0"],

@@ -33,6 +33,9 @@ pub enum ConfigError {
     /// A memory disk begins empty.
     #[error("a memory disk cannot be read-only: give --blk-file PATH")]
     ReadOnlyMemory,
+    /// A memory disk is on no device.
+    #[error("a memory disk is on no device: leave --direct out, or give --blk-file PATH")]
+    DirectMemory,
     /// A PI file belongs to a data file.
     #[error(
         "--pi-file belongs to one disk that is a file and has protection: give --blk-file once and --pi-type 1, 2 or 3"

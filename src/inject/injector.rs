@@ -84,6 +84,11 @@ impl Injector {
         self.lock().rules.iter().map(|rule| rule.spec).collect()
     }
 
+    /// Whether any fault is still to come.
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire) > 0
+    }
+
     /// The faults of this request at this stage, in the order in which they were added.
     ///
     /// Costs one atomic load while there are none.

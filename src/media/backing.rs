@@ -2,14 +2,16 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg, OFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
 
+use super::direct::Room;
 use super::error::OpenError;
 use super::mapped::Mapped;
 
@@ -33,6 +35,8 @@ pub(super) struct Backing {
     file: Flock<File>,
     bytes: u64,
     mapped: Option<Mapped>,
+    /// Past the page cache (O_DIRECT), through buffers that the device can reach.
+    direct: bool,
 }
 
 /// A write that stopped.
@@ -92,8 +96,11 @@ impl Backing {
         })?;
         // The end of a block device is where its size is; a file's too.
         let bytes = file.seek(SeekFrom::End(0)).map_err(|e| io_error("measure", path, e))?;
-        let mapped = Mapped::of(&*file, bytes, access == Access::Write);
-        let backing = Backing { file, bytes, mapped };
+        // /dev is a tmpfs too, and what lies there is no memory.
+        let is_file = file.metadata().is_ok_and(|kind| kind.is_file());
+        let mapped =
+            if is_file { Mapped::of(&*file, bytes, access == Access::Write) } else { None };
+        let backing = Backing { file, bytes, mapped, direct: false };
         backing.find_pages().map_err(|e| io_error("look for the data of", path, e))?;
         Ok(backing)
     }
@@ -107,6 +114,27 @@ impl Backing {
             at = end;
         }
         Ok(())
+    }
+
+    /// Goes past the page cache from now on, if that can be done in units of `unit` bytes.
+    pub(super) fn go_direct(&mut self, unit: usize) -> io::Result<()> {
+        if self.mapped.is_some() {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let flags = OFlag::from_bits_retain(fcntl(&*self.file, FcntlArg::F_GETFL)?);
+        fcntl(&*self.file, FcntlArg::F_SETFL(flags | OFlag::O_DIRECT))?;
+        self.direct = true;
+        // Not every device takes such small units: the second one, where there is one, is aligned to
+        // nothing larger.
+        let mut probe = Room::new(unit);
+        let at = u64::try_from(unit).unwrap_or(0);
+        let at = if at.saturating_mul(2) <= self.bytes { at } else { 0 };
+        self.file.read_at(&mut probe, at).map(drop)
+    }
+
+    /// Whether it goes past the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct
     }
 
     /// Whether most copies are made without a system call.
@@ -135,6 +163,12 @@ impl Backing {
         if self.mapped.as_ref().is_some_and(|mapped| mapped.read(offset, buffer)) {
             return Ok(());
         }
+        if self.direct {
+            let mut room = Room::new(buffer.len());
+            self.file.read_exact_at(&mut room, offset)?;
+            buffer.copy_from_slice(&room);
+            return Ok(());
+        }
         self.file.read_exact_at(buffer, offset)
     }
 
@@ -159,6 +193,7 @@ impl Backing {
                 mapped.note_present(offset, u64::try_from(bytes.len()).unwrap_or(0));
                 Ok(())
             }
+            None if self.direct => self.write_file(offset, &Room::with(bytes)),
             None => self.write_file(offset, bytes),
         }
     }
@@ -232,11 +267,19 @@ impl Backing {
             Ok(start) => u64::try_from(start).unwrap_or(offset),
             Err(Errno::ENXIO) => return Ok(None),
             // Block devices have no holes to tell.
-            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some((offset, self.bytes))),
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+                return Ok((offset < self.bytes).then_some((offset, self.bytes)));
+            }
             Err(errno) => return Err(errno.into()),
         };
         let end = lseek(&*self.file, signed(start)?, Whence::SeekHole)?;
         Ok(Some((start, u64::try_from(end).unwrap_or(self.bytes))))
+    }
+}
+
+impl AsRawFd for Backing {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

@@ -4,13 +4,15 @@
 //! killed between the two (kill -9) leaves new data under old tuples: such a block was never
 //! acknowledged, its next read fails its guard check, and `dixtrap image check` finds it. The other
 //! order would be no better, and no order can lose an acknowledged write, because the page cache
-//! outlives the process. After a power failure, what was not flushed may be new in either file.
+//! outlives the process (as the device does, on a direct disk: there the data is written before it
+//! counts as such, and a transfer that the kernel still has when the process dies was not acknowledged). After a power failure, what was not flushed may be new in either file.
 //! A discard escapes the tuples first: killed in between it leaves old data that nothing checks.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backing::{Backing, Stopped};
+use super::direct::{Engine, Extents, Hold};
 use super::error::{MediaError, OpenError};
 use super::header::State;
 use super::locks::RangeLocks;
@@ -38,9 +40,13 @@ pub struct Disk {
     /// The shape when it was opened; see [`Disk::grow`] for the number of blocks.
     opened: Geometry,
     blocks: AtomicU64,
-    data: Backing,
+    pub(super) data: Backing,
     pi: Option<PiFile>,
     locks: RangeLocks,
+    /// Takes the place of `locks` where the disk is direct.
+    pub(super) extents: Extents,
+    /// One for each queue whose requests overlap.
+    pub(super) engines: Vec<Engine>,
     /// Set once, under all locks: no change comes after the mark that says clean.
     closed: AtomicBool,
     /// Data and tuples may disagree somewhere: the PI file stays marked as in use.
@@ -95,6 +101,8 @@ impl Disk {
             data: parts.data,
             pi: parts.pi,
             locks: RangeLocks::new(parts.geometry.block_size),
+            extents: Extents::default(),
+            engines: Vec::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -120,7 +128,7 @@ impl Disk {
         if self.opened.read_only || blocks.0 <= self.blocks.load(Ordering::Acquire) {
             return Ok(false);
         }
-        let _held = self.locks.everything();
+        let _held = self.hold_everything();
         self.require_writable()?;
         if let Some(pi) = &self.pi {
             pi.grow(blocks).map_err(|e| io("extend the PI file", e))?;
@@ -135,7 +143,7 @@ impl Disk {
     /// verified. Without protection every tuple is [`Tuple::ESCAPE`].
     pub fn read(&self, lba: Lba, data: &mut [u8], tuples: &mut [Tuple]) -> Result<(), MediaError> {
         let extent = self.extent_of_data(lba, data.len(), tuples.len())?;
-        let _held = self.locks.shared(lba, extent.count);
+        let _held = self.hold(lba, extent.count, false);
         self.data.read(extent.offset, data).map_err(|e| io("read data", e))?;
         self.read_tuples(lba, tuples)
     }
@@ -191,24 +199,67 @@ impl Disk {
     /// undefined data and escape tags, so that a full file system is not mistaken for corruption.
     pub fn write(&self, lba: Lba, data: &[u8], tuples: &[Tuple]) -> Result<(), MediaError> {
         let extent = self.extent_of_data(lba, data.len(), tuples.len())?;
-        let _held = self.locks.exclusive(lba, extent.count);
+        let _held = self.hold(lba, extent.count, true);
         self.require_writable()?;
-        self.data.write(extent.offset, data).map_err(|Stopped { written, source }| {
-            let reached = written.div_ceil(self.opened.block_size.bytes_u64());
-            self.distrust(lba, BlockCount(reached));
+        let written = self.data.write(extent.offset, data);
+        self.conclude_write((lba, extent.count), written, tuples)
+    }
+
+    /// Writes the tuples of data that is written, or sees to what a failed write left.
+    pub(super) fn conclude_write(
+        &self,
+        (lba, count): (Lba, BlockCount),
+        written: Result<(), Stopped>,
+        tuples: &[Tuple],
+    ) -> Result<(), MediaError> {
+        written.map_err(|Stopped { written, source }| {
+            let reached = BlockCount(written.div_ceil(self.opened.block_size.bytes_u64()));
+            // A device that fails does not say in which order it stored what it did.
+            self.distrust(lba, if self.is_direct() { count } else { reached });
             io("write data", source)
         })?;
         let Some(pi) = &self.pi else { return Ok(()) };
         pi.write(lba, tuples).map_err(|source| {
-            self.distrust(lba, extent.count);
+            self.distrust(lba, count);
             io("write protection information", source)
         })
+    }
+
+    /// Whether data goes past the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.data.is_direct()
+    }
+
+    /// Keeps writers, or where `exclusive` everyone, out of a range.
+    fn hold(&self, lba: Lba, count: BlockCount, exclusive: bool) -> Hold<'_> {
+        if self.is_direct() {
+            return Hold::Extent(&self.extents, self.take_extent((lba, count), exclusive));
+        }
+        if exclusive {
+            Hold::Exclusive(self.locks.exclusive(lba, count))
+        } else {
+            Hold::Shared(self.locks.shared(lba, count))
+        }
+    }
+
+    fn hold_everything(&self) -> Hold<'_> {
+        self.hold(Lba(0), BlockCount(u64::MAX), true)
+    }
+
+    /// Where whole blocks with a tuple each begin, in bytes, and how many they are.
+    pub(super) fn place_of(
+        &self,
+        lba: Lba,
+        bytes: usize,
+        tuples: usize,
+    ) -> Result<(u64, BlockCount), MediaError> {
+        self.extent_of_data(lba, bytes, tuples).map(|extent| (extent.offset, extent.count))
     }
 
     /// Forgets blocks: their space is given back, they read as zeros with escape tags.
     pub fn discard(&self, lba: Lba, count: BlockCount) -> Result<(), MediaError> {
         let extent = self.extent(lba, count)?;
-        let _held = self.locks.exclusive(lba, count);
+        let _held = self.hold(lba, count, true);
         self.require_writable()?;
         if let Some(pi) = &self.pi {
             pi.escape(lba, count).map_err(|e| io("discard protection information", e))?;
@@ -219,7 +270,7 @@ impl Disk {
     /// Writes zeros with tuples that verify; `unmap` gives the data's space back as well.
     pub fn write_zeroes(&self, lba: Lba, count: BlockCount, unmap: bool) -> Result<(), MediaError> {
         let extent = self.extent(lba, count)?;
-        let _held = self.locks.exclusive(lba, count);
+        let _held = self.hold(lba, count, true);
         self.require_writable()?;
         self.zero(&extent, unmap).inspect_err(|_| self.distrust(lba, count))
     }
@@ -256,7 +307,7 @@ impl Disk {
 
     /// Flushes, marks the PI file as clean, and refuses every later change. Dropping does the same.
     pub fn close(&self) -> Result<(), MediaError> {
-        let _held = self.locks.everything();
+        let _held = self.hold_everything();
         if self.opened.read_only || self.closed.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
@@ -294,7 +345,7 @@ impl Disk {
         self.suspect.store(true, Ordering::Relaxed);
     }
 
-    fn require_writable(&self) -> Result<(), MediaError> {
+    pub(super) fn require_writable(&self) -> Result<(), MediaError> {
         if self.opened.read_only {
             return Err(MediaError::ReadOnly);
         }
@@ -345,6 +396,6 @@ fn zero_tuples(geometry: Geometry, lba: Lba, count: BlockCount) -> impl Iterator
     (0..count.0).map(move |index| generate_over(geometry.pi_type, guard, lba.offset(index)))
 }
 
-fn io(what: &'static str, source: io::Error) -> MediaError {
+pub(super) fn io(what: &'static str, source: io::Error) -> MediaError {
     MediaError::Io { what, source }
 }

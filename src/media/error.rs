@@ -35,6 +35,19 @@ pub enum OpenError {
     /// A directory, a pipe, a socket.
     #[error("{0} is neither a regular file nor a block device: name one of those")]
     NotADisk(PathBuf),
+    /// A file system or device that does not do direct I/O, or not in units so small.
+    #[error(
+        "{path} cannot be read directly in units of {unit} bytes: leave --direct out, or use \
+         --block-size 4096 where its device has sectors of that size"
+    )]
+    NotDirect {
+        /// Which file.
+        path: PathBuf,
+        /// The size of a block.
+        unit: usize,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A lock on the file is held.
     #[error("{0} is in use by another dixtrapd or dixtrap image: end that one first")]
     InUse(PathBuf),

@@ -41,11 +41,6 @@ impl RangeLocks {
         self.hold(lba, count, |lock| lock.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps everyone out of the whole disk.
-    pub(super) fn everything(&self) -> Held<RwLockWriteGuard<'_, ()>> {
-        self.exclusive(Lba(0), BlockCount(u64::MAX))
-    }
-
     /// Takes the locks of a range, each once and in ascending order, so that no two ranges deadlock.
     fn hold<'a, G>(
         &'a self,

@@ -6,6 +6,7 @@
 //! | `open` | which files make a disk, and every way in which they may not fit |
 //! | `backing` | bytes of a raw file, a block device or a memory file |
 //! | `mapped`, `copy` | a file whose pages are memory, through a mapping |
+//! | `direct` | past the page cache, with several transfers under way |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
 //! | `locks` | who may touch which blocks at the same time |
@@ -13,6 +14,7 @@
 
 mod backing;
 mod copy;
+mod direct;
 mod disk;
 mod error;
 mod header;
@@ -22,6 +24,7 @@ mod mapped;
 mod open;
 mod pi_file;
 
+pub use direct::{Landed, Loaded, Ticket};
 pub use disk::{Allocation, Disk, Geometry};
 pub use error::{MediaError, OpenError};
 pub use open::{DEFAULT_SIZE, DiskSpec};

@@ -29,6 +29,8 @@ pub struct DiskSpec {
     pub pi_file: Option<PathBuf>,
     /// Opens both files to be read, and creates none.
     pub read_only: bool,
+    /// Goes past the page cache to the data.
+    pub direct: bool,
 }
 
 /// Open, locked files that belong together.
@@ -41,6 +43,22 @@ pub(super) struct Parts {
 
 /// Opens, or creates, what the specification names.
 pub(super) fn open(spec: &DiskSpec) -> Result<Parts, OpenError> {
+    let made = spec.file.as_ref().filter(|path| !path.exists());
+    let mut parts = open_buffered(spec)?;
+    let unit = spec.block_size.bytes();
+    if let Some(path) = spec.file.as_ref().filter(|_| spec.direct)
+        && let Err(source) = parts.data.go_direct(unit)
+    {
+        if let Some(data) = made {
+            remove(data);
+            parts.pi.iter().for_each(|_| remove(&pi_path_of(data, spec.pi_file.as_deref())));
+        }
+        return Err(OpenError::NotDirect { path: path.to_owned(), unit, source });
+    }
+    Ok(parts)
+}
+
+fn open_buffered(spec: &DiskSpec) -> Result<Parts, OpenError> {
     match (&spec.file, spec.size) {
         (None, size) => open_memory(spec, size.unwrap_or(DEFAULT_SIZE)),
         (Some(path), Some(size)) if !spec.read_only && !path.exists() => {

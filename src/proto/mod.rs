@@ -5,9 +5,11 @@
 pub mod blk;
 pub mod scsi;
 
+use std::convert::Infallible;
 use std::os::fd::RawFd;
 
 use crate::clock::Moment;
+use crate::media::{Landed, Ticket};
 use crate::memory::Segments;
 use crate::units::QueueIndex;
 
@@ -50,13 +52,15 @@ pub enum PlugError {
 
 /// How far a request got.
 #[derive(Debug)]
-pub enum Step<H> {
+pub enum Step<H, U = Infallible> {
     /// Answered.
     Done(Answered),
     /// Inside its window; [`Device::finish`] answers it.
     Held(H),
     /// Not answered, because a fault was injected that says so.
     Silent(Silence<H>),
+    /// Its data is under way; [`Device::conclude`] answers it.
+    UnderWay(Ticket, U),
     /// Kept until the device has [`Device::news`], which go to the place given.
     Parked(Segments),
     /// Acts on the held requests of every queue before it is answered.
@@ -69,11 +73,13 @@ pub type Silence<H> = Option<H>;
 
 /// How a held request ended.
 #[derive(Debug)]
-pub enum Finished<H> {
+pub enum Finished<H, U = Infallible> {
     /// Answered.
     Answered(Answered),
     /// Not answered, because a fault was injected that says so.
     Silent(Silence<H>),
+    /// Its data is under way; [`Device::conclude`] answers it.
+    UnderWay(Ticket, U),
 }
 
 /// A request that acts on held and silenced requests: it sees each of them, ends those that it takes,
@@ -99,6 +105,8 @@ pub trait InWindow: Send + std::fmt::Debug {
 pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// A request inside its window.
     type Held: InWindow;
+    /// A request whose data is on its way to or from the medium.
+    type UnderWay: Send + std::fmt::Debug;
 
     /// The number of rings.
     fn queues(&self) -> u16;
@@ -111,9 +119,29 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// The driver writes to the configuration space; `false` where that is not allowed.
     fn set_config(&self, offset: u32, bytes: &[u8]) -> bool;
     /// Takes a request up to its answer or into its window.
-    fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held>, Unanswerable>;
+    fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held, Self::UnderWay>, Unanswerable>;
     /// Ends a request's window: fetch, check, store, answer.
-    fn finish(&self, held: Self::Held) -> Result<Finished<Self::Held>, Unanswerable>;
+    fn finish(
+        &self,
+        held: Self::Held,
+    ) -> Result<Finished<Self::Held, Self::UnderWay>, Unanswerable>;
+    /// Answers a request whose data has landed.
+    fn conclude(&self, request: Self::UnderWay, landed: Landed) -> Result<Answered, Unanswerable>;
+    /// Sets off what the queue's requests have put under way.
+    fn submit(&self, _queue: QueueIndex) {}
+    /// What has landed of the queue's requests; waits for one where `wait` says so and any is under
+    /// way.
+    fn collect(&self, _queue: QueueIndex, _wait: bool) -> Vec<(Ticket, Landed)> {
+        Vec::new()
+    }
+    /// Whether there is something to collect.
+    fn has_landed(&self, _queue: QueueIndex) -> bool {
+        false
+    }
+    /// What becomes readable whenever something has landed.
+    fn medium_bell(&self, _queue: QueueIndex) -> Option<RawFd> {
+        None
+    }
     /// The front end resets the device.
     fn reset(&self) {}
     /// Whether this queue's requests may be held, so that their bytes count against the budget.

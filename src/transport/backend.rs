@@ -63,6 +63,11 @@ impl<D: Device> Backend<D> {
         self.lanes.iter().map(AsRawFd::as_raw_fd)
     }
 
+    /// What wakes each queue's thread when the medium is done with something, where it takes its time.
+    pub fn medium_bells(&self) -> impl Iterator<Item = Option<RawFd>> + '_ {
+        (0..self.device.queues()).map(|queue| self.device.medium_bell(QueueIndex(queue)))
+    }
+
     /// The thread that tells the device's news, and what wakes it.
     pub fn bell(&self) -> Option<(usize, RawFd)> {
         self.device.bell().map(|(queue, fd)| (usize::from(queue.0), fd))

@@ -1,6 +1,6 @@
 //! A lane: one queue's way from doorbell to completion.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use super::silenced::Silenced;
 use super::sweep::{Nobody, Others};
 use super::timer::{Alarm, Timer};
 use crate::clock::Moment;
+use crate::media::Ticket;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
@@ -35,7 +36,7 @@ const RETRY: Duration = Duration::from_millis(1);
 /// One queue of a connection.
 #[derive(Debug)]
 pub struct Lane<D: Device> {
-    index: QueueIndex,
+    pub(super) index: QueueIndex,
     pub(super) device: Arc<D>,
     pub(super) pace: Arc<Pace>,
     timer: Timer,
@@ -46,6 +47,8 @@ pub struct Lane<D: Device> {
 #[derive(Debug)]
 pub(super) struct Work<D: Device> {
     pub(super) in_window: Schedule<InFlight<D::Held>>,
+    /// Requests whose data is on its way to or from the medium.
+    pub(super) under_way: HashMap<Ticket, InFlight<D::UnderWay>>,
     /// A request that waits for room in the budget.
     waiting: Option<Request>,
     /// Requests that are not answered, and that a sweep may still end.
@@ -86,6 +89,7 @@ impl<D: Device> Lane<D> {
         let policy = pace.policy(index);
         let work = Work {
             in_window: Schedule::new(),
+            under_way: HashMap::new(),
             waiting: None,
             silenced: Vec::new(),
             parked: VecDeque::new(),
@@ -156,6 +160,7 @@ impl<D: Device> Lane<D> {
             self.take_requests(work, ring, others)?;
             self.fetch_due(work, ring)?;
             self.tell(work, ring)?;
+            self.exchange_with_medium(work, ring)?;
             ring.notify()?;
             if work.waiting.is_some() {
                 return self.sleep(work);
@@ -225,6 +230,9 @@ impl<D: Device> Lane<D> {
         let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
+            Ok(Step::UnderWay(ticket, held)) => {
+                self.keep(work, ring, ticket, InFlight { held, token, cost })
+            }
             Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
             Ok(Step::Silent(silence)) => self.silence(work, ring, silence, token),
             Ok(Step::Parked(room)) => self.park(work, ring, Parked { room, token }),
@@ -244,7 +252,7 @@ impl<D: Device> Lane<D> {
     ) -> Result<(), LaneError> {
         // VIRTIO 1.2 §2.7.13.3: a driver has at most as many chains outstanding as descriptors.
         let size = ring.size();
-        if work.in_window.len() >= size {
+        if work.in_flight() >= size {
             item.token.abandon();
             return Err(LaneError::Overfull(size));
         }
@@ -279,6 +287,9 @@ impl<D: Device> Lane<D> {
         match self.device.finish(held) {
             Ok(Finished::Answered(answered)) => complete(ring, token, Ok(answered)),
             Ok(Finished::Silent(silence)) => self.silence(work, ring, silence, token),
+            Ok(Finished::UnderWay(ticket, held)) => {
+                self.keep(work, ring, ticket, InFlight { held, token, cost })
+            }
             Err(unanswerable) => complete(ring, token, Err(unanswerable)),
         }
     }
@@ -293,12 +304,14 @@ impl<D: Device> Lane<D> {
             self.finish(work, first, ring)?;
             finished += 1;
         }
+        self.settle(work, ring)?;
         ring.notify()?;
         Ok(finished)
     }
 
     /// Lets go of every request without an answer.
     fn abandon(&self, work: &mut Work<D>) {
+        self.let_land(work);
         if let Some(request) = work.waiting.take() {
             request.token.abandon();
         }

@@ -15,6 +15,7 @@ mod server;
 mod silenced;
 mod sweep;
 mod timer;
+mod under_way;
 mod watch;
 
 pub use listener::{Endpoint, ListenError};

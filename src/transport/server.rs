@@ -143,6 +143,8 @@ impl<D: Device> Server<D> {
         self.leave();
         // Ends and joins the queue threads.
         drop(daemon);
+        // What they took up meanwhile ends here: the next front end finds the medium idle.
+        backend.drain();
         backend.close_exits();
         self.note_end(ended);
         Ok(())
@@ -202,6 +204,12 @@ fn watch_timers<D: Device>(
     let event = u64::from(backend.queue_count()) + 1;
     for (handler, timer) in daemon.get_epoll_handlers().iter().zip(backend.timers()) {
         handler.register_listener(timer, EventSet::IN, event)?;
+    }
+    for (handler, bell) in daemon.get_epoll_handlers().iter().zip(backend.medium_bells()) {
+        if let Some(bell) = bell {
+            // Every end of a transfer rings once; nobody has to read it.
+            handler.register_listener(bell, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
+        }
     }
     if let Some((thread, bell)) = backend.bell()
         && let Some(handler) = daemon.get_epoll_handlers().get(thread)

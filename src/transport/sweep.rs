@@ -38,6 +38,8 @@ impl<D: Device> Lane<D> {
         while let Some(request) = self.next_request(work, ring)? {
             self.begin(work, ring, request, &Nobody)?;
         }
+        // What is past its fetch is past being ended: it is answered first.
+        self.settle(work, ring)?;
         let mut outcome = Ok(());
         for taken in work.in_window.take_chosen(|item| sweep.takes(&item.held)) {
             self.pace.budget.give_back(taken.cost);

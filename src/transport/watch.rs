@@ -21,6 +21,9 @@ impl<D: Device> Lane<D> {
             if ring.has_requests()? || work.in_window.is_due(now) {
                 return Ok(true);
             }
+            if !work.under_way.is_empty() && self.device.has_landed(self.index) {
+                return Ok(true);
+            }
             if now >= self.watch_until(work, now) {
                 return Ok(false);
             }

@@ -12,6 +12,7 @@ mod faults;
 mod histogram;
 mod load;
 mod marks;
+mod overlap;
 mod read;
 mod read_back;
 mod read_into;
@@ -27,6 +28,7 @@ mod write;
 
 pub use error::{Cause, TrapError};
 pub use faults::InjectError;
+pub use overlap::{Begun, Reading, Storing};
 pub use service::{Trap, TrapOptions};
 pub use swap::{HeldSwap, Swap};
 pub use window::{Link, WindowPolicy};

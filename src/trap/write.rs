@@ -118,7 +118,7 @@ const WRITTEN: &str = "write";
 pub(super) struct Fetched {
     /// The sample, where it is not the doorbell's once more.
     changed: Option<Sample>,
-    guards: List<GuardTag>,
+    pub(super) guards: List<GuardTag>,
     at: Moment,
     pub(super) window: Duration,
 }
@@ -314,7 +314,7 @@ impl Trap {
     }
 
     /// Heals the blocks of those `stored` that did not race.
-    fn heal_clean_blocks(&self, lba: Lba, stored: BlockCount, raced: &[Clue]) {
+    pub(super) fn heal_clean_blocks(&self, lba: Lba, stored: BlockCount, raced: &[Clue]) {
         let (mut next, end) = (lba, lba.offset(stored.0));
         for clue in raced.iter().filter(|clue| clue.lba < end) {
             self.heal(next, BlockCount(clue.lba.0.saturating_sub(next.0)));
@@ -325,7 +325,7 @@ impl Trap {
 
     /// Looks once more before the completion, when asked to. Hardware cannot see this, so it never
     /// fails a write.
-    fn audit(&self, held: &Held, fetched: &Fetched) {
+    pub(super) fn audit(&self, held: &Held, fetched: &Fetched) {
         if !self.options.audit {
             return;
         }

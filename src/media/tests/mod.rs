@@ -24,6 +24,7 @@ pub fn memory() -> DiskSpec {
         pi_type: PiType::Type1,
         pi_file: None,
         read_only: false,
+        direct: false,
     }
 }
 

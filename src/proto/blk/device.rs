@@ -1,5 +1,6 @@
 //! The block device: commands carried out on the trap.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,9 +13,10 @@ use super::request::{Command, HEADER_BYTES, ID_BYTES, Layout, RANGE_BYTES, Range
 use super::status::{Failure, status_byte};
 use crate::clock::Moment;
 use crate::inject::Op;
+use crate::media::{Landed, Ticket};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
-use crate::trap::{Held, Trap, TrapError, Write};
+use crate::trap::{Begun, Held, Reading, Storing, Trap, TrapError, Write};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// What `GET_ID` answers, padded with zeros.
@@ -46,6 +48,22 @@ impl InWindow for HeldWrite {
     }
 }
 
+/// A request whose data is under way, and where its status byte goes.
+#[derive(Debug)]
+#[must_use = "a request under way has to be concluded"]
+pub struct UnderWay {
+    transfer: Transfer,
+    status: Segments,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "writes are what this is for")]
+enum Transfer {
+    Write(Storing),
+    /// A read of so many bytes.
+    Read(Reading, u32),
+}
+
 /// A request cut into its parts.
 struct Parts {
     queue: QueueIndex,
@@ -61,6 +79,8 @@ enum Progress {
     Done(u32),
     /// In its window.
     Held(Held),
+    /// A read whose data is under way; so many bytes.
+    Reading(Ticket, Reading, u32),
 }
 
 impl BlkDevice {
@@ -92,7 +112,7 @@ impl BlkDevice {
 
     fn execute(&self, parts: Parts) -> Result<Progress, Failure> {
         match parts.command {
-            Command::Read { lba, .. } => self.read(lba, &parts.data_in),
+            Command::Read { lba, .. } => self.read(parts.queue, lba, &parts.data_in),
             Command::Write { lba, blocks } => {
                 let (queue, data) = (parts.queue, parts.data_out);
                 self.write(Write { queue, lba, blocks, data, protection: None })
@@ -110,10 +130,13 @@ impl BlkDevice {
         }
     }
 
-    fn read(&self, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
-        self.trap.read_into(lba, into)?;
+    fn read(&self, queue: QueueIndex, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
         // `Command::parse` has bounded the length to 64 MiB.
-        Ok(Progress::Done(u32::try_from(into.len()).unwrap_or(u32::MAX)))
+        let bytes = u32::try_from(into.len()).unwrap_or(u32::MAX);
+        Ok(match self.trap.begin_read(queue, lba, into)? {
+            Begun::Done => Progress::Done(bytes),
+            Begun::UnderWay(ticket, reading) => Progress::Reading(ticket, reading, bytes),
+        })
     }
 
     fn write(&self, write: Write) -> Result<Progress, Failure> {
@@ -182,6 +205,7 @@ fn identify(into: &Segments) -> Result<Progress, Failure> {
 
 impl Device for BlkDevice {
     type Held = HeldWrite;
+    type UnderWay = UnderWay;
 
     fn queues(&self) -> u16 {
         self.queues
@@ -207,7 +231,7 @@ impl Device for BlkDevice {
         true
     }
 
-    fn begin(&self, mut exchange: Exchange) -> Result<Step<HeldWrite>, Unanswerable> {
+    fn begin(&self, mut exchange: Exchange) -> Result<Step<HeldWrite, UnderWay>, Unanswerable> {
         let Some(last) = exchange.writable.len().checked_sub(1) else {
             return Err(Unanswerable("the chain has no writable byte".to_owned()));
         };
@@ -216,16 +240,57 @@ impl Device for BlkDevice {
         let (data_in, status) = writable.split_at(last);
         match self.dissect(exchange, data_in).and_then(|parts| self.execute(parts)) {
             Ok(Progress::Held(held)) => Ok(Step::Held(HeldWrite { held, status })),
+            Ok(Progress::Reading(ticket, reading, bytes)) => Ok(Step::UnderWay(
+                ticket,
+                UnderWay { transfer: Transfer::Read(reading, bytes), status },
+            )),
             Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(Step::Done),
             Err(failure) if failure.is_silence() => Ok(Step::Silent(None)),
             Err(failure) => self.answer(&status, Err(failure)).map(Step::Done),
         }
     }
 
-    fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite>, Unanswerable> {
-        let stored = self.trap.fetch(held.held).and_then(|()| self.persist());
+    fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite, UnderWay>, Unanswerable> {
+        let HeldWrite { held, status } = held;
+        let stored = match self.trap.begin_fetch(held) {
+            Ok(Begun::UnderWay(ticket, storing)) => {
+                let transfer = Transfer::Write(storing);
+                return Ok(Finished::UnderWay(ticket, UnderWay { transfer, status }));
+            }
+            Ok(Begun::Done) => self.persist(),
+            Err(error) => Err(error),
+        };
         let outcome = stored.map(|()| 0).map_err(Failure::from);
-        self.answer(&held.status, outcome).map(Finished::Answered)
+        self.answer(&status, outcome).map(Finished::Answered)
+    }
+
+    fn conclude(&self, request: UnderWay, landed: Landed) -> Result<Answered, Unanswerable> {
+        let outcome = match request.transfer {
+            Transfer::Write(storing) => {
+                let stored = self.trap.conclude_fetch(storing, landed);
+                stored.and_then(|()| self.persist()).map(|()| 0)
+            }
+            Transfer::Read(reading, bytes) => {
+                self.trap.conclude_read(reading, landed).map(|()| bytes)
+            }
+        };
+        self.answer(&request.status, outcome.map_err(Failure::from))
+    }
+
+    fn submit(&self, queue: QueueIndex) {
+        self.trap.submit(queue);
+    }
+
+    fn collect(&self, queue: QueueIndex, wait: bool) -> Vec<(Ticket, Landed)> {
+        self.trap.collect(queue, wait)
+    }
+
+    fn has_landed(&self, queue: QueueIndex) -> bool {
+        self.trap.has_landed(queue)
+    }
+
+    fn medium_bell(&self, queue: QueueIndex) -> Option<RawFd> {
+        self.trap.medium_bell(queue)
     }
 
     fn note_deferred(&self) {

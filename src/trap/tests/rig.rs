@@ -41,6 +41,7 @@ impl Rig {
             pi_type: kind,
             pi_file: None,
             read_only: false,
+            direct: false,
         };
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());

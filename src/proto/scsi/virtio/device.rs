@@ -1,5 +1,6 @@
 //! The device: a control queue, an event queue, and request queues (VIRTIO 1.2 §5.6.2).
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,9 @@ use super::header::Layout;
 use super::management;
 use super::request::{self, HeldCommand};
 use crate::clock::Moment;
+use crate::media::Landed;
 use crate::proto::scsi::target::{Attention, Target, Unit};
-use crate::proto::{Device, Exchange, Finished, PlugError, Step, Unanswerable};
+use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
 use crate::trap::Trap;
 use crate::units::QueueIndex;
 
@@ -92,6 +94,8 @@ impl ScsiDevice {
 
 impl Device for ScsiDevice {
     type Held = HeldCommand;
+    /// Its commands are carried out one by one.
+    type UnderWay = Infallible;
 
     fn queues(&self) -> u16 {
         self.request_queues.saturating_add(FIXED_QUEUES)
@@ -136,6 +140,10 @@ impl Device for ScsiDevice {
 
     fn finish(&self, held: HeldCommand) -> Result<Finished<HeldCommand>, Unanswerable> {
         held.finish()
+    }
+
+    fn conclude(&self, request: Infallible, _: Landed) -> Result<Answered, Unanswerable> {
+        match request {}
     }
 
     /// Only writes are ever held, and they come by request queues.

@@ -76,8 +76,15 @@ impl Rig {
 
     pub fn with(pi_type: PiType, block_size: BlockSize, on_race: OnRace) -> Rig {
         let size = Some(ByteSize(DISK_BYTES));
-        let spec =
-            DiskSpec { file: None, size, block_size, pi_type, pi_file: None, read_only: false };
+        let spec = DiskSpec {
+            file: None,
+            size,
+            block_size,
+            pi_type,
+            pi_file: None,
+            read_only: false,
+            direct: false,
+        };
         let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
         let disk = Disk::open(&spec).unwrap();
         let trap = Trap::new(disk, Arc::new(MonotonicClock::new()), Sink::none(), options);

@@ -1,7 +1,15 @@
 //! Direct I/O: on a file of a real file system, and on a loop device where root may have one. What is
 //! acknowledged is on the medium, whatever overlaps, fails or is killed.
 
-#![allow(clippy::unwrap_used, reason = "test code states what it knows")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code states what it knows"
+)]
 
 mod common;
 

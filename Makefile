@@ -46,6 +46,9 @@ test: setup
 	   cargo clippy --locked --all-targets -- -D warnings; \
 	 else echo 'no clippy here: the lints are not checked'; fi
 	cargo test --locked --no-fail-fast
+	@if command -v c++ >/dev/null; then echo cargo check --locked --manifest-path fuzz/Cargo.toml; \
+	   cargo check --locked --manifest-path fuzz/Cargo.toml; \
+	 else echo 'no C++ compiler here: the fuzz targets are not checked'; fi
 
 # Peers that are not installed (qemu-storage-daemon, ISA-L) are left out, with a word about it.
 BENCH_OUT := target/bench

@@ -16,7 +16,15 @@ pub const DISK_BYTES: u64 = 256 << 10;
 /// A trap over an empty disk in memory.
 pub fn trap(device: &'static str, pi_type: PiType, block_size: BlockSize) -> Arc<Trap> {
     let size = Some(ByteSize(DISK_BYTES));
-    let spec = DiskSpec { file: None, size, block_size, pi_type, pi_file: None, read_only: false };
+    let spec = DiskSpec {
+        file: None,
+        size,
+        block_size,
+        pi_type,
+        pi_file: None,
+        read_only: false,
+        direct: false,
+    };
     let options = TrapOptions { device, on_race: OnRace::Report, audit: false, lun: None };
     let disk = Disk::open(&spec).expect("a memory disk");
     Arc::new(Trap::new(disk, Arc::new(MonotonicClock::new()), Sink::none(), options))

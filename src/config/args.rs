@@ -49,8 +49,9 @@ pub struct Args {
     pub read_only: bool,
 
     /// Go past the host's page cache to --blk-file (O_DIRECT), with io_uring and --device blk so that
-    /// requests overlap: what is written is on the device and nowhere else, and the disk is as fast
-    /// as it is. Not for tmpfs; blocks may not be smaller than the device's sectors
+    /// requests overlap: writes take as long as the device takes. Files and block devices go through
+    /// the page cache without it, which is faster while the disk fits into memory. Not for tmpfs;
+    /// blocks may not be smaller than the device's sectors
     #[arg(long)]
     pub direct: bool,
 

@@ -2,7 +2,7 @@
 
 use super::error::TrapError;
 use super::service::Trap;
-use super::write::{Held, Write};
+use super::write::{Held, WRITTEN, Write};
 use crate::clock::Moment;
 use crate::inject::Op;
 use crate::memory::List;
@@ -12,8 +12,6 @@ use crate::units::BlockCount;
 
 /// What the records call the half that is compared.
 const COMPARED: &str = "compare";
-/// What they call the half that is written.
-const WRITTEN: &str = "write";
 
 /// Both halves of the data of one request, for the same blocks.
 #[derive(Debug)]

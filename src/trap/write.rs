@@ -111,7 +111,7 @@ impl Held {
 }
 
 /// What the data of most held requests is for.
-const WRITTEN: &str = "write";
+pub(super) const WRITTEN: &str = "write";
 
 /// The fetch sample: the bytes that are stored, and the guards computed over exactly those bytes.
 #[derive(Debug)]

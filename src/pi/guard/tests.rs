@@ -146,6 +146,67 @@ fn blocks_in_a_row() {
     }
 }
 
+/// Compares with a copy in which each of these bytes is another.
+fn check_compared(kernel: Kernel, data: &[u8], block: usize, changed: &[usize]) {
+    let mut earlier = data.to_vec();
+    changed.iter().for_each(|at| earlier[*at] ^= 0x10);
+    let expected: Vec<_> = data.chunks(block).map(|block| GuardTag(table::guard(block))).collect();
+    let mut guards = vec![GuardTag(0xFFFF); expected.len()];
+    let mut dst = vec![0; data.len()];
+    // SAFETY: a borrow of the same length.
+    let found =
+        unsafe { kernel.copy_guards_compared(&mut dst, data.as_ptr(), &earlier, &mut guards) };
+    let place = format!("{kernel:?} {block} {changed:?}");
+    assert_eq!(found, !changed.is_empty(), "{place}");
+    assert_eq!(guards, expected, "{place}");
+    assert_eq!(dst, data, "{place}");
+}
+
+#[test]
+fn a_change_of_any_byte_is_seen() {
+    let data = noise(3 * 1032);
+    for kernel in Kernel::available() {
+        for block in [1, 15, 16, 512, 520, 1024, 1032] {
+            let data = &data[..3 * block];
+            check_compared(kernel, data, block, &[]);
+            for at in 0..data.len() {
+                check_compared(kernel, data, block, &[at]);
+            }
+        }
+    }
+}
+
+#[test]
+fn delivered_blocks() {
+    let data = noise(34 * 4104 + 64);
+    for kernel in Kernel::available() {
+        for (block, count) in
+            [(1, 9), (16, 34), (512, 0), (512, 3), (512, 257), (520, 34), (4096, 9), (4104, 33)]
+        {
+            for shift in [0, 1, 33] {
+                let data = &data[shift..][..count * block];
+                let expected: Vec<_> =
+                    data.chunks(block).map(|block| GuardTag(table::guard(block))).collect();
+                let mut guards = vec![GuardTag(0xFFFF); count];
+                let mut room = vec![0xA5; data.len() + 200];
+                let to = room.as_mut_ptr().wrapping_add(100 + shift);
+                // SAFETY: a borrow of the same length, and there is room.
+                let done =
+                    unsafe { kernel.deliver_guards(to, data.as_ptr(), data.len(), &mut guards) };
+                assert_eq!(done, kernel.name() != "portable");
+                if !done {
+                    assert!(room.iter().all(|byte| *byte == 0xA5));
+                    continue;
+                }
+                let (before, rest) = room.split_at(100 + shift);
+                assert_eq!(guards, expected, "{kernel:?} {block} x {count}");
+                assert_eq!(&rest[..data.len()], data, "{kernel:?} {block} x {count}");
+                assert!(before.iter().chain(&rest[data.len()..]).all(|byte| *byte == 0xA5));
+            }
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "the blocks are not of one size")]
 fn uneven_blocks_are_refused() {
@@ -210,6 +271,13 @@ fn copies_that_changed(kernel: Kernel, source: &[AtomicU64]) -> [usize; 2] {
         // SAFETY: the same.
         let guard = unsafe { kernel.copy_guard_from(&mut dst, src) };
         wrong += usize::from(table::guard(&dst) != guard.0);
+        // What is said of an earlier copy is said of the bytes that were copied now.
+        let earlier = dst;
+        // SAFETY: the same.
+        let differs = unsafe { kernel.copy_guards_compared(&mut dst, src, &earlier, &mut guards) };
+        let blocks = dst.chunks(512).zip(guards);
+        wrong += blocks.filter(|(block, guard)| table::guard(block) != guard.0).count();
+        wrong += usize::from(differs != (dst != earlier));
         changed += usize::from(dst[0..8] != dst[4088..]);
     }
     [changed, wrong]
@@ -223,6 +291,10 @@ proptest! {
             prop_assert_eq!(kernel.guard(&data[start..]).0, table::guard(&data[start..]));
             check_copy(kernel, Store::Cached, &data, len, start, to);
             check_copy(kernel, Store::Streaming, &data, len, start, 0);
+            if len > 0 {
+                check_compared(kernel, &data[start..], len, &[]);
+                check_compared(kernel, &data[start..], len, &[to * len / 64]);
+            }
         }
     }
 

@@ -1,0 +1,138 @@
+//! Once a lane is warm, a request allocates nothing: neither read nor write, short or long.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "test code states what it knows"
+)]
+
+#[path = "../benches/daemon/client.rs"]
+#[allow(dead_code, reason = "the benchmark uses all of it")]
+mod client;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::{Client, Pattern};
+use dixtrap::clock::MonotonicClock;
+use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::pi::PiType;
+use dixtrap::proto::blk::BlkDevice;
+use dixtrap::record::OnRace;
+use dixtrap::report::Sink;
+use dixtrap::transport::{Endpoint, Pace, Server};
+use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::units::{BlockSize, ByteSize, WindowSpec};
+
+/// The system's allocator, which counts what the queues' threads ask of it.
+struct Counting;
+
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// The name that the vhost-user crate gives them.
+const WORKER: &[u8] = b"vring_worker\0";
+
+fn count() {
+    let mut name = [0_u8; 16];
+    // SAFETY: PR_GET_NAME writes sixteen bytes at most.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    if name.starts_with(WORKER) {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const PATTERNS: [Pattern; 4] = [
+    Pattern { write: true, bytes: 4 << 10, depth: 32, sequential: false },
+    Pattern { write: false, bytes: 4 << 10, depth: 32, sequential: false },
+    Pattern { write: true, bytes: 128 << 10, depth: 8, sequential: false },
+    Pattern { write: false, bytes: 128 << 10, depth: 8, sequential: false },
+];
+
+fn trap() -> Arc<Trap> {
+    let spec = DiskSpec {
+        file: None,
+        size: Some(ByteSize(16 << 20)),
+        block_size: BlockSize::B512,
+        pi_type: PiType::Type1,
+        pi_file: None,
+        read_only: false,
+        direct: false,
+    };
+    let options = TrapOptions { device: "blk", on_race: OnRace::Fail, audit: false, lun: None };
+    let clock = Arc::new(MonotonicClock::new());
+    Arc::new(Trap::new(Disk::open(&spec).unwrap(), clock, Sink::none(), options))
+}
+
+fn requests_allocate_nothing(window: WindowSpec) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let trap = trap();
+    let pace = Arc::new(Pace::new(window, 1, Duration::ZERO));
+    let server = Server::new(Arc::new(BlkDevice::new(Arc::clone(&trap), 1)), pace).unwrap();
+    let endpoint = Endpoint::bind(&socket).unwrap();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| server.serve(&endpoint, true).unwrap());
+        let mut client = Client::connect(&socket, 1, 256, 1 << 20).unwrap();
+        client.populate().unwrap();
+        let mut turns = |time| {
+            let mut turn = |pattern| client.run(pattern, time).unwrap().latencies.len();
+            PATTERNS.map(&mut turn)
+        };
+        turns(Duration::from_millis(300));
+        assert!(
+            ASKED.load(Ordering::Relaxed) > 0,
+            "the queues' threads are not found by their name"
+        );
+        // A turn may have more in flight than any before it, and need room for that, once.
+        let asked: Vec<u64> = std::iter::from_fn(|| {
+            let before = ASKED.load(Ordering::Relaxed);
+            let requests = turns(Duration::from_millis(200));
+            assert!(requests.iter().all(|requests| *requests > 20), "{requests:?}");
+            let asked = ASKED.load(Ordering::Relaxed) - before;
+            (asked > 0).then_some(asked)
+        })
+        .take(5)
+        .collect();
+        assert!(asked.len() < 5, "each turn asked for memory: {asked:?} times");
+        drop(client);
+        serving.join().unwrap();
+    });
+    assert_eq!(trap.counters().errors, 0);
+}
+
+/// One test: the counter is one.
+#[test]
+fn a_warm_lane_allocates_nothing() {
+    requests_allocate_nothing("0".parse().unwrap());
+    requests_allocate_nothing("500us".parse().unwrap());
+}

@@ -5,6 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg, OFlag, fallocate, fcntl};
@@ -14,6 +15,10 @@ use nix::unistd::{Whence, lseek};
 use super::direct::Room;
 use super::error::OpenError;
 use super::mapped::Mapped;
+
+/// How long a file that is locked is waited for, and how long between two attempts.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +95,7 @@ impl Backing {
             Access::Read => FlockArg::LockSharedNonblock,
             Access::Write | Access::ReadAlone => FlockArg::LockExclusiveNonblock,
         };
-        let mut file = Flock::lock(file, arg).map_err(|(_, errno)| match errno {
+        let mut file = lock_soon(file, arg).map_err(|errno| match errno {
             Errno::EWOULDBLOCK => OpenError::InUse(path.to_owned()),
             _ => io_error("lock", path, errno.into()),
         })?;
@@ -280,6 +285,21 @@ impl Backing {
 impl AsRawFd for Backing {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+}
+
+/// Locks a file that is free, or becomes so in a moment: a killed daemon's direct transfers keep its
+/// files open in the kernel until they have ended.
+fn lock_soon(file: File, arg: FlockArg) -> Result<Flock<File>, Errno> {
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    let mut file = file;
+    loop {
+        match Flock::lock(file, arg) {
+            Ok(locked) => return Ok(locked),
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < give_up => file = back,
+            Err((_, errno)) => return Err(errno),
+        }
+        std::thread::sleep(LOCK_PAUSE);
     }
 }
 

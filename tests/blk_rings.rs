@@ -59,6 +59,23 @@ fn a_new_call_descriptor_is_signalled_once() {
     guest.proves_it_works(0, 9);
 }
 
+/// QEMU gives a ring that starts again its call descriptor when the ring is already at work.
+#[test]
+fn an_interrupt_before_there_is_a_call_descriptor_is_not_lost() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    guest.stop_ring(0);
+    guest.rings[0].clear();
+    guest.describe_ring_without_call(0);
+    assert_eq!(guest.write(5, &pattern(1, 512)), OK);
+    assert_eq!(guest.rings[0].interrupts(), 0, "there is no descriptor");
+    guest.front.set_vring_call(0, &guest.rings[0].call).unwrap();
+    guest.rings[0].await_interrupt();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(guest.rings[0].interrupts(), 0, "once");
+    guest.proves_it_works(0, 9);
+}
+
 #[test]
 fn with_event_idx_interrupts_come_when_asked_for() {
     let daemon = Daemon::start(&["--window", "0"]);

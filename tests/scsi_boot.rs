@@ -16,7 +16,7 @@ use dixtrap::control::Request;
 use dixtrap::guest::protocol::ExitStatus;
 use dixtrap::record::{Outcome, Race};
 use dixtrap::runner::accel::Accel;
-use dixtrap::runner::guest::{BootError, BootRequest, Exec, Guest};
+use dixtrap::runner::guest::{BootRequest, Exec, Guest};
 use dixtrap::runner::initramfs::find_program;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::runner::qemu::Disk;
@@ -43,15 +43,6 @@ fn boot(kernel: &Kernel, daemon: &Daemon, dir: &Path, t10_pi: bool) -> Guest {
 }
 
 fn boot_with(kernel: &Kernel, daemons: &[&Daemon], dir: &Path, t10_pi: bool) -> Guest {
-    try_boot(kernel, daemons, dir, t10_pi).unwrap()
-}
-
-fn try_boot(
-    kernel: &Kernel,
-    daemons: &[&Daemon],
-    dir: &Path,
-    t10_pi: bool,
-) -> Result<Guest, BootError> {
     let mut request = BootRequest::new(kernel, Accel::Tcg, dir);
     request.require = vec!["virtio_scsi".into(), "sd_mod".into()];
     request.wish = vec!["ext4".into(), "sg".into(), "crct10dif_generic".into()];
@@ -62,11 +53,7 @@ fn try_boot(
     };
     request.disks = daemons.iter().map(disk).collect();
     request.allow_reboot = true;
-    // Where it is tried again, sooner.
-    if daemons.len() > 1 {
-        request.boot_timeout = Duration::from_secs(90);
-    }
-    Guest::boot(&request)
+    Guest::boot(&request).unwrap()
 }
 
 /// Runs a script; what it printed, both streams.
@@ -219,13 +206,7 @@ fn several_disks_come_up_in_one_boot() {
     let daemons = [start(&flags), start(&flags), start(&[&flags[..], &units].concat())];
     let (kernel, dir) = (kernel(), tempfile::tempdir().unwrap());
     let since = std::time::Instant::now();
-    // On a busy machine one boot in ten stops with one controller's first command on its way; why is
-    // not known, and no boot with one controller was seen to. The daemons serve the next boot.
-    let booted = (0..3).find_map(|_| {
-        let guest = try_boot(&kernel, &daemons.each_ref(), dir.path(), true);
-        guest.inspect_err(|error| eprintln!("five disks: booting again: {error}")).ok()
-    });
-    let mut guest = booted.expect("a boot out of three");
+    let mut guest = boot_with(&kernel, &daemons.each_ref(), dir.path(), true);
     eprintln!("five disks: booted in {:?}", since.elapsed());
     let count = "for i in $(seq 600); do test $(ls /sys/block | grep -c ^sd) = 5 && exit 0; \
         sleep 0.1; done; ls /sys/block; exit 1";

@@ -137,7 +137,7 @@ impl Ring {
         } else {
             wants_interrupts(state.get_queue(), &self.memory.memory().into_inner())
         };
-        if wanted && let Err(error) = state.signal_used_queue() {
+        if wanted && let Err(error) = self.vring.interrupt(&state) {
             log::warn!("cannot interrupt the driver: {error}");
         }
         Ok(())

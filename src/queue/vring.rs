@@ -1,11 +1,13 @@
-//! The rings as the vhost-user crate keeps them, with a wake-up that would get lost.
+//! The rings as the vhost-user crate keeps them, with wake-ups that would get lost.
 //!
 //! A wake-up that is lost once is lost for good: Linux's virtio drivers wait for ever.
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use vhost_user_backend::{VringMutex, VringStateGuard, VringStateMutGuard, VringT};
+use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error as QueueError;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
@@ -15,7 +17,23 @@ pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
 
 /// A ring, shared by the connection's thread and the queue's own.
 #[derive(Clone)]
-pub struct Vring(VringMutex<SharedMemory>);
+pub struct Vring {
+    inner: VringMutex<SharedMemory>,
+    /// An interrupt was due while there was no call descriptor.
+    unheard: Arc<AtomicBool>,
+}
+
+impl Vring {
+    /// Interrupts the driver of the ring whose `state` is locked. With no call descriptor the interrupt
+    /// waits for the next one.
+    pub fn interrupt(&self, state: &VringState<SharedMemory>) -> io::Result<()> {
+        if state.get_call().is_none() {
+            // Under the ring's lock, so before `set_call` looks, or after it has set the descriptor.
+            self.unheard.store(true, Ordering::Relaxed);
+        }
+        state.signal_used_queue()
+    }
+}
 
 impl std::fmt::Debug for Vring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,94 +51,100 @@ impl<'a> VringStateMutGuard<'a, SharedMemory> for Vring {
 
 impl VringT<SharedMemory> for Vring {
     fn new(memory: SharedMemory, max_queue_size: u16) -> Result<Self, QueueError> {
-        VringMutex::new(memory, max_queue_size).map(Vring)
+        let inner = VringMutex::new(memory, max_queue_size)?;
+        Ok(Vring { inner, unheard: Arc::default() })
     }
 
-    /// A front end gives another call descriptor when the guest masks or unmasks an interrupt, and
-    /// does not wait for us to take it. What we signalled on the old one meanwhile may be seen by
-    /// nobody, so the new one is signalled once: an interrupt too many does no harm (QEMU's own
-    /// libvhost-user does the same).
+    /// A front end gives a call descriptor and does not wait for us to take it. What we signalled
+    /// meanwhile, on the old descriptor or on none, was seen by nobody, so the new one is signalled
+    /// once: an interrupt too many does no harm. (QEMU replaces the descriptor when the guest masks or
+    /// unmasks an interrupt, and gives the one of a ring that starts again only after its start; its
+    /// own libvhost-user signals every descriptor that it gets.)
     fn set_call(&self, file: Option<File>) {
-        let replaces = self.0.get_ref().get_call().is_some();
-        self.0.set_call(file);
-        if replaces && let Err(error) = self.0.signal_used_queue() {
+        let replaces = self.inner.get_ref().get_call().is_some();
+        let is_one = file.is_some();
+        self.inner.set_call(file);
+        if is_one
+            && (self.unheard.swap(false, Ordering::Relaxed) || replaces)
+            && let Err(error) = self.inner.signal_used_queue()
+        {
             log::warn!("a new call descriptor cannot be signalled: {error}");
         }
     }
 
     fn read_kick(&self) -> io::Result<bool> {
-        self.0.read_kick()
+        self.inner.read_kick()
     }
 
     fn get_ref(&self) -> <Self as VringStateGuard<'_, SharedMemory>>::G {
-        self.0.get_ref()
+        self.inner.get_ref()
     }
 
     fn get_mut(&self) -> <Self as VringStateMutGuard<'_, SharedMemory>>::G {
-        self.0.get_mut()
+        self.inner.get_mut()
     }
 
     fn add_used(&self, index: u16, len: u32) -> Result<(), QueueError> {
-        self.0.add_used(index, len)
+        self.inner.add_used(index, len)
     }
 
     fn signal_used_queue(&self) -> io::Result<()> {
-        self.0.signal_used_queue()
+        self.inner.signal_used_queue()
     }
 
     fn enable_notification(&self) -> Result<bool, QueueError> {
-        self.0.enable_notification()
+        self.inner.enable_notification()
     }
 
     fn disable_notification(&self) -> Result<(), QueueError> {
-        self.0.disable_notification()
+        self.inner.disable_notification()
     }
 
     fn needs_notification(&self) -> Result<bool, QueueError> {
-        self.0.needs_notification()
+        self.inner.needs_notification()
     }
 
     fn set_enabled(&self, enabled: bool) {
-        self.0.set_enabled(enabled);
+        self.inner.set_enabled(enabled);
     }
 
     fn set_queue_info(&self, table: u64, available: u64, used: u64) -> Result<(), QueueError> {
-        self.0.set_queue_info(table, available, used)
+        self.inner.set_queue_info(table, available, used)
     }
 
     fn queue_next_avail(&self) -> u16 {
-        self.0.queue_next_avail()
+        self.inner.queue_next_avail()
     }
 
     fn set_queue_next_avail(&self, base: u16) {
-        self.0.set_queue_next_avail(base);
+        self.inner.set_queue_next_avail(base);
     }
 
     fn set_queue_next_used(&self, index: u16) {
-        self.0.set_queue_next_used(index);
+        self.inner.set_queue_next_used(index);
     }
 
     fn queue_used_idx(&self) -> Result<u16, QueueError> {
-        self.0.queue_used_idx()
+        self.inner.queue_used_idx()
     }
 
     fn set_queue_size(&self, number: u16) {
-        self.0.set_queue_size(number);
+        self.inner.set_queue_size(number);
     }
 
     fn set_queue_event_idx(&self, enabled: bool) {
-        self.0.set_queue_event_idx(enabled);
+        self.inner.set_queue_event_idx(enabled);
     }
 
     fn set_queue_ready(&self, ready: bool) {
-        self.0.set_queue_ready(ready);
+        self.inner.set_queue_ready(ready);
     }
 
     fn set_kick(&self, file: Option<File>) {
-        self.0.set_kick(file);
+        self.inner.set_kick(file);
     }
 
     fn set_err(&self, file: Option<File>) {
-        self.0.set_err(file);
+        self.inner.set_err(file);
     }
 }

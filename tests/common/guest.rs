@@ -110,8 +110,14 @@ impl Guest {
         self.front.set_vring_enable(index, true).unwrap();
     }
 
-    /// Tells the daemon everything about a ring, which stays disabled.
+    /// Tells the daemon everything about a ring, which stays as enabled as it is.
     pub fn describe_ring(&mut self, index: usize) {
+        self.front.set_vring_call(index, &self.rings[index].call).unwrap();
+        self.describe_ring_without_call(index);
+    }
+
+    /// As [`Guest::describe_ring`], but for the call descriptor.
+    pub fn describe_ring_without_call(&mut self, index: usize) {
         let ring = &self.rings[index];
         let addresses = VringConfigData {
             queue_max_size: ring.size,
@@ -125,7 +131,6 @@ impl Guest {
         self.front.set_vring_num(index, ring.size).unwrap();
         self.front.set_vring_base(index, ring.used_idx()).unwrap();
         self.front.set_vring_addr(index, &addresses).unwrap();
-        self.front.set_vring_call(index, &ring.call).unwrap();
         self.front.set_vring_kick(index, &ring.kick).unwrap();
     }
 

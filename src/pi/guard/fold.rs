@@ -146,8 +146,17 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
     unsafe {
         let mut changes = Changes::<V>::none();
         let end = Some(from.add(block * guards.len()));
-        let (fours, rest) = guards.as_chunks_mut::<4>();
         let mut at = 0;
+        let guards = if S::APART {
+            let done = guards.len() - guards.len() % 4;
+            let (quarters, rest) = guards.split_at_mut(done);
+            quarters_of(from, block, quarters, sink, &mut changes);
+            at = block * done;
+            rest
+        } else {
+            guards
+        };
+        let (fours, rest) = guards.as_chunks_mut::<4>();
         for four in fours {
             let mut lanes = MaybeUninit::<[V; 4]>::uninit();
             for n in 0..4 {
@@ -164,6 +173,40 @@ pub(super) unsafe fn guards_of<V: Lanes, S: Sink>(
             at += block;
         }
         changes.any()
+    }
+}
+
+/// The guards of blocks in a row, taken in turn from four places a quarter of the run apart.
+///
+/// For memory that is in no cache: the CPU's own prefetching follows each of the four, and ends at
+/// a page's end in one of them at a time. Measured: half as fast again as in order.
+///
+/// # Safety
+/// As for [`guards_of`]; the number of guards is a multiple of four.
+#[inline(always)]
+unsafe fn quarters_of<V: Lanes, S: Sink>(
+    from: *const u8,
+    block: usize,
+    guards: &mut [GuardTag],
+    sink: S,
+    changes: &mut Changes<V>,
+) {
+    let quarter = guards.len() / 4;
+    let (first, second) = guards.split_at_mut(quarter * 2);
+    let ((a, b), (c, d)) = (first.split_at_mut(quarter), second.split_at_mut(quarter));
+    let places = a.iter_mut().zip(b).zip(c).zip(d).enumerate();
+    for (number, (((a, b), c), d)) in places {
+        let mut lanes = MaybeUninit::<[V; 4]>::uninit();
+        // SAFETY: each block lies within what the caller vouches for, and all four are written.
+        let four = unsafe {
+            for n in 0..4 {
+                let at = block * (quarter * n + number);
+                let place = lanes.as_mut_ptr().cast::<V>().add(n);
+                place.write(lanes_of(from.add(at), block, None, sink.after(at), changes));
+            }
+            V::reduce_four(lanes.assume_init())
+        };
+        [*a, *b, *c, *d] = four.map(GuardTag);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::aarch64;
 use super::fetch::fetch;
 use super::fold::LONGEST_STRIDE;
-use super::sink::{Cached, Compared, Discard, Sink, Streaming};
+use super::sink::{Cached, Compared, Delivered, Discard, Sink, Streaming};
 use super::table;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, sse};
@@ -232,7 +232,7 @@ impl Kernel {
     ) -> bool {
         let block = block_bytes(len, guards.len());
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.many(src, block, guards, Cached(dst)) }.is_some()
+        unsafe { self.many(src, block, guards, Delivered(dst)) }.is_some()
     }
 
     /// One guard; none from the portable kernel, which does without sinks.

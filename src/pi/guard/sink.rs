@@ -4,6 +4,9 @@ use super::fold::Lanes;
 
 /// Takes every loaded vector, before anything is computed from it.
 pub(super) trait Sink: Copy {
+    /// The bytes come from memory that is in no cache, and may be taken in any order.
+    const APART: bool = false;
+
     /// Takes vector number `I` from here. A sink that compares adds what is different to `changes`.
     ///
     /// # Safety
@@ -62,6 +65,31 @@ impl Sink for Cached {
     #[inline(always)]
     fn after(self, bytes: usize) -> Self {
         Cached(self.0.wrapping_add(bytes))
+    }
+}
+
+/// Ordinary stores of what is in no cache.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivered(pub(super) *mut u8);
+
+impl Sink for Delivered {
+    const APART: bool = true;
+
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const I: usize>(self, vector: V, changes: &mut V) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { Cached(self.0).put::<V, I>(vector, changes) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_bytes(self, bytes: &[u8]) -> bool {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { Cached(self.0).put_bytes(bytes) }
+    }
+
+    #[inline(always)]
+    fn after(self, bytes: usize) -> Self {
+        Delivered(self.0.wrapping_add(bytes))
     }
 }
 

@@ -18,7 +18,7 @@ const MIN_BUFFER: usize = 4096;
 /// Buffers by size class, a power of two each.
 #[derive(Default)]
 struct Shelf {
-    classes: Vec<Vec<Box<[u8]>>>,
+    classes: Vec<Vec<Box<[Line]>>>,
     bytes: usize,
 }
 
@@ -26,46 +26,54 @@ thread_local! {
     static BUFFERS: RefCell<Shelf> = RefCell::default();
 }
 
+/// As many bytes as a cache keeps together, in one place: no vector of a copy lies in two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; LINE]);
+
+const LINE: usize = 64;
+
 /// A buffer of bytes. What is in it at first is of no meaning: zeros, or what an earlier request left.
 pub struct Buffer {
-    room: Box<[u8]>,
+    room: Box<[Line]>,
     len: usize,
 }
 
 impl Buffer {
     /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Buffer {
-        let size = len.max(MIN_BUFFER).checked_next_power_of_two().unwrap_or(len);
+        let lines = len.max(MIN_BUFFER).div_ceil(LINE);
+        let size = lines.checked_next_power_of_two().unwrap_or(lines);
         let kept = BUFFERS.try_with(|shelf| shelf.borrow_mut().take(size)).ok().flatten();
-        let room = kept.unwrap_or_else(|| vec![0; size].into_boxed_slice());
+        let room = kept.unwrap_or_else(|| vec![Line([0; LINE]); size].into_boxed_slice());
         Buffer { room, len }
     }
 }
 
 impl Shelf {
-    fn take(&mut self, size: usize) -> Option<Box<[u8]>> {
+    fn take(&mut self, size: usize) -> Option<Box<[Line]>> {
         let room = self.classes.get_mut(class_of(size))?.pop()?;
-        self.bytes -= room.len();
+        self.bytes -= room.len() * LINE;
         Some(room)
     }
 
     /// Keeps a buffer, unless enough is kept already.
-    fn put(&mut self, room: Box<[u8]>) {
-        let class = class_of(room.len());
-        if self.bytes.saturating_add(room.len()) > MAX_KEPT_BYTES {
+    fn put(&mut self, room: Box<[Line]>) {
+        let (class, bytes) = (class_of(room.len()), room.len() * LINE);
+        if self.bytes.saturating_add(bytes) > MAX_KEPT_BYTES {
             return;
         }
         if self.classes.len() <= class {
             self.classes.resize_with(class + 1, Vec::new);
         }
         if let Some(kept) = self.classes.get_mut(class) {
-            self.bytes += room.len();
+            self.bytes += bytes;
             kept.push(room);
         }
     }
 }
 
-/// The class of buffers of `size` bytes, which is a power of two.
+/// The class of buffers of `size` lines, which is a power of two.
 fn class_of(size: usize) -> usize {
     usize::try_from(size.trailing_zeros()).unwrap_or_default()
 }
@@ -82,13 +90,18 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.room.get(..self.len).unwrap_or_default()
+        let room = self.room.as_ptr().cast::<u8>();
+        // SAFETY: the room is lines of nothing but bytes, and not shorter than `len`; it is borrowed
+        // with the buffer.
+        unsafe { std::slice::from_raw_parts(room, self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.room.get_mut(..self.len).unwrap_or_default()
+        let room = self.room.as_mut_ptr().cast::<u8>();
+        // SAFETY: as above, exclusively.
+        unsafe { std::slice::from_raw_parts_mut(room, self.len) }
     }
 }
 

@@ -22,12 +22,14 @@ use crate::units::QueueIndex;
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
 /// lock.
 const MAX_ROUNDS: usize = 16;
-/// How many requests are answered with one notification: few enough for the driver to take them up
-/// while the rest is still being worked on.
-const ANSWERS_A_NOTIFICATION: usize = 8;
+/// The driver is told of answers to so many bytes at the latest: early enough for it to take them up,
+/// and to ask for more, while the rest is still being worked on; and late enough to pay for waking it.
+const BYTES_A_NOTIFICATION: u64 = 512 << 10;
+/// What a short request counts for, so that it is told of with seven others.
+const LEAST_A_NOTIFICATION: u64 = BYTES_A_NOTIFICATION / 8;
 /// How many bytes are sampled before what is due meanwhile is fetched: both samples of them, and what
 /// they are compared with, stay in a core's second-level cache.
-const SAMPLED_AT_ONCE: u64 = 256 << 10;
+const SAMPLED_AT_ONCE: u64 = 128 << 10;
 /// What a request in flight costs besides its data and its list of pieces.
 const REQUEST_BYTES: u64 = 512;
 /// When to look again for room in the budget, which other lanes give back.
@@ -53,6 +55,8 @@ pub(super) struct Work<D: Device> {
     waiting: Option<Request>,
     /// Requests that are not answered, and that a sweep may still end.
     pub(super) silenced: Vec<Silenced<D::Held>>,
+    /// What the answers cost that the driver was not told of yet.
+    untold: u64,
     /// Requests that wait for news of the device.
     pub(super) parked: VecDeque<Parked>,
     policy: WindowPolicy,
@@ -92,6 +96,7 @@ impl<D: Device> Lane<D> {
             under_way: HashMap::new(),
             waiting: None,
             silenced: Vec::new(),
+            untold: 0,
             parked: VecDeque::new(),
             policy,
             alarm: Alarm::default(),
@@ -161,6 +166,7 @@ impl<D: Device> Lane<D> {
             self.fetch_due(work, ring)?;
             self.tell(work, ring)?;
             self.exchange_with_medium(work, ring)?;
+            work.untold = 0;
             ring.notify()?;
             if work.waiting.is_some() {
                 return self.sleep(work);
@@ -229,7 +235,10 @@ impl<D: Device> Lane<D> {
         }
         let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
-            Ok(Step::Done(answered)) => Ok(ring.complete(token, answered.written)?),
+            Ok(Step::Done(answered)) => {
+                ring.complete(token, answered.written)?;
+                self.note_answer(work, ring, cost)
+            }
             Ok(Step::UnderWay(ticket, held)) => {
                 self.keep(work, ring, ticket, InFlight { held, token, cost })
             }
@@ -265,13 +274,20 @@ impl<D: Device> Lane<D> {
     }
 
     fn fetch_due(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
-        let mut answered = 0;
         while let Some(due) = work.in_window.take_due(self.device.now()) {
+            let cost = due.cost;
             self.finish(work, due, ring)?;
-            answered += 1;
-            if answered % ANSWERS_A_NOTIFICATION == 0 {
-                ring.notify()?;
-            }
+            self.note_answer(work, ring, cost)?;
+        }
+        Ok(())
+    }
+
+    /// Counts an answer, and tells the driver of it and those before it where there were enough.
+    fn note_answer(&self, work: &mut Work<D>, ring: &Ring, cost: u64) -> Result<(), LaneError> {
+        work.untold = work.untold.saturating_add(cost.max(LEAST_A_NOTIFICATION));
+        if work.untold >= BYTES_A_NOTIFICATION {
+            work.untold = 0;
+            ring.notify()?;
         }
         Ok(())
     }

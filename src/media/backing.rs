@@ -182,10 +182,10 @@ impl Backing {
         self.mapped.as_ref().is_some_and(|mapped| mapped.in_place(offset, len, copy))
     }
 
-    /// These bytes will be written soon.
-    pub(super) fn expect_write(&self, offset: u64, len: usize) {
+    /// These bytes will be touched soon.
+    pub(super) fn expect(&self, offset: u64, len: usize) {
         if let Some(mapped) = &self.mapped {
-            mapped.expect_write(offset, len);
+            mapped.expect(offset, len);
         }
     }
 

@@ -26,14 +26,14 @@ pub(super) unsafe fn store(to: *mut u8, from: &[u8]) {
     }
 }
 
-/// Brings what lies at `at` near, to be written: it need not be readable.
+/// Brings what lies at `at` near: it need not be readable.
 pub(super) fn prepare(at: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..len).step_by(LINE) {
         // SAFETY: a prefetch touches nothing; every x86_64 CPU has SSE.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_ET0>(at.wrapping_add(line).cast());
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -164,9 +164,14 @@ impl Disk {
         if !self.data.is_mapped() {
             return Ok(false);
         }
+        // Tuples come near while the data is copied.
+        if let Some(pi) = &self.pi {
+            pi.expect(lba, extent.count);
+        }
         let _held = self.locks.shared(lba, extent.count);
+        let copied = self.data.in_place(extent.offset, bytes, copy);
         self.read_tuples(lba, tuples)?;
-        Ok(self.data.in_place(extent.offset, bytes, copy))
+        Ok(copied)
     }
 
     /// These blocks will be written soon. Nothing is changed by it, and nothing promised.
@@ -175,9 +180,9 @@ impl Disk {
     /// comes the translation of its address.
     pub fn expect_write(&self, lba: Lba, count: BlockCount) {
         if let Ok(extent) = self.extent(lba, count) {
-            self.data.expect_write(extent.offset, 1);
+            self.data.expect(extent.offset, 1);
             if let Some(pi) = &self.pi {
-                pi.expect_write(lba, count);
+                pi.expect(lba, count);
             }
         }
     }

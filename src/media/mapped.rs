@@ -112,9 +112,9 @@ impl Mapped {
         !self.watch.is_lost()
     }
 
-    /// The bytes will be written soon: the CPU may bring them near.
-    pub(super) fn expect_write(&self, offset: u64, len: usize) {
-        if let Some(at) = self.place(offset, len).filter(|_| self.writable) {
+    /// The bytes will be touched soon: the CPU may bring them near.
+    pub(super) fn expect(&self, offset: u64, len: usize) {
+        if let Some(at) = self.place(offset, len) {
             prepare(at, len);
         }
     }

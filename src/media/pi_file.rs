@@ -108,10 +108,10 @@ impl PiFile {
         Ok(())
     }
 
-    /// Tuples from `lba` on will be written soon.
-    pub(super) fn expect_write(&self, lba: Lba, count: BlockCount) {
+    /// Tuples from `lba` on will be touched soon.
+    pub(super) fn expect(&self, lba: Lba, count: BlockCount) {
         let few = usize::try_from(count.0).unwrap_or(BATCH).min(BATCH);
-        self.backing.expect_write(offset_of(lba), few * TUPLE_BYTES);
+        self.backing.expect(offset_of(lba), few * TUPLE_BYTES);
     }
 
     /// Writes the tuples of the blocks from `lba` on.

@@ -6,9 +6,9 @@ use super::pool::Buffer;
 use super::segments::{MemoryError, Segment, Segments};
 use crate::pi::{GuardTag, copy_guards_compared, guards};
 
-/// How many bytes are looked at at once: a piece, which is of use only where it differs, stays in the
-/// first-level cache.
-const PIECE: usize = 16 << 10;
+/// How many bytes are looked at at once: the guest's, the earlier ones and the piece itself, which is of
+/// use only where it differs, stay in the first-level cache together.
+const PIECE: usize = 8 << 10;
 
 impl Segments {
     /// Reads every byte once more and compares with an `earlier` copy of the list.

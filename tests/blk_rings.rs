@@ -29,6 +29,20 @@ fn without_event_idx_the_flag_asks_for_silence() {
     guest.rings[0].await_interrupt();
 }
 
+#[test]
+fn without_an_answer_there_is_no_interrupt() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    for _ in 0..10 {
+        guest.rings[0].kick();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    guest.restart_ring(0);
+    assert_eq!(guest.rings[0].interrupts(), 0);
+    guest.proves_it_works(0, 9);
+    guest.rings[0].await_interrupt();
+}
+
 /// QEMU before 8.2 enables a ring without waiting for the answer: the first doorbell may be faster.
 #[test]
 fn a_doorbell_before_its_ring_is_enabled_is_not_lost() {

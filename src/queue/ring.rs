@@ -106,6 +106,13 @@ impl Ring {
         self.vring.get_ref().get_queue().ready()
     }
 
+    /// Whether the ring is started and enabled: no request is taken from a disabled one (vhost-user,
+    /// "Ring states"). The crate wakes a queue once more that was enabled and is not any longer.
+    pub fn is_running(&self) -> bool {
+        let state = self.vring.get_ref();
+        state.is_enabled() && state.get_queue().ready()
+    }
+
     /// Whether a request is waiting.
     pub fn has_requests(&self) -> Result<bool, RingError> {
         let state = self.vring.get_ref();
@@ -129,8 +136,11 @@ impl Ring {
         self.vring.enable_notification().map_err(RingError::Available)
     }
 
-    /// Interrupts the driver if it wants to be told of the answers so far.
+    /// Interrupts the driver if there are new answers and it wants to be told of them.
     pub fn notify(&self) -> Result<(), RingError> {
+        if !self.vring.take_untold() {
+            return Ok(());
+        }
         let mut state = self.vring.get_mut();
         let wanted = if state.get_queue().event_idx_enabled() {
             state.needs_notification().map_err(RingError::Used)?

@@ -19,8 +19,16 @@ pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
 #[derive(Clone)]
 pub struct Vring {
     inner: VringMutex<SharedMemory>,
+    told: Arc<Told>,
+}
+
+/// What the driver was not told of yet.
+#[derive(Debug, Default)]
+struct Told {
+    /// There are answers since the last look at whether to interrupt.
+    untold: AtomicBool,
     /// An interrupt was due while there was no call descriptor.
-    unheard: Arc<AtomicBool>,
+    unheard: AtomicBool,
 }
 
 impl Vring {
@@ -29,9 +37,15 @@ impl Vring {
     pub fn interrupt(&self, state: &VringState<SharedMemory>) -> io::Result<()> {
         if state.get_call().is_none() {
             // Under the ring's lock, so before `set_call` looks, or after it has set the descriptor.
-            self.unheard.store(true, Ordering::Relaxed);
+            self.told.unheard.store(true, Ordering::Relaxed);
         }
         state.signal_used_queue()
+    }
+
+    /// Whether there are answers since this was last asked: there is no other reason to interrupt.
+    pub fn take_untold(&self) -> bool {
+        // Looked at first: mostly there are none, and a look locks nothing.
+        self.told.untold.load(Ordering::Relaxed) && self.told.untold.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -52,7 +66,7 @@ impl<'a> VringStateMutGuard<'a, SharedMemory> for Vring {
 impl VringT<SharedMemory> for Vring {
     fn new(memory: SharedMemory, max_queue_size: u16) -> Result<Self, QueueError> {
         let inner = VringMutex::new(memory, max_queue_size)?;
-        Ok(Vring { inner, unheard: Arc::default() })
+        Ok(Vring { inner, told: Arc::default() })
     }
 
     /// A front end gives a call descriptor and does not wait for us to take it. What we signalled
@@ -65,7 +79,7 @@ impl VringT<SharedMemory> for Vring {
         let is_one = file.is_some();
         self.inner.set_call(file);
         if is_one
-            && (self.unheard.swap(false, Ordering::Relaxed) || replaces)
+            && (self.told.unheard.swap(false, Ordering::Relaxed) || replaces)
             && let Err(error) = self.inner.signal_used_queue()
         {
             log::warn!("a new call descriptor cannot be signalled: {error}");
@@ -85,7 +99,9 @@ impl VringT<SharedMemory> for Vring {
     }
 
     fn add_used(&self, index: u16, len: u32) -> Result<(), QueueError> {
-        self.inner.add_used(index, len)
+        self.inner.add_used(index, len)?;
+        self.told.untold.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn signal_used_queue(&self) -> io::Result<()> {

@@ -113,7 +113,7 @@ impl<D: Device> Lane<D> {
         let now = self.device.now();
         self.timer.clear(&mut work.alarm, now);
         work.looked = now;
-        if work.broken || !ring.is_ready() {
+        if work.broken || !ring.is_running() {
             return;
         }
         if let Err(error) = self.run(&mut work, ring, others) {

@@ -47,16 +47,17 @@ impl Ring {
         Ring { vring, memory }
     }
 
-    /// The next request, or `None` when the ring is empty or stopped.
+    /// The next request, or `None` when the ring is empty, stopped or disabled.
     ///
     /// The request keeps the map of the guest's memory alive that was in force when it was seen. Memory
     /// that the guest got before it made the request available is always part of that map.
     pub fn pop(&self) -> Result<Option<Request>, RingError> {
         let mut state = self.vring.get_mut();
-        let queue = state.get_queue_mut();
-        if !queue.ready() {
+        // Under its lock: once the front end was told that the ring is disabled, nothing is taken.
+        if !state.is_enabled() || !state.get_queue().ready() {
             return Ok(None);
         }
+        let queue = state.get_queue_mut();
         let (table, size, before) = (queue.desc_table(), queue.size(), queue.next_avail());
         let map = self.memory.memory().into_inner();
         let head = {

@@ -14,25 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::backing::{Backing, Stopped};
 use super::direct::{Engine, Extents, Hold};
 use super::error::{MediaError, OpenError};
+use super::geometry::Geometry;
 use super::header::State;
 use super::locks::RangeLocks;
 use super::open::{DiskSpec, Parts, open};
 use super::pi_file::PiFile;
-use crate::pi::{GuardTag, PiType, Tuple, generate_over, guard};
-use crate::units::{BlockCount, BlockSize, Lba};
-
-/// The shape of a disk; fixed while it is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    /// The size of a logical block.
-    pub block_size: BlockSize,
-    /// How many there are.
-    pub blocks: BlockCount,
-    /// The protection type.
-    pub pi_type: PiType,
-    /// Whether writes are refused.
-    pub read_only: bool,
-}
+use crate::pi::{GuardTag, Tuple, generate_over, guard};
+use crate::units::{BlockCount, Lba};
 
 /// An open disk. Any number of threads may use it at once.
 #[derive(Debug)]

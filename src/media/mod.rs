@@ -9,6 +9,7 @@
 //! | `direct` | past the page cache, with several transfers under way |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
+//! | `geometry` | the shape of a disk |
 //! | `locks` | who may touch which blocks at the same time |
 //! | `image` | `dixtrap image`: create, check, adopt, dump |
 
@@ -17,6 +18,7 @@ mod copy;
 mod direct;
 mod disk;
 mod error;
+mod geometry;
 mod header;
 pub mod image;
 mod locks;
@@ -25,8 +27,9 @@ mod open;
 mod pi_file;
 
 pub use direct::{Landed, Loaded, Ticket};
-pub use disk::{Allocation, Disk, Geometry};
+pub use disk::{Allocation, Disk};
 pub use error::{MediaError, OpenError};
+pub use geometry::Geometry;
 pub use open::{DEFAULT_SIZE, DiskSpec};
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::backing::{Access, Backing, io_error, is_block_device, remove};
-use super::disk::Geometry;
 use super::error::OpenError;
+use super::geometry::Geometry;
 use super::header::{Header, State};
 use super::pi_file::PiFile;
 use crate::pi::PiType;

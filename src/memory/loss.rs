@@ -9,7 +9,7 @@ use std::sync::Arc;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::bus::{Owner, Watch, any_guest_lost, is_lost_at};
-use super::segments::MemoryMap;
+use super::map::MemoryMap;
 
 /// Whether a page was gone in a region that has any of these bytes. For sound memory that is one
 /// relaxed load.

@@ -12,13 +12,15 @@ mod bus;
 mod deliver;
 mod look;
 mod loss;
+mod map;
 mod pool;
 mod segments;
 
 pub use bus::{Owner, Watch, any_guest_lost};
 pub use loss::{Watched, is_lost};
+pub use map::MemoryMap;
 pub use pool::{Buffer, List, Listed};
-pub use segments::{MemoryError, MemoryMap, Segment, Segments};
+pub use segments::{MemoryError, Segment, Segments};
 
 use crate::pi::{GuardTag, Tuple};
 use pool::listed;

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::bus::any_guest_lost;
 use super::loss::is_lost;
+use super::map::MemoryMap;
 use super::pool::List;
-
-/// The guest's memory as one connection mapped it; shared, and alive while anybody holds it.
-pub type MemoryMap = Arc<GuestMemoryMmap<()>>;
 
 /// The page size that `overlap` is about: the smallest one of the architectures that QEMU runs.
 const GUEST_PAGE: u64 = 4096;
@@ -244,6 +242,7 @@ impl Segments {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use vm_memory::GuestMemoryMmap;
 
     const RAM: u64 = 0x1_0000;
 

@@ -2,8 +2,6 @@
 
 use crate::record::{Broken, Counters, MediumFault, WindowChange};
 
-use super::session::Session;
-
 /// What was met on the way.
 #[derive(Debug, Default)]
 pub struct Incidents {
@@ -50,51 +48,47 @@ impl Incidents {
         self.broken += 1;
         self.last_broken = Some(broken);
     }
-}
 
-/// The incidents of a session, one a line; nothing where there were none. Of a session that has
-/// ended the daemon's own figures count as well: records may be lost.
-pub fn incidents_text(session: &Session) -> String {
-    let found = &session.incidents;
-    let counted = |figure: fn(&Counters) -> u64| match &session.stop {
-        Some(stop) => figure(&stop.counters),
-        None => session.labels.values().flat_map(|label| &label.counters).map(figure).sum(),
-    };
-    let first = found.first_bad.as_ref().map_or_else(String::new, |bad| {
-        format!("; the first is block {}, {} tag", bad.lba, bad.check)
-    });
-    let last = found.last_broken.as_ref().map_or_else(String::new, |b| format!("; {}", b.reason));
-    [
-        (
-            found.medium.max(counted(|c| c.medium_faults)),
-            format!("blocks read that did not fit the medium's protection information{first}"),
-        ),
-        (found.spoiled, "blocks read that injected faults had spoiled".to_owned()),
-        (
-            counted(|c| c.errors),
-            "requests failed for another reason than a race or an injected fault".to_owned(),
-        ),
-        (found.broken, format!("times a ring or connection could not be followed{last}")),
-        (found.injected.max(counted(|c| c.injected)), "faults injected".to_owned()),
-        (
-            found.after_fetch.max(counted(|c| c.races.after_fetch)),
-            "blocks changed after the fetch (audit; hardware cannot see it)".to_owned(),
-        ),
-        (
-            counted(|c| c.records_lost),
-            "records could not be written: what is listed here is not all".to_owned(),
-        ),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!("{count} {what}\n"))
-    .collect()
+    /// One a line; nothing where there were none. `counted` gives the daemon's own figures, which
+    /// count as well: records may be lost.
+    pub fn lines(&self, counted: impl Fn(fn(&Counters) -> u64) -> u64) -> String {
+        let first = self.first_bad.as_ref().map_or_else(String::new, |bad| {
+            format!("; the first is block {}, {} tag", bad.lba, bad.check)
+        });
+        let last =
+            self.last_broken.as_ref().map_or_else(String::new, |b| format!("; {}", b.reason));
+        [
+            (
+                self.medium.max(counted(|c| c.medium_faults)),
+                format!("blocks read that did not fit the medium's protection information{first}"),
+            ),
+            (self.spoiled, "blocks read that injected faults had spoiled".to_owned()),
+            (
+                counted(|c| c.errors),
+                "requests failed for another reason than a race or an injected fault".to_owned(),
+            ),
+            (self.broken, format!("times a ring or connection could not be followed{last}")),
+            (self.injected.max(counted(|c| c.injected)), "faults injected".to_owned()),
+            (
+                self.after_fetch.max(counted(|c| c.races.after_fetch)),
+                "blocks changed after the fetch (audit; hardware cannot see it)".to_owned(),
+            ),
+            (
+                counted(|c| c.records_lost),
+                "records could not be written: what is listed here is not all".to_owned(),
+            ),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}\n"))
+        .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Phases, Stop};
+    use crate::record::Phases;
     use crate::units::Lba;
 
     fn fault(lba: u64, injected: bool) -> MediumFault {
@@ -112,20 +106,20 @@ mod tests {
 
     #[test]
     fn what_happened_has_a_line_and_what_did_not_has_none() {
-        let mut session = Session::default();
-        assert_eq!(incidents_text(&session), "");
-        session.incidents.add_medium(fault(7, false));
-        session.incidents.add_medium(fault(8, true));
-        session.incidents.add_broken(Broken { t_us: 1, queue: None, reason: "bad ring".into() });
-        session.incidents.after_fetch = 3;
-        assert_eq!(session.incidents.window_words(), "");
+        let mut met = Incidents::default();
+        assert_eq!(met.lines(|_| 0), "");
+        met.add_medium(fault(7, false));
+        met.add_medium(fault(8, true));
+        met.add_broken(Broken { t_us: 1, queue: None, reason: "bad ring".into() });
+        met.after_fetch = 3;
+        assert_eq!(met.window_words(), "");
         for text in ["hold", "1ms"] {
             let change = WindowChange { t_us: 1, spec: text.parse().unwrap() };
-            session.incidents.add_window(change);
+            met.add_window(change);
         }
-        assert_eq!(session.incidents.window_words(), " (changed 2 times, last to 1ms)");
+        assert_eq!(met.window_words(), " (changed 2 times, last to 1ms)");
         assert_eq!(
-            incidents_text(&session),
+            met.lines(|_| 0),
             "1 blocks read that did not fit the medium's protection information; the first is \
              block 7, guard tag\n\
              1 blocks read that injected faults had spoiled\n\
@@ -144,10 +138,8 @@ mod tests {
             races: Phases { after_fetch: 7, ..Phases::default() },
             ..Counters::default()
         };
-        let mut session = Session::default();
-        session.stop = Some(Stop { t_us: 1, counters });
-        session.incidents.injected = 2;
-        let text = incidents_text(&session);
+        let met = Incidents { injected: 2, ..Incidents::default() };
+        let text = met.lines(|figure| figure(&counters));
         let counts: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(counts, ["4", "5", "6", "7", "9"], "{text}");
     }

@@ -118,6 +118,14 @@ struct Versioned {
 }
 
 impl Session {
+    /// A figure of the daemon's own: of the whole session once that has ended, else of its labels.
+    pub fn counted(&self, figure: fn(&Counters) -> u64) -> u64 {
+        match &self.stop {
+            Some(stop) => figure(&stop.counters),
+            None => self.labels.values().flat_map(|label| &label.counters).map(figure).sum(),
+        }
+    }
+
     /// Reads the file at `path`, and [`OWNERS`] where that lies beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
         let mut session = Session::default();

@@ -7,7 +7,6 @@ use crate::record::Phase;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff, longest_run};
-use super::incidents::incidents_text;
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
@@ -143,7 +142,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     for (label, summary) in &session.labels {
         out.push_str(&owners_text(label, &summary.owners));
     }
-    out.push_str(&incidents_text(session));
+    out.push_str(&session.incidents.lines(|figure| session.counted(figure)));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(

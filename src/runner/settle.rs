@@ -192,30 +192,13 @@ fn blank(
     outcome: CellOutcome,
     reason: Option<String>,
 ) -> Cell {
-    Cell {
-        kernel: ground.kernel.to_owned(),
-        device: ground.device.to_owned(),
-        fs: cell.square.fs.name.clone(),
-        scenario: cell.square.scenario.name.clone(),
-        stable_writes: cell.square.stable_writes,
-        expect: cell.expectation.expect,
-        outcome,
-        reason,
-        control: cell.expectation.control,
-        writes: None,
-        blocks_checked: None,
-        races: None,
-        phases: None,
-        guard_blind: None,
-        healed: None,
-        standing: None,
-        divergent: None,
-        first_catch_ms: None,
-        window_us: None,
-        owners: None,
-        owner_groups: None,
-        repeat: None,
-    }
+    let square = &cell.square;
+    Cell::unmeasured(
+        (ground.kernel, ground.device),
+        (&square.scenario.name, &square.fs.name, square.stable_writes),
+        (cell.expectation.expect, cell.expectation.control),
+        (outcome, reason),
+    )
 }
 
 #[cfg(test)]

@@ -162,6 +162,40 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// A cell of which nothing was measured: where it ran, what it is, what was expected, what came of
+    /// it and why.
+    pub fn unmeasured(
+        (kernel, device): (&str, &str),
+        (scenario, fs, stable_writes): (&str, &str, Option<StableWrites>),
+        (expect, control): (Expect, bool),
+        (outcome, reason): (CellOutcome, Option<String>),
+    ) -> Cell {
+        Cell {
+            kernel: kernel.to_owned(),
+            device: device.to_owned(),
+            fs: fs.to_owned(),
+            scenario: scenario.to_owned(),
+            stable_writes,
+            expect,
+            outcome,
+            reason,
+            control,
+            writes: None,
+            blocks_checked: None,
+            races: None,
+            phases: None,
+            guard_blind: None,
+            healed: None,
+            standing: None,
+            divergent: None,
+            first_catch_ms: None,
+            window_us: None,
+            owners: None,
+            owner_groups: None,
+            repeat: None,
+        }
+    }
+
     /// The cell's name inside its kernel: `mmap-rewrite/ext4/stable_writes=off`.
     pub fn name(&self) -> String {
         cell_name(&self.scenario, &self.fs, self.stable_writes)

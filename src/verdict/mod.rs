@@ -124,30 +124,13 @@ pub(crate) mod tests {
 
     /// A cell that has nothing but a name and an outcome.
     pub(crate) fn bare_cell(scenario: &str, outcome: CellOutcome) -> Cell {
-        Cell {
-            kernel: "6.1.0-test".to_owned(),
-            device: "blk".to_owned(),
-            fs: "ext4".to_owned(),
-            scenario: scenario.to_owned(),
-            stable_writes: Some(StableWrites::Off),
-            expect: Expect::Race,
-            outcome,
-            reason: (outcome != CellOutcome::Pass).then(|| format!("{scenario} has a reason")),
-            control: false,
-            writes: None,
-            blocks_checked: None,
-            races: None,
-            phases: None,
-            guard_blind: None,
-            healed: None,
-            standing: None,
-            divergent: None,
-            first_catch_ms: None,
-            window_us: None,
-            owners: None,
-            owner_groups: None,
-            repeat: None,
-        }
+        let reason = (outcome != CellOutcome::Pass).then(|| format!("{scenario} has a reason"));
+        Cell::unmeasured(
+            ("6.1.0-test", "blk"),
+            (scenario, "ext4", Some(StableWrites::Off)),
+            (Expect::Race, false),
+            (outcome, reason),
+        )
     }
 
     #[test]

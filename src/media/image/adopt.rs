@@ -9,8 +9,8 @@ use tempfile::TempPath;
 
 use super::{Image, ImageError, Progress, chunk_blocks};
 use crate::media::backing::{Access, Backing};
-use crate::media::disk::Geometry;
 use crate::media::error::{HeaderError, OpenError};
+use crate::media::geometry::Geometry;
 use crate::media::header::Header;
 use crate::media::open::{format_pi, require_place_for_pi, whole_blocks};
 use crate::media::pi_file::PiFile;

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::{Image, ImageError, Progress, chunk_blocks};
 use crate::media::backing::{Access, Backing, io_error};
-use crate::media::disk::{Disk, Geometry};
+use crate::media::disk::Disk;
 use crate::media::error::OpenError;
+use crate::media::geometry::Geometry;
 use crate::media::header::State;
 use crate::media::open;
 use crate::media::pi_file::PiFile;

@@ -11,8 +11,8 @@ pub use adopt::{Adopted, Adoption, adopt};
 pub use check::{BadBlock, CheckReport, check};
 pub use dump::{DumpedBlock, dump};
 
-use super::disk::Geometry;
 use super::error::{MediaError, OpenError};
+use super::geometry::Geometry;
 use super::open;
 use crate::pi::{Check, Mismatch, PiType};
 use crate::units::{BlockCount, BlockSize, ByteSize};

@@ -3,7 +3,8 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::fold::{Lanes, guard_of, guards_of};
+use super::fold::{guard_of, guards_of};
+use super::lanes::Lanes;
 use super::polynomial::{Constants, MU, TWICE_P};
 use super::sink::Sink;
 use crate::pi::tuple::GuardTag;

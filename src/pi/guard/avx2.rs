@@ -3,7 +3,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::fold::{Lanes, guard_of, guards_of};
+use super::fold::{guard_of, guards_of};
+use super::lanes::Lanes;
 use super::polynomial::Constants;
 use super::sink::Sink;
 use super::x86::barrett;

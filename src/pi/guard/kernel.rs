@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
 use super::fetch::fetch;
-use super::fold::LONGEST_STRIDE;
+use super::lanes::LONGEST_STRIDE;
 use super::sink::{Cached, Compared, Delivered, Discard, Sink, Streaming};
 use super::table;
 #[cfg(target_arch = "x86_64")]

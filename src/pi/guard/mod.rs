@@ -20,6 +20,7 @@ mod fetch;
 mod fold;
 mod ip;
 mod kernel;
+mod lanes;
 mod polynomial;
 mod sink;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
 //! Where the bytes go that a kernel has loaded.
 
-use super::fold::Lanes;
+use super::lanes::Lanes;
 
 /// Takes every loaded vector, before anything is computed from it.
 pub(super) trait Sink: Copy {

@@ -18,12 +18,15 @@ use super::server::{Kind, Server};
 
 const DISK_BYTES: u64 = 256 << 20;
 const ROUNDS: usize = 9;
+/// One a CPU of the guest: as many as QEMU's own virtio-blk takes when it is not told.
+const QUEUES: &str = "2";
 /// The first is dixtrapd's, in the order of the command line.
 const DISKS: [&str; 2] = ["/dev/vda", "/dev/vdb"];
 
 /// QEMU's time divided by dixtrapd's: medians of whole passes of dd over the disk.
 pub fn write_ratio(folder: &Path) -> anyhow::Result<f64> {
-    let server = Server::start(Kind::Checked, folder, DISK_BYTES)?;
+    let queues = ["--window", "0", "--num-queues", QUEUES];
+    let server = Server::start_with(Kind::Checked, folder, DISK_BYTES, &queues)?;
     Client::connect(&server.socket(), 1, 256, 1 << 20)?.populate()?;
     let raw = folder.join("guest.raw");
     std::io::copy(&mut std::io::repeat(7).take(DISK_BYTES), &mut File::create(&raw)?)?;
@@ -32,7 +35,7 @@ pub fn write_ratio(folder: &Path) -> anyhow::Result<f64> {
     let mut request = BootRequest::new(&kernel, Accel::Tcg, &folder.join("boot"));
     request.require = vec!["virtio_blk".to_owned()];
     request.disks = vec![
-        Disk::VhostUserBlk { socket: server.socket(), queues: 1 },
+        Disk::VhostUserBlk { socket: server.socket(), queues: QUEUES.parse()? },
         Disk::File { path: raw, read_only: false },
     ];
     let mut guest = Guest::boot(&request).context("the guest did not boot")?;

@@ -12,13 +12,14 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test bench bench-quick fuzz install
+.PHONY: help setup build demo test test-aarch64 bench bench-quick fuzz install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
 	@echo 'make test     formats, lints and tests the whole project'
 	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
 	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs cargo-fuzz)'
+	@echo 'make test-aarch64  tests the guard kernel of ARM (needs rustup target, cross compiler, qemu-user)'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
 	@echo 'make setup    installs the packages that are missing, and nothing else'
 	@echo 'make install  puts what make build made, systemd units and the file that describes dixtrapd to QEMU in place'
@@ -49,6 +50,20 @@ test: setup
 	@if command -v c++ >/dev/null; then echo cargo check --locked --manifest-path fuzz/Cargo.toml; \
 	   cargo check --locked --manifest-path fuzz/Cargo.toml; \
 	 else echo 'no C++ compiler here: the fuzz targets are not checked'; fi
+	@if rustup target list --installed 2>/dev/null | grep -qx $(ARM) && \
+	   command -v $(ARM_CC) >/dev/null && command -v $(ARM_RUN) >/dev/null; \
+	 then $(MAKE) --no-print-directory test-aarch64; \
+	 else echo 'no $(ARM) with $(ARM_CC) and $(ARM_RUN) here: that guard kernel is not tested'; fi
+
+# The kernel for another CPU, under QEMU's user-mode emulation.
+ARM := aarch64-unknown-linux-gnu
+ARM_CC := aarch64-linux-gnu-gcc
+ARM_RUN := qemu-aarch64
+
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = $(ARM_CC)
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = $(ARM_RUN) -cpu max -L /usr/aarch64-linux-gnu
+test-aarch64:
+	cargo test --locked --lib --target $(ARM) -- pi:: memory::
 
 # Peers that are not installed (qemu-storage-daemon, ISA-L) are left out, with a word about it.
 BENCH_OUT := target/bench

@@ -41,6 +41,7 @@ pub(super) fn prepare(at: *const u8, len: usize) {
 }
 
 /// What is moved between the caches and the memory.
+#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
 /// Copies past the caches; `false`, and nothing done, where that cannot be.

@@ -19,54 +19,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use common::daemon::{Refusal, image_is_sound};
+use common::direct::{Loop, folder, sparse};
 use common::guest::Sent;
 use common::*;
 use dixtrap::media::image::{Image, check};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-
-/// A folder on a file system that does direct I/O; none where there is only tmpfs.
-fn folder() -> Option<Arc<TempDir>> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let kind = nix::sys::statfs::statfs(folder.path()).unwrap().filesystem_type();
-    if kind == nix::sys::statfs::TMPFS_MAGIC {
-        eprintln!("skipped: the target directory is on tmpfs, which does no direct I/O");
-        return None;
-    }
-    Some(Arc::new(folder))
-}
-
-/// A loop device over a file, gone with the value.
-struct Loop {
-    device: String,
-}
-
-impl Loop {
-    fn over(file: &Path, more: &[&str]) -> Option<Loop> {
-        let losetup =
-            Command::new("losetup").args(["--find", "--show"]).args(more).arg(file).output();
-        match losetup {
-            Ok(output) if output.status.success() => {
-                let device = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-                Some(Loop { device })
-            }
-            _ => {
-                eprintln!("skipped: no loop device can be made here");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.device]).status();
-    }
-}
-
-fn sparse(path: &Path, bytes: u64) {
-    std::fs::File::create(path).unwrap().set_len(bytes).unwrap();
-}
 
 /// Many requests in flight at once, of all lengths, overlapping; every state that a block is found in
 /// is one that a request left or an earlier one.

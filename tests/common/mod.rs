@@ -2,6 +2,7 @@
 //! its own virtqueues by hand, so that a test can make every legal and every illegal request.
 //!
 //! - [`daemon`] — the process, its files, its control socket
+//! - [`direct`] — folders and devices that do direct I/O
 //! - [`memory`] — guest memory: two regions of memfds
 //! - [`ring`] — a split virtqueue seen from the driver's side
 //! - [`request`] — virtio-blk requests as pieces of a chain
@@ -21,6 +22,7 @@
 )]
 
 pub mod daemon;
+pub mod direct;
 pub mod guest;
 pub mod hostile;
 pub mod memory;

@@ -1,6 +1,7 @@
 //! A descriptor chain is walked once, into checked segments and a token that must be completed.
 
 mod chain;
+mod events;
 mod ring;
 mod token;
 mod vring;

@@ -148,8 +148,8 @@ impl Ring {
         } else {
             wants_interrupts(state.get_queue(), &self.memory.memory().into_inner())
         };
-        if wanted && let Err(error) = self.vring.interrupt(&state) {
-            log::warn!("cannot interrupt the driver: {error}");
+        if wanted {
+            self.vring.interrupt(&state);
         }
         Ok(())
     }

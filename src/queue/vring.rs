@@ -5,47 +5,73 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error as QueueError;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use super::events::{call, only_events, take_ring};
+
 /// The guest's memory as the vhost-user crate passes it around: the front end may change the map at
 /// any time.
 pub type SharedMemory = GuestMemoryAtomic<GuestMemoryMmap<()>>;
+
+/// How often in a row a ring may be woken with nothing rung. A front end that replaces its doorbell can
+/// go on ringing the old one, which nobody reads any more: that would never end.
+const MAX_FALSE_ALARMS: u32 = 1000;
 
 /// A ring, shared by the connection's thread and the queue's own.
 #[derive(Clone)]
 pub struct Vring {
     inner: VringMutex<SharedMemory>,
-    told: Arc<Told>,
+    bells: Arc<Bells>,
 }
 
-/// What the driver was not told of yet.
+/// What is known of the driver's bell and of the device's.
 #[derive(Debug, Default)]
-struct Told {
+struct Bells {
     /// There are answers since the last look at whether to interrupt.
     untold: AtomicBool,
     /// An interrupt was due while there was no call descriptor.
     unheard: AtomicBool,
+    /// The call descriptor has been found to be of no use; said once.
+    useless: AtomicBool,
+    /// How often the ring was woken since it was rung last.
+    false_alarms: AtomicU32,
 }
 
 impl Vring {
     /// Interrupts the driver of the ring whose `state` is locked. With no call descriptor the interrupt
     /// waits for the next one.
-    pub fn interrupt(&self, state: &VringState<SharedMemory>) -> io::Result<()> {
-        if state.get_call().is_none() {
+    pub fn interrupt(&self, state: &VringState<SharedMemory>) {
+        let Some(notifier) = state.get_call() else {
             // Under the ring's lock, so before `set_call` looks, or after it has set the descriptor.
-            self.told.unheard.store(true, Ordering::Relaxed);
+            self.bells.unheard.store(true, Ordering::Relaxed);
+            return;
+        };
+        if let Err(error) = call(notifier)
+            && !self.bells.useless.swap(true, Ordering::Relaxed)
+        {
+            log::warn!("the driver cannot be interrupted: {error}");
         }
-        state.signal_used_queue()
+    }
+
+    /// Counts the times that the ring was woken for nothing.
+    fn judge(&self, rung: bool) -> io::Result<()> {
+        if rung {
+            self.bells.false_alarms.store(0, Ordering::Relaxed);
+        } else if self.bells.false_alarms.fetch_add(1, Ordering::Relaxed) >= MAX_FALSE_ALARMS {
+            return Err(io::Error::other("a doorbell rings that is not the ring's"));
+        }
+        Ok(())
     }
 
     /// Whether there are answers since this was last asked: there is no other reason to interrupt.
     pub fn take_untold(&self) -> bool {
         // Looked at first: mostly there are none, and a look locks nothing.
-        self.told.untold.load(Ordering::Relaxed) && self.told.untold.swap(false, Ordering::Relaxed)
+        self.bells.untold.load(Ordering::Relaxed)
+            && self.bells.untold.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -66,7 +92,7 @@ impl<'a> VringStateMutGuard<'a, SharedMemory> for Vring {
 impl VringT<SharedMemory> for Vring {
     fn new(memory: SharedMemory, max_queue_size: u16) -> Result<Self, QueueError> {
         let inner = VringMutex::new(memory, max_queue_size)?;
-        Ok(Vring { inner, told: Arc::default() })
+        Ok(Vring { inner, bells: Arc::default() })
     }
 
     /// A front end gives a call descriptor and does not wait for us to take it. What we signalled
@@ -75,19 +101,25 @@ impl VringT<SharedMemory> for Vring {
     /// unmasks an interrupt, and gives the one of a ring that starts again only after its start; its
     /// own libvhost-user signals every descriptor that it gets.)
     fn set_call(&self, file: Option<File>) {
+        let file = only_events(file, "call");
         let replaces = self.inner.get_ref().get_call().is_some();
         let is_one = file.is_some();
         self.inner.set_call(file);
-        if is_one
-            && (self.told.unheard.swap(false, Ordering::Relaxed) || replaces)
-            && let Err(error) = self.inner.signal_used_queue()
-        {
-            log::warn!("a new call descriptor cannot be signalled: {error}");
+        self.bells.useless.store(false, Ordering::Relaxed);
+        if is_one && (self.bells.unheard.swap(false, Ordering::Relaxed) || replaces) {
+            self.interrupt(&self.inner.get_ref());
         }
     }
 
+    /// An error ends the queue's thread, and with it all that the ring does until the front end
+    /// connects again.
     fn read_kick(&self) -> io::Result<bool> {
-        self.inner.read_kick()
+        let state = self.inner.get_ref();
+        let rung = state.get_kick().as_ref().map_or(Ok(false), take_ring);
+        let judged = rung.and_then(|rung| self.judge(rung));
+        judged.map(|()| state.is_enabled()).inspect_err(|error| {
+            log::error!("a ring stands still until the front end connects again: {error}");
+        })
     }
 
     fn get_ref(&self) -> <Self as VringStateGuard<'_, SharedMemory>>::G {
@@ -100,12 +132,13 @@ impl VringT<SharedMemory> for Vring {
 
     fn add_used(&self, index: u16, len: u32) -> Result<(), QueueError> {
         self.inner.add_used(index, len)?;
-        self.told.untold.store(true, Ordering::Relaxed);
+        self.bells.untold.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     fn signal_used_queue(&self) -> io::Result<()> {
-        self.inner.signal_used_queue()
+        self.interrupt(&self.inner.get_ref());
+        Ok(())
     }
 
     fn enable_notification(&self) -> Result<bool, QueueError> {
@@ -157,7 +190,7 @@ impl VringT<SharedMemory> for Vring {
     }
 
     fn set_kick(&self, file: Option<File>) {
-        self.inner.set_kick(file);
+        self.inner.set_kick(only_events(file, "doorbell"));
     }
 
     fn set_err(&self, file: Option<File>) {

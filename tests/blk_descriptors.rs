@@ -1,0 +1,132 @@
+//! Doorbells and calls that are not the eventfds they should be: descriptors that block, that are
+//! full, that nobody reads, that are no eventfds at all. A ring may stand still over them; the daemon
+//! may not.
+
+#![allow(clippy::unwrap_used, reason = "test code states what it knows")]
+
+mod common;
+
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
+
+use common::*;
+use dixtrap::control::Request;
+use vhost::VhostBackend;
+use vhost::vhost_user::VhostUserFrontend;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Any descriptor where the front end should give an eventfd.
+fn disguised(fd: impl Into<OwnedFd>) -> EventFd {
+    // SAFETY: the descriptor is owned, and given up here.
+    unsafe { EventFd::from_raw_fd(fd.into().into_raw_fd()) }
+}
+
+/// An eventfd that blocks, and that has no room for a single event more.
+fn full_event() -> EventFd {
+    let event = EventFd::new(0).unwrap();
+    event.write(u64::MAX - 1).unwrap();
+    event
+}
+
+/// A pipe that is full and blocks, as the end to write to; the other end.
+fn full_pipe() -> (EventFd, std::io::PipeReader) {
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe holds, unless somebody changes it (pipe(7)).
+    writer.write_all(&[0; 65536]).unwrap();
+    (disguised(writer), reader)
+}
+
+/// The daemon still answers its control socket, takes the next front end, and ends when it is told to.
+fn others_go_on(daemon: Daemon, guest: Guest) {
+    assert!(daemon.stats().connected);
+    daemon.ask(Request::Release);
+    drop(guest);
+    daemon.guest().proves_it_works(0, 0);
+    daemon.stop();
+}
+
+fn calls_on(call: &EventFd) {
+    for window in ["0", "1ms"] {
+        let daemon = Daemon::start(&["--window", window]);
+        let mut guest = daemon.guest();
+        guest.front.set_vring_call(0, call).unwrap();
+        // What it cannot be told it finds in its ring.
+        for sector in 0..8 {
+            assert_eq!(guest.write(sector, &pattern(sector, 512)), OK);
+        }
+        others_go_on(daemon, guest);
+    }
+}
+
+#[test]
+fn a_call_that_is_full_and_blocks() {
+    calls_on(&full_event());
+}
+
+#[test]
+fn a_call_that_is_a_full_pipe() {
+    let (call, _reader) = full_pipe();
+    calls_on(&call);
+}
+
+#[test]
+fn a_call_that_nobody_reads_or_that_cannot_be_written() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    calls_on(&disguised(writer));
+    let (reader, _writer) = std::io::pipe().unwrap();
+    calls_on(&disguised(reader));
+    calls_on(&disguised(tempfile::tempfile().unwrap()));
+}
+
+/// A doorbell that was replaced stays the front end's: it can go on ringing it, and the new one has
+/// nothing to read.
+#[test]
+fn a_doorbell_that_was_replaced_and_rings_on() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    guest.proves_it_works(0, 0);
+    let blocking = EventFd::new(0).unwrap();
+    guest.front.set_vring_kick(0, &blocking).unwrap();
+    guest.rings[0].kick();
+    std::thread::sleep(Duration::from_millis(100));
+    others_go_on(daemon, guest);
+}
+
+/// Both sides can read a doorbell.
+#[test]
+fn a_doorbell_that_the_front_end_answers_itself() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    guest.rings[0].kick = EventFd::new(0).unwrap();
+    guest.stop_ring(0);
+    guest.start_ring(0);
+    let bell = guest.rings[0].kick.try_clone().unwrap();
+    // Blocks for ever when the last ring was the daemon's; ends with the test.
+    std::thread::spawn(move || while bell.read().is_ok() {});
+    for _ in 0..20_000 {
+        guest.rings[0].kick();
+    }
+    others_go_on(daemon, guest);
+}
+
+#[test]
+fn doorbells_that_are_none() {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let (hung_up, writer) = std::io::pipe().unwrap();
+    drop(writer);
+    let file = tempfile::tempfile().unwrap();
+    for bell in [disguised(reader), disguised(hung_up), disguised(file)] {
+        let daemon = Daemon::start(&["--window", "hold"]);
+        let mut guest = daemon.guest();
+        guest.start_write(0, &pattern(1, 512));
+        daemon.await_held(1);
+        guest.stop_ring(0);
+        let _ = guest.front.set_vring_kick(0, &bell);
+        let _ = guest.front.set_vring_enable(0, true);
+        std::thread::sleep(Duration::from_millis(50));
+        daemon.ask(Request::Window { spec: "0".parse().unwrap() });
+        others_go_on(daemon, guest);
+    }
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::*;
 use dixtrap::control::Request;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 use vmm_sys_util::eventfd::EventFd;
@@ -40,6 +41,7 @@ fn full_pipe() -> (EventFd, std::io::PipeReader) {
 /// The daemon still answers its control socket, takes the next front end, and ends when it is told to.
 fn others_go_on(daemon: Daemon, guest: Guest) {
     assert!(daemon.stats().connected);
+    daemon.ask(Request::Window { spec: "0".parse().unwrap() });
     daemon.ask(Request::Release);
     drop(guest);
     daemon.guest().proves_it_works(0, 0);
@@ -126,7 +128,50 @@ fn doorbells_that_are_none() {
         let _ = guest.front.set_vring_kick(0, &bell);
         let _ = guest.front.set_vring_enable(0, true);
         std::thread::sleep(Duration::from_millis(50));
-        daemon.ask(Request::Window { spec: "0".parse().unwrap() });
         others_go_on(daemon, guest);
     }
+}
+
+/// The entries of a directory of this process in /proc.
+fn entries(daemon: &Daemon, name: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{}/{name}", daemon.id())).unwrap().count()
+}
+
+#[test]
+fn descriptors_that_come_and_go_do_not_pile_up() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    guest.proves_it_works(0, 0);
+    let before = entries(&daemon, "fd");
+    for _ in 0..3000 {
+        guest.front.set_vring_call(0, &EventFd::new(0).unwrap()).unwrap();
+        guest.front.set_vring_err(0, &EventFd::new(0).unwrap()).unwrap();
+    }
+    assert!(entries(&daemon, "fd") <= before + 1, "descriptors leak");
+    guest.front.set_vring_call(0, &guest.rings[0].call).unwrap();
+    guest.proves_it_works(0, 0);
+    for _ in 0..200 {
+        guest.stop_ring(0);
+        guest.start_ring(0);
+    }
+    assert!(entries(&daemon, "fd") <= before + 1, "descriptors leak");
+    others_go_on(daemon, guest);
+}
+
+/// Every held write keeps the memory that it lies in, and with it the descriptors of its regions.
+#[test]
+fn held_writes_cannot_use_up_the_descriptors() {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // What shells and systemd give.
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, hard).unwrap();
+    let daemon = Daemon::start(&["--window", "hold"]);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    let mut guest = daemon.plug(Plug { ring_size: 4096, ..Plug::default() });
+    let regions = guest.memory.regions();
+    for held in 1..=600 {
+        guest.start_write(0, &pattern(1, 512));
+        daemon.await_held(held);
+        guest.front.set_mem_table(&regions).unwrap();
+    }
+    others_go_on(daemon, guest);
 }

@@ -22,6 +22,7 @@ use dixtrap::sandbox;
 use dixtrap::transport::{Endpoint, Pace, Server};
 use dixtrap::trap::{Trap, TrapOptions};
 use dixtrap::units::BlockSize;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -70,6 +71,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config) -> anyhow::Result<()> {
+    allow_descriptors();
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
     let endpoint = listen(&config)?;
@@ -170,6 +172,16 @@ fn serve<D: Device>(
     let stopped = trap.stop().and(closed);
     served?;
     stopped.context("the disk could not be flushed: its last writes may be lost")
+}
+
+/// Takes as many descriptors as there may be. A front end can make us hold thousands: one for each
+/// memory region that a request in flight lies in. The usual soft limit of 1024 is for select(2).
+fn allow_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        log::warn!("the limit on open files cannot be raised: {errno}");
+    }
 }
 
 fn listen(config: &Config) -> anyhow::Result<Endpoint> {

@@ -61,6 +61,19 @@ pub struct Phases {
     pub after_fetch: u64,
 }
 
+impl Phases {
+    /// What hardware would have seen of so many checked blocks, in words. With DIX one block may race
+    /// before the doorbell and once more in its window: the sum of both can be more than all blocks.
+    pub fn words(&self, checked: u64) -> String {
+        match (self.before_doorbell, self.in_window) {
+            (0, races) | (races, 0) => format!("{races} of {checked} blocks raced"),
+            (before, within) => format!(
+                "{before} of {checked} blocks raced before the doorbell, {within} in the window"
+            ),
+        }
+    }
+}
+
 /// Measured windows in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WindowStats {
@@ -68,4 +81,20 @@ pub struct WindowStats {
     pub median: f64,
     /// The worst.
     pub max: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_blocks_are_said_to_have_raced_than_there_were() {
+        let words = |before_doorbell, in_window| {
+            Phases { before_doorbell, in_window, after_fetch: 9 }.words(172)
+        };
+        assert_eq!(words(0, 0), "0 of 172 blocks raced");
+        assert_eq!(words(0, 87), "87 of 172 blocks raced");
+        assert_eq!(words(86, 0), "86 of 172 blocks raced");
+        assert_eq!(words(86, 87), "86 of 172 blocks raced before the doorbell, 87 in the window");
+    }
 }

@@ -10,7 +10,11 @@ pub fn seen_words(cell: &Cell) -> String {
     let (Some(races), Some(checked)) = (cell.races, cell.blocks_checked) else {
         return "not run".to_owned();
     };
-    let count = if races == 0 { "none".to_owned() } else { races.to_string() };
+    let raced = match cell.phases {
+        _ if races == 0 => format!("none of {checked} blocks raced"),
+        Some(phases) => phases.words(checked),
+        None => format!("{races} of {checked} blocks raced"),
+    };
     let repeats = match cell.repeat {
         Some(repeat) if repeat.n > 1 => format!(", in {} of {} runs", repeat.k, repeat.n),
         _ => String::new(),
@@ -20,7 +24,7 @@ pub fn seen_words(cell: &Cell) -> String {
         Some(0) => ", legs alike".to_owned(),
         Some(blocks) => format!(", {blocks} divergent between legs"),
     };
-    format!("{count} of {checked} blocks raced{repeats}{legs}")
+    format!("{raced}{repeats}{legs}")
 }
 
 /// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.

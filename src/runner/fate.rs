@@ -45,13 +45,9 @@ pub fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
         Fate::Skipped(reason) => format!("skipped: {reason}"),
         Fate::Lost(reason) => format!("lost: {reason}"),
         Fate::Ran(runs) => {
-            let races = runs.counters.races.before_doorbell + runs.counters.races.in_window;
             let trouble = runs.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
-            let checked = runs.counters.blocks_checked;
-            format!(
-                "{races} of {checked} blocks raced, expected: {}{trouble}",
-                cell.expectation.expect
-            )
+            let raced = runs.counters.races.words(runs.counters.blocks_checked);
+            format!("{raced}, expected: {}{trouble}", cell.expectation.expect)
         }
     }
 }

@@ -193,8 +193,7 @@ fn run_window(
 fn words(ran: &Ran) -> String {
     let counters = &ran.counters;
     let trouble = trouble(&ran.end).map_or_else(String::new, |why| format!("; {why}"));
-    let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
-    format!("{races} of {} blocks raced{trouble}", counters.blocks_checked)
+    format!("{}{trouble}", counters.races.words(counters.blocks_checked))
 }
 
 fn trouble(end: &End) -> Option<String> {

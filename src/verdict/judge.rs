@@ -49,7 +49,8 @@ pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<Stri
     let checked = seen.counters.blocks_checked;
     let besides = seen.trouble.as_ref().map_or_else(String::new, |why| format!("; besides: {why}"));
     if expect == Expect::Stable && races > 0 {
-        return fail(format!("{races} of {checked} blocks raced where none may{besides}"));
+        let raced = seen.counters.races.words(checked);
+        return fail(format!("{raced} where none may{besides}"));
     }
     if expect == Expect::Stable
         && let Some(divergent) = seen.divergent.filter(|blocks| *blocks > 0)

@@ -191,6 +191,10 @@ impl Args {
         if self.blk_file.len() > MAX_UNITS {
             return Err(ConfigError::TooManyDisks);
         }
+        let mut named = std::collections::BTreeSet::new();
+        if let Some(twice) = self.blk_file.iter().find(|file| !named.insert(*file)) {
+            return Err(ConfigError::SameDisk(twice.clone()));
+        }
         if self.blk_file.is_empty() && self.read_only {
             return Err(ConfigError::ReadOnlyMemory);
         }
@@ -251,6 +255,7 @@ mod tests {
             &["--socket-path", "/s", "--read-only"],
             &["--socket-path", "/s", "--direct"],
             &["--socket-path", "/s", "--blk-file", "a", "--blk-file", "b"],
+            &["--socket-path", "/s", "--device", "scsi", "--blk-file", "a", "--blk-file", "a"],
             &["--socket-path", "/s", "--pi-file", "p"],
             &["--socket-path", "/s", "--blk-file", "a", "--pi-file", "p", "--pi-type", "0"],
             &["--socket-path", "/s", "--benchmark-without-checks"],

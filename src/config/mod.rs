@@ -25,6 +25,9 @@ pub enum ConfigError {
     /// More units than can be numbered.
     #[error("--device scsi serves at most 256 disks: give --blk-file less often")]
     TooManyDisks,
+    /// Two units on one file.
+    #[error("--blk-file names {} twice: each unit needs a file of its own", .0.display())]
+    SameDisk(PathBuf),
     /// Protection information that nobody makes.
     #[error(
         "--benchmark-without-checks makes no protection information: add --pi-type 0, or leave it out to have writes checked"

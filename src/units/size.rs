@@ -14,7 +14,7 @@ pub enum SizeError {
     #[error("size '{0}' is not a number with an optional K, M, G or T: write 512M or 1G")]
     Unreadable(String),
     /// It is 0 or past 2^63.
-    #[error("size '{0}' is out of range: write a size between 1 byte and 8E")]
+    #[error("size '{0}' is out of range: write a size from 1 byte up to 8388607T")]
     OutOfRange(String),
 }
 

@@ -135,7 +135,7 @@ pub struct Cell {
     pub writes: Option<u64>,
     /// Logical blocks whose samples were compared.
     pub blocks_checked: Option<u64>,
-    /// Blocks that raced before or in the window.
+    /// Races before the doorbell and in the window: over DIX one block can race in both.
     pub races: Option<u64>,
     /// Blocks whose bytes changed, by when.
     pub phases: Option<Phases>,

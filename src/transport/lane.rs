@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ use crate::units::QueueIndex;
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
 /// lock.
 const MAX_ROUNDS: usize = 16;
+/// How long a lane takes up requests before others have its lock: a driver can fill its ring as fast as
+/// it is emptied.
+const TURN: Duration = Duration::from_millis(10);
+/// After how many requests the lane looks at the clock for that.
+const LOOK_EVERY: u32 = 8;
 /// The driver is told of answers to so many bytes at the latest: early enough for it to take them up,
 /// and to ask for more, while the rest is still being worked on; and late enough to pay for waking it.
 const BYTES_A_NOTIFICATION: u64 = 512 << 10;
@@ -42,6 +48,8 @@ pub struct Lane<D: Device> {
     pub(super) device: Arc<D>,
     pub(super) pace: Arc<Pace>,
     timer: Timer,
+    /// How many wait for `work` that are not the queue's own thread.
+    callers: AtomicUsize,
     work: Mutex<Work<D>>,
 }
 
@@ -104,12 +112,17 @@ impl<D: Device> Lane<D> {
             active: Moment(0),
             broken: false,
         };
-        Ok(Lane { index, device, pace, timer: Timer::new()?, work: Mutex::new(work) })
+        let (callers, work) = (AtomicUsize::new(0), Mutex::new(work));
+        Ok(Lane { index, device, pace, timer: Timer::new()?, callers, work })
     }
 
     /// The doorbell rang, or the timer did.
     pub fn turn(&self, ring: &Ring, others: &dyn Others<D>) {
-        let mut work = self.lock();
+        // The lock itself is not fair: the thread that has just given it back would mostly get it again.
+        while self.callers.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.device.now();
         self.timer.clear(&mut work.alarm, now);
         work.looked = now;
@@ -150,8 +163,12 @@ impl<D: Device> Lane<D> {
         self.lock().in_window.len() as u64
     }
 
+    /// The work, for anybody but the queue's own thread.
     pub(super) fn lock(&self) -> MutexGuard<'_, Work<D>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.callers.fetch_add(1, Ordering::Relaxed);
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.callers.fetch_sub(1, Ordering::Relaxed);
+        work
     }
 
     fn run(
@@ -162,7 +179,7 @@ impl<D: Device> Lane<D> {
     ) -> Result<(), LaneError> {
         for _ in 0..MAX_ROUNDS {
             ring.hush()?;
-            self.take_requests(work, ring, others)?;
+            let empty = self.take_requests(work, ring, others)?;
             self.fetch_due(work, ring)?;
             self.tell(work, ring)?;
             self.exchange_with_medium(work, ring)?;
@@ -171,6 +188,9 @@ impl<D: Device> Lane<D> {
             if work.waiting.is_some() {
                 return self.sleep(work);
             }
+            if !empty {
+                break;
+            }
             if !self.watch(work, ring)? && !ring.listen()? {
                 return self.sleep(work);
             }
@@ -178,15 +198,16 @@ impl<D: Device> Lane<D> {
         self.wake_in(work, Duration::ZERO)
     }
 
-    /// Takes requests until the ring is empty or the budget is spent. A request that waits is counted
-    /// once, however often it is looked at.
+    /// Takes requests until the ring is empty, the budget is spent or the turn is over; answers whether
+    /// the ring is empty. A request that waits is counted once, however often it is looked at.
     fn take_requests(
         &self,
         work: &mut Work<D>,
         ring: &Ring,
         others: &dyn Others<D>,
-    ) -> Result<(), LaneError> {
+    ) -> Result<bool, LaneError> {
         let (mut counted, mut sampled) = (work.waiting.is_some(), 0);
+        let (began, mut taken) = (work.looked, 0_u32);
         while let Some(request) = self.next_request(work, ring)? {
             let cost = cost_of(&request);
             if self.device.holds(self.index) && !self.pace.budget.allows(cost) {
@@ -194,7 +215,7 @@ impl<D: Device> Lane<D> {
                     self.device.note_deferred();
                 }
                 work.waiting = Some(request);
-                return Ok(());
+                return Ok(false);
             }
             self.begin(work, ring, request, others)?;
             counted = false;
@@ -204,9 +225,13 @@ impl<D: Device> Lane<D> {
                 self.fetch_due(work, ring)?;
                 sampled = 0;
             }
+            taken = taken.wrapping_add(1);
+            if taken.is_multiple_of(LOOK_EVERY) && self.device.now().since(began) >= TURN {
+                return Ok(false);
+            }
         }
         work.looked = self.device.now();
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn next_request(

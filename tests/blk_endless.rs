@@ -1,0 +1,46 @@
+//! A driver that fills its ring as fast as it is emptied takes the ring's time and nobody else's.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::request::{readable, writable};
+use common::*;
+use dixtrap::control::Request;
+
+/// Makes the ring full again and again: every slot of it names the same chain.
+fn feed(guest: &Guest, over: &AtomicBool) {
+    let ring = &guest.rings[0];
+    while !over.load(Ordering::Relaxed) {
+        ring.set_avail_idx(ring.used_idx().wrapping_add(ring.size));
+        ring.kick();
+    }
+}
+
+#[test]
+fn a_ring_that_is_never_empty_lets_others_in() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut guest = daemon.guest();
+    let draft = Draft::read(&guest.memory, 0, 65536);
+    let pieces =
+        [readable(draft.header, 16), writable(draft.data, 65536), writable(draft.status, 1)];
+    let head = guest.rings[0].place(&pieces);
+    let slots = head.to_le_bytes().repeat(guest.rings[0].size.into());
+    guest.memory.write(guest.rings[0].avail + 4, &slots);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| feed(&guest, &over));
+        eventually("reads", || (guest.rings[0].used_idx() > 1000).then_some(()));
+        // An answer each time; the control client gives up after some seconds.
+        let answers: Vec<_> =
+            (0..20).map(|_| daemon.control().ask(&Request::Stats).map(drop)).collect();
+        let released = daemon.control().ask(&Request::Release).map(drop);
+        over.store(true, Ordering::Relaxed);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert!(released.is_ok(), "{released:?}");
+    });
+    drop(guest);
+    std::thread::sleep(Duration::from_millis(10));
+    assert!(daemon.stop().broken().is_empty());
+}

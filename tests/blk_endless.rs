@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::request::{readable, writable};
+use common::ring::Ring;
 use common::*;
 use dixtrap::control::Request;
 
 /// Makes the ring full again and again: every slot of it names the same chain.
-fn feed(guest: &Guest, over: &AtomicBool) {
-    let ring = &guest.rings[0];
+fn feed(ring: &Ring, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         ring.set_avail_idx(ring.used_idx().wrapping_add(ring.size));
         ring.kick();
@@ -30,7 +30,7 @@ fn a_ring_that_is_never_empty_lets_others_in() {
     guest.memory.write(guest.rings[0].avail + 4, &slots);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| feed(&guest, &over));
+        scope.spawn(|| feed(&guest.rings[0], &over));
         eventually("reads", || (guest.rings[0].used_idx() > 1000).then_some(()));
         // An answer each time; the control client gives up after some seconds.
         let answers: Vec<_> =

@@ -10,14 +10,12 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::parked::Parked;
 use super::schedule::Schedule;
-use super::silenced::Silenced;
 use super::sweep::{Nobody, Others};
 use super::timer::{Alarm, Timer};
+use super::work::{InFlight, LaneError, Work, complete, cost_of};
 use crate::clock::Moment;
-use crate::media::Ticket;
-use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
-use crate::queue::{Request, Ring, RingError, Token};
-use crate::trap::WindowPolicy;
+use crate::proto::{Device, Exchange, Finished, InWindow, Step};
+use crate::queue::{Request, Ring};
 use crate::units::QueueIndex;
 
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
@@ -36,8 +34,6 @@ const LEAST_A_NOTIFICATION: u64 = BYTES_A_NOTIFICATION / 8;
 /// How many bytes are sampled before what is due meanwhile is fetched: both samples of them, and what
 /// they are compared with, stay in a core's second-level cache.
 const SAMPLED_AT_ONCE: u64 = 128 << 10;
-/// What a request in flight costs besides its data and its list of pieces.
-const REQUEST_BYTES: u64 = 512;
 /// When to look again for room in the budget, which other lanes give back.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -51,48 +47,6 @@ pub struct Lane<D: Device> {
     /// How many wait for `work` that are not the queue's own thread.
     callers: AtomicUsize,
     work: Mutex<Work<D>>,
-}
-
-/// What is under way in a lane.
-#[derive(Debug)]
-pub(super) struct Work<D: Device> {
-    pub(super) in_window: Schedule<InFlight<D::Held>>,
-    /// Requests whose data is on its way to or from the medium.
-    pub(super) under_way: HashMap<Ticket, InFlight<D::UnderWay>>,
-    /// A request that waits for room in the budget.
-    waiting: Option<Request>,
-    /// Requests that are not answered, and that a sweep may still end.
-    pub(super) silenced: Vec<Silenced<D::Held>>,
-    /// What the answers cost that the driver was not told of yet.
-    untold: u64,
-    /// Requests that wait for news of the device.
-    pub(super) parked: VecDeque<Parked>,
-    policy: WindowPolicy,
-    pub(super) alarm: Alarm,
-    /// When the ring was last seen empty, or the lane woke up.
-    pub(super) looked: Moment,
-    /// When the ring was last seen not to be.
-    pub(super) active: Moment,
-    pub(super) broken: bool,
-}
-
-/// A held request, the token that answers it and what it took from the budget.
-#[derive(Debug)]
-pub(super) struct InFlight<H> {
-    pub(super) held: H,
-    pub(super) token: Token,
-    pub(super) cost: u64,
-}
-
-/// Why a lane stops following its ring.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LaneError {
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    #[error(transparent)]
-    Unanswerable(#[from] Unanswerable),
-    #[error("more requests are in flight than its ring has descriptors ({0})")]
-    Overfull(usize),
 }
 
 impl<D: Device> Lane<D> {
@@ -400,13 +354,6 @@ impl<D: Device> Lane<D> {
     }
 }
 
-/// What a request takes from the budget while it is in flight.
-fn cost_of(request: &Request) -> u64 {
-    let lists = [&request.readable, &request.writable];
-    lists.iter().map(|list| list.len().saturating_add(list.list_bytes())).sum::<u64>()
-        + REQUEST_BYTES
-}
-
 impl<D: Device> AsRawFd for Lane<D> {
     fn as_raw_fd(&self) -> RawFd {
         self.timer.as_raw_fd()
@@ -417,20 +364,5 @@ impl<D: Device> Drop for Lane<D> {
     /// A connection that ended without its rings being stopped: nobody is left to answer.
     fn drop(&mut self) {
         self.abandon(&mut self.lock());
-    }
-}
-
-/// Puts an answer into the ring, or gives the request up where there is none.
-pub(super) fn complete(
-    ring: &Ring,
-    token: Token,
-    answered: Result<Answered, Unanswerable>,
-) -> Result<(), LaneError> {
-    match answered {
-        Ok(answered) => Ok(ring.complete(token, answered.written)?),
-        Err(unanswerable) => {
-            token.abandon();
-            Err(unanswerable.into())
-        }
     }
 }

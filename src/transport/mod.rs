@@ -17,6 +17,7 @@ mod sweep;
 mod timer;
 mod under_way;
 mod watch;
+mod work;
 
 pub use listener::{Endpoint, ListenError};
 pub use pace::Pace;

@@ -1,6 +1,7 @@
 //! Requests that wait for news of the device.
 
-use super::lane::{Lane, LaneError, Work, complete};
+use super::lane::Lane;
+use super::work::{LaneError, Work, complete};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Unanswerable};
 use crate::queue::{Ring, Token};

@@ -1,6 +1,7 @@
 //! Requests that an injected fault left without an answer.
 
-use super::lane::{Lane, LaneError, Work, complete};
+use super::lane::Lane;
+use super::work::{LaneError, Work, complete};
 use crate::proto::{Device, Silence, Sweep};
 use crate::queue::{Ring, Token};
 

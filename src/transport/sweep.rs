@@ -1,6 +1,7 @@
 //! Requests that act on every lane of the device at once.
 
-use super::lane::{Lane, LaneError, Work, complete};
+use super::lane::Lane;
+use super::work::{LaneError, Work, complete};
 use crate::proto::{Device, Sweep};
 use crate::queue::Ring;
 

@@ -1,6 +1,7 @@
 //! Requests whose data is on its way to or from the medium: the lane goes on meanwhile.
 
-use super::lane::{InFlight, Lane, LaneError, Work, complete};
+use super::lane::Lane;
+use super::work::{InFlight, LaneError, Work, complete};
 use crate::media::{Landed, Ticket};
 use crate::proto::Device;
 use crate::queue::Ring;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::lane::{Lane, LaneError, Work};
+use super::lane::Lane;
+use super::work::{LaneError, Work};
 use crate::clock::Moment;
 use crate::proto::Device;
 use crate::queue::Ring;

@@ -24,6 +24,8 @@ const MAX_ROUNDS: usize = 16;
 /// How long a lane takes up requests before others have its lock: a driver can fill its ring as fast as
 /// it is emptied.
 const TURN: Duration = Duration::from_millis(10);
+/// How often a turn lets others go first.
+const MOST_YIELDS: usize = 1000;
 /// After how many requests the lane looks at the clock for that.
 const LOOK_EVERY: u32 = 8;
 /// The driver is told of answers to so many bytes at the latest: early enough for it to take them up,
@@ -73,7 +75,11 @@ impl<D: Device> Lane<D> {
     /// The doorbell rang, or the timer did.
     pub fn turn(&self, ring: &Ring, others: &dyn Others<D>) {
         // The lock itself is not fair: the thread that has just given it back would mostly get it again.
-        while self.callers.load(Ordering::Relaxed) > 0 {
+        // Callers that never end do not keep the ring waiting for ever.
+        for _ in 0..MOST_YIELDS {
+            if self.callers.load(Ordering::Relaxed) == 0 {
+                break;
+            }
             std::thread::yield_now();
         }
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);

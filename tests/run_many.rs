@@ -7,7 +7,7 @@ mod running;
 use std::path::Path;
 use std::process::Command;
 
-use dixtrap::runner::outdir::OutDir;
+use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
 use running::{cell, dixtrap, kernel_name, output, run, scenario, text};
 
@@ -76,18 +76,25 @@ fn a_panic_costs_its_own_cell_only() {
     assert!(out.join("boot-2/races.jsonl").is_file());
 }
 
-/// One run at a time in a directory; the second changes nothing there.
+/// One run at a time in a directory, and one run ever; the second changes nothing there.
 #[test]
 fn a_directory_in_use_is_status_129() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let taken = OutDir::take(&out).unwrap();
     let words = ["run", "--kernel", &kernel_name(), "--out", out.to_str().unwrap()];
-    let output = output(&words);
-    assert_eq!(output.status.code(), Some(129));
-    assert!(text(&output.stderr).contains("another run writes to"), "{}", text(&output.stderr));
+    let busy = output(&words);
+    assert_eq!(busy.status.code(), Some(129));
+    assert!(text(&busy.stderr).contains("another run writes to"), "{}", text(&busy.stderr));
     assert!(!out.join("boot-1").exists());
     drop(taken);
+    std::fs::create_dir(out.join("boot-1")).unwrap();
+    for words in [&words[..], &["sweep", "--kernel", &kernel_name(), "--out", words[4]]] {
+        let used = output(words);
+        assert_eq!(used.status.code(), Some(129));
+        assert!(text(&used.stderr).contains("boot-1 of an earlier run"));
+        assert!(!out.join("boot-2").exists() && !out.join(VERDICT).exists());
+    }
 }
 
 /// A disk that is full before the boot, and one that fills while records are written: 129, a true

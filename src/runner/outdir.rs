@@ -1,4 +1,4 @@
-//! The directory of `--out`: one run at a time, a directory of its own for each boot.
+//! The directory of `--out`: one run's alone, a directory of its own for each boot.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,6 +9,10 @@ use nix::fcntl::{Flock, FlockArg};
 
 /// The file that a running run holds a lock on; it stays, empty.
 const LOCK: &str = ".lock";
+/// What the directory of a boot is called, before its number.
+const BOOT: &str = "boot-";
+/// The verdict of a run.
+pub const VERDICT: &str = "verdict.json";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +20,17 @@ pub enum OutError {
     /// Another run is at work in it.
     #[error("another run writes to {}: wait for its end, or name another --out", .0.display())]
     Busy(PathBuf),
+    /// An earlier run's files: two runs' boots under one verdict would be evidence for neither.
+    #[error(
+        "{} holds {found} of an earlier run, and two runs' boots are no evidence for one verdict: \
+         name another --out, or delete that one ('dixtrap report' still reads it)", path.display()
+    )]
+    Used {
+        /// The directory.
+        path: PathBuf,
+        /// What was found there.
+        found: String,
+    },
     /// The system will not have it.
     #[error("cannot write to {}", .0.display())]
     Unusable(PathBuf, #[source] io::Error),
@@ -28,21 +43,37 @@ pub struct OutDir {
 }
 
 impl OutDir {
-    /// Makes the directory if it is missing, and takes it. Two runs in one directory would
-    /// overwrite each other's verdict.
+    /// Makes the directory if it is missing, and takes it. Two runs in one directory, be it one
+    /// after the other, would mix their boots and overwrite each other's verdict.
     ///
     /// # Errors
-    /// When another run has it, or it cannot be written to.
+    /// When another run has it or left its files there, or it cannot be written to.
     pub fn take(path: &Path) -> Result<OutDir, OutError> {
         let unusable = |error| OutError::Unusable(path.to_owned(), error);
         fs::create_dir_all(path).map_err(unusable)?;
         let file = File::create(path.join(LOCK)).map_err(unusable)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(OutDir { _lock: lock }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(OutError::Busy(path.to_owned())),
-            Err((_, errno)) => Err(unusable(errno.into())),
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(OutError::Busy(path.to_owned())),
+            Err((_, errno)) => return Err(unusable(errno.into())),
+        };
+        match left_by_a_run(path).map_err(unusable)? {
+            Some(found) => Err(OutError::Used { path: path.to_owned(), found }),
+            None => Ok(OutDir { _lock: lock }),
         }
     }
+}
+
+/// The name of something that an earlier run left in `path`.
+fn left_by_a_run(path: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let boot = name.strip_prefix(BOOT).is_some_and(|number| number.parse::<u32>().is_ok());
+        if boot || name == VERDICT {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the first of `boot-1`, `boot-2`, … that is not there yet.
@@ -55,7 +86,7 @@ pub fn make_boot_directory(out: &Path) -> io::Result<PathBuf> {
     let out = out.canonicalize()?;
     let mut number = 1_u32;
     loop {
-        let directory = out.join(format!("boot-{number}"));
+        let directory = out.join(format!("{BOOT}{number}"));
         match fs::create_dir(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -79,6 +110,21 @@ mod tests {
         let file = out.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(make_boot_directory(&file).is_err());
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_not_added_to() {
+        let out = tempfile::tempdir().unwrap();
+        fs::write(out.path().join("notes"), "").unwrap();
+        fs::create_dir(out.path().join("boot-loader")).unwrap();
+        drop(OutDir::take(out.path()).unwrap());
+        make_boot_directory(out.path()).unwrap();
+        let said = OutDir::take(out.path()).unwrap_err().to_string();
+        assert!(said.contains("holds boot-1 of an earlier run"), "{said}");
+        fs::remove_dir(out.path().join("boot-1")).unwrap();
+        fs::write(out.path().join(VERDICT), "").unwrap();
+        let said = OutDir::take(out.path()).unwrap_err().to_string();
+        assert!(said.contains(VERDICT) && said.contains("name another --out"), "{said}");
     }
 
     #[test]

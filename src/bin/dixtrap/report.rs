@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use dixtrap::report::{Colour, Session, SessionError, session_text, verdict_text};
+use dixtrap::runner::outdir::VERDICT;
 use dixtrap::verdict::Verdict;
 
 use crate::formats::Formats;
@@ -76,7 +77,7 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path().join("races.jsonl"))
-        .chain([path.join("races.jsonl"), path.join("verdict.json")])
+        .chain([path.join("races.jsonl"), path.join(VERDICT)])
         .filter(|file| file.is_file())
         .collect();
     files.sort();

@@ -16,7 +16,7 @@ use dixtrap::runner::catalogue::Catalogue;
 use dixtrap::runner::deal::Shard;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::kernel::KernelSpec;
-use dixtrap::runner::outdir::OutDir;
+use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::run::{KernelRun, RunOptions};
@@ -74,7 +74,8 @@ pub struct Args {
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Keeps every boot's console log, race records and QEMU command line here
+    /// Keeps every boot's console log, race records and QEMU command line here: a folder of this run's
+    /// own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -123,7 +124,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
-    let kept = args.out.as_ref().map(|out| out.join("verdict.json"));
+    let kept = args.out.as_ref().map(|out| out.join(VERDICT));
     args.formats.write(&verdict, kept.as_deref())?;
     Ok(ExitCode::from(verdict.exit_status))
 }

@@ -66,7 +66,8 @@ pub struct Args {
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Keeps the boot's console log, race records and QEMU command line here
+    /// Keeps the boot's console log, race records and QEMU command line here: a folder of this run's
+    /// own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Writes the points and the curve as a picture

@@ -22,9 +22,15 @@ fn verdict() -> Verdict {
             stable_writes: Some(StableWrites::On),
             expect: Expect::Stable,
             divergent: Some(7),
+            why: Some("the journal writes a frozen copy".into()),
             ..seen("beta", CellOutcome::Fail, 23)
         },
         bare_cell("gamma", CellOutcome::Skip),
+        Cell {
+            expect: Expect::Survey,
+            why: Some("known to go either way".into()),
+            ..seen("epsilon", CellOutcome::Pass, 5)
+        },
         Cell { kernel: "7.0.0-other".into(), ..bare_cell("delta <&>", CellOutcome::Error) },
     ];
     Verdict::over(cells, None, DateTime::UNIX_EPOCH, 12.0)
@@ -130,7 +136,7 @@ fn every_format_tells_the_same_of_every_cell() {
         }
     }
     assert!(
-        text.ends_with("verdict: fail (1 pass, 1 fail, 1 error, 1 skip), exit status 1, 12 s\n")
+        text.ends_with("verdict: fail (2 pass, 1 fail, 1 error, 1 skip), exit status 1, 12 s\n")
     );
 }
 
@@ -139,14 +145,14 @@ fn facts(cell: &Cell) -> Vec<String> {
         Some(races) => format!("{races} of 4321 blocks raced"),
         None => "not run".to_owned(),
     };
-    cell.reason.iter().cloned().chain([seen]).collect()
+    cell.reason.iter().chain(&cell.why).cloned().chain([seen]).collect()
 }
 
 #[test]
 fn ktap_counts_its_lines() {
     let text = verdict_ktap(&verdict());
     assert!(text.starts_with(
-        "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: 6.1.0-test blk\n  1..3\n"
+        "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: 6.1.0-test blk\n  1..4\n"
     ));
     assert!(
         text.contains("\nnot ok 1 6.1.0-test blk\n")

@@ -10,7 +10,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ccc}\
 td.n{text-align:right}.pass{color:#176f2c}.skip{color:#8a6100}.fail,.error{color:#b3261e;font-weight:bold}";
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "scenario",
     "file system",
     "stable writes",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 11] = [
     "healed / standing",
     "outcome",
     "reason",
+    "why this was expected",
 ];
 
 /// The verdict as an HTML page.
@@ -71,6 +72,7 @@ fn row(cell: &Cell) -> String {
         figure(&races),
         format!("<td class=\"{0}\">{0}{outcome}</td>", cell.outcome),
         text(cell.reason.as_deref().unwrap_or("")),
+        text(cell.why.as_deref().unwrap_or("")),
     ];
     format!("<tr>{}</tr>\n", columns.concat())
 }

@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
-use super::words::seen_words;
+use super::words::{expected_words, seen_words};
 
 /// The verdict as an XML document.
 pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
@@ -33,6 +33,6 @@ fn case(cell: &Cell) -> TestCase {
     }
     let mut case = TestCase::new(cell.name(), status);
     case.set_classname(format!("{}.{}", cell.device, cell.scenario));
-    case.set_system_out(format!("expected {}, seen: {}", cell.expect, seen_words(cell)));
+    case.set_system_out(format!("expected {}, seen: {}", expected_words(cell), seen_words(cell)));
     case
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
-use super::words::seen_words;
+use super::words::{expected_words, seen_words};
 
 /// The verdict as KTAP.
 pub fn verdict_ktap(verdict: &Verdict) -> String {
@@ -20,7 +20,7 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
                 out,
                 "  # {}: expected {}, seen: {}",
                 cell.name(),
-                cell.expect,
+                expected_words(cell),
                 seen_words(cell)
             );
             let _ = writeln!(out, "  {}", result_line(number + 1, cell));

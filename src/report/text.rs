@@ -4,13 +4,13 @@ use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
 use crate::record::Phase;
-use crate::verdict::{Cell, CellOutcome, Group, Verdict};
+use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
 use super::session::{Session, UNLABELLED};
-use super::words::{micros_words, millis_words, seen_words, whole_micros_words};
+use super::words::{expected_words, micros_words, millis_words, seen_words, whole_micros_words};
 
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
 pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
@@ -21,9 +21,9 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
             cells_table(&cells).trim_end()
         ));
         for cell in cells {
-            if let Some(reason) = &cell.reason {
+            if let Some(words) = explained(cell) {
                 out.push_str(&format!(
-                    "{} {}: {reason}\n",
+                    "{} {}: {words}\n",
                     painted(cell.outcome, colour),
                     cell.name()
                 ));
@@ -34,6 +34,18 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
     }
     out.push_str(&verdict_line(verdict, colour));
     out
+}
+
+/// What is to be said of a cell beyond its row: why it did not pass and what was expected of it, or
+/// why nothing is. A cell that passed a judgement needs no words.
+fn explained(cell: &Cell) -> Option<String> {
+    match &cell.reason {
+        Some(reason) => Some(format!("{reason} (expected: {})", expected_words(cell))),
+        None if cell.expect == Expect::Survey => {
+            Some(format!("expected: {}", expected_words(cell))).filter(|_| cell.why.is_some())
+        }
+        None => None,
+    }
 }
 
 fn painted(outcome: CellOutcome, colour: Colour) -> String {

@@ -27,6 +27,14 @@ pub fn seen_words(cell: &Cell) -> String {
     format!("{raced}{repeats}{legs}")
 }
 
+/// What was expected of a cell, and why where that is known: `stable: the journal writes a copy`.
+pub fn expected_words(cell: &Cell) -> String {
+    cell.why.as_ref().map_or_else(
+        || cell.expect.to_string(),
+        |why| format!("{}: {}", cell.expect, why.replace('\n', " ")),
+    )
+}
+
 /// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.
 pub fn millis_words(millis: Option<f64>) -> String {
     match millis {

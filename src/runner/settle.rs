@@ -193,12 +193,13 @@ fn blank(
     reason: Option<String>,
 ) -> Cell {
     let square = &cell.square;
-    Cell::unmeasured(
+    let cell_of = Cell::unmeasured(
         (ground.kernel, ground.device),
         (&square.scenario.name, &square.fs.name, square.stable_writes),
         (cell.expectation.expect, cell.expectation.control),
         (outcome, reason),
-    )
+    );
+    Cell { why: cell.expectation.why.clone(), ..cell_of }
 }
 
 #[cfg(test)]
@@ -277,5 +278,7 @@ mod tests {
         assert_eq!((window.median, window.max), (Some(2.0), Some(18.0)));
         assert_eq!((cells[1].races, cells[1].repeat), (None, None));
         assert_eq!(cells[1].reason.as_deref(), Some("no"));
+        // Why it was expected is told whatever became of the cell.
+        assert!(cells.iter().all(|cell| cell.why.is_some()), "{cells:?}");
     }
 }

@@ -129,6 +129,9 @@ pub struct Cell {
     pub outcome: CellOutcome,
     /// Why, in one line; always there unless the cell passed.
     pub reason: Option<String>,
+    /// Why this was expected: the table's reason, or the scenario's own.
+    #[serde(default)]
+    pub why: Option<String>,
     /// It proves that the trap was armed.
     pub control: bool,
     /// Write requests whose samples were compared.
@@ -179,6 +182,7 @@ impl Cell {
             expect,
             outcome,
             reason,
+            why: None,
             control,
             writes: None,
             blocks_checked: None,

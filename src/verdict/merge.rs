@@ -87,6 +87,7 @@ impl Cell {
             expect: _,
             outcome,
             reason,
+            why,
             control,
             writes,
             blocks_checked,
@@ -105,6 +106,7 @@ impl Cell {
         if rank(outcome) > rank(self.outcome) {
             (self.outcome, self.reason) = (outcome, reason);
         }
+        self.why = self.why.take().or(why);
         self.control |= control;
         self.first_catch_ms = self.first_catch_ms.or(first_catch_ms);
         self.writes = sum(self.writes, writes);

@@ -47,7 +47,8 @@ pub fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
         Fate::Ran(runs) => {
             let trouble = runs.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
             let raced = runs.counters.races.words(runs.counters.blocks_checked);
-            let why = cell.expectation.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+            let why =
+                cell.expectation.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             format!("{raced}, expected: {}{why}{trouble}", cell.expectation.expect)
         }
     }

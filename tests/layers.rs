@@ -10,9 +10,14 @@
     reason = "tests may state what they know"
 )]
 
+mod file_graph;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use file_graph::FileGraph;
 
 /// Modules that may import nothing but what is named here.
 const ONLY: &[(&str, &[&str])] = &[
@@ -208,6 +213,100 @@ fn the_table_names_every_module_once() {
     let there: BTreeSet<_> =
         rust_files(&root).iter().filter_map(|file| module_of(file, &root)).collect();
     assert_eq!(listed, there.into_iter().collect::<Vec<_>>());
+}
+
+/// Rooms whose files may still use each other in circles.
+const CIRCLES: &[&str] =
+    &["media/", "owner/", "proto/scsi/target/", "runner/", "transport/", "trap/"];
+
+/// Rooms where a type's own functions may still be spread over files.
+const SPREAD: &[&str] =
+    &["inject/", "media/", "memory/", "runner/", "transport/", "trap/", "verdict/"];
+
+/// Read once for all tests.
+static LIBRARY: LazyLock<FileGraph> = LazyLock::new(|| FileGraph::read(&source_root()));
+
+fn is_in(rooms: &[&str], file: &str) -> bool {
+    rooms.iter().any(|room| file.starts_with(room))
+}
+
+#[test]
+fn no_two_files_need_each_other() {
+    let graph = &*LIBRARY;
+    assert!(graph.edges().values().map(BTreeSet::len).sum::<usize>() > 300, "{:?}", graph.edges());
+    let circles = graph.circles();
+    let told: Vec<_> =
+        circles.iter().filter(|files| !files.iter().all(|file| is_in(CIRCLES, file))).collect();
+    assert!(told.is_empty(), "files that need each other: {told:#?}");
+    for room in CIRCLES {
+        let has_one = circles.iter().flatten().any(|file| file.starts_with(room));
+        assert!(has_one, "{room} has no circle any more: strike it from CIRCLES");
+    }
+}
+
+#[test]
+fn a_type_has_its_functions_in_its_own_file() {
+    let spread = LIBRARY.spread_impls();
+    let told: Vec<_> = spread.iter().filter(|(file, _)| !is_in(SPREAD, file)).collect();
+    assert!(told.is_empty(), "types with functions in files that do not define them: {told:#?}");
+    for room in SPREAD {
+        let has_one = spread.iter().any(|(file, _)| file.starts_with(room));
+        assert!(has_one, "{room} has none any more: strike it from SPREAD");
+    }
+}
+
+mod the_file_graph {
+    use super::*;
+
+    fn graph(files: &[(&str, &str)]) -> FileGraph {
+        let mut graph = FileGraph::default();
+        files.iter().for_each(|(file, text)| graph.add(file, text));
+        graph
+    }
+
+    #[test]
+    fn follows_names_through_re_exports() {
+        let graph = graph(&[
+            ("lib.rs", "pub mod a; pub mod b;"),
+            ("a/mod.rs", "mod deep; pub use deep::Thing as Known;"),
+            ("a/deep.rs", "pub struct Thing;"),
+            ("b.rs", "use crate::a::{self, Known}; fn f() -> crate::a::Known { a::Known::new() }"),
+        ]);
+        assert!(graph.edges()["b.rs"].contains("a/deep.rs"));
+        assert!(graph.circles().is_empty());
+    }
+
+    #[test]
+    fn finds_circles_of_two_files_and_of_more() {
+        let graph = graph(&[
+            ("lib.rs", "pub mod a;"),
+            ("a/mod.rs", "mod x; mod y; mod z; pub use x::X; pub use y::Y;"),
+            ("a/x.rs", "use super::Y; pub struct X;"),
+            ("a/y.rs", "pub struct Y; fn f() { super::z::g() }"),
+            ("a/z.rs", "pub fn g() -> crate::a::X { todo!() }"),
+        ]);
+        assert_eq!(graph.circles(), [["a/x.rs", "a/y.rs", "a/z.rs"]]);
+    }
+
+    #[test]
+    fn leaves_tests_alone() {
+        let graph = graph(&[
+            ("a/mod.rs", "mod x; mod y;"),
+            ("a/x.rs", "pub struct X; #[cfg(test)] mod tests { use super::super::y::Y; }"),
+            ("a/y.rs", "use super::x::X; pub struct Y;"),
+        ]);
+        assert!(graph.circles().is_empty());
+    }
+
+    #[test]
+    fn finds_functions_of_a_type_in_another_file() {
+        let graph = graph(&[
+            ("a/mod.rs", "mod x; mod y;"),
+            ("a/x.rs", "pub struct X; impl X { fn own(&self) {} }"),
+            ("a/y.rs", "use super::x::X; impl X { fn far(&self) {} } impl Clone for X {}"),
+        ]);
+        assert_eq!(graph.spread_impls(), [("a/y.rs", "X")]);
+    }
 }
 
 mod the_check_itself {

@@ -14,6 +14,7 @@ use dixtrap::runner::child::spawn_tied;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
 use dixtrap::runner::initramfs::{GuestFile, find_program};
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
+use dixtrap::runner::machine::Machine;
 use dixtrap::runner::probe;
 use dixtrap::runner::qemu::Disk;
 use nix::sys::signal::{Signal, kill};
@@ -167,12 +168,12 @@ fn what_cannot_boot_is_told_apart() {
 #[test]
 fn an_accelerator_is_chosen_by_a_real_boot() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
-    let started = Instant::now();
-    let (accel, notice) = probe::choose(AccelMode::Auto, &kernel, dir.path()).unwrap();
+    let (machine, started) = (Machine::default(), Instant::now());
+    let (accel, notice) = probe::choose(AccelMode::Auto, &kernel, &machine, dir.path()).unwrap();
     eprintln!("{accel:?} in {:?}: {notice:?}", started.elapsed());
     assert_eq!(accel == Accel::Kvm, notice.is_none());
     assert!(notice.is_none_or(|line| line.lines().count() == 1 && line.contains("using TCG")));
     assert!(started.elapsed() < Duration::from_secs(40));
-    let (accel, notice) = probe::choose(AccelMode::Tcg, &kernel, dir.path()).unwrap();
+    let (accel, notice) = probe::choose(AccelMode::Tcg, &kernel, &machine, dir.path()).unwrap();
     assert_eq!((accel, notice), (Accel::Tcg, None));
 }

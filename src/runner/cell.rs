@@ -40,6 +40,8 @@ pub struct Site<'a> {
     pub disk: &'a str,
     /// How long a scenario writes.
     pub seconds: u32,
+    /// How long a cell may take in all, where that was asked for.
+    pub timeout: Option<Duration>,
 }
 
 /// One run of a cell.
@@ -87,13 +89,14 @@ pub fn run_once(
     for fault in &cell.square.scenario.faults {
         site.daemon.inject(fault)?;
     }
-    let exec = script(cell, site.disk, seconds(cell, site.seconds));
+    let (limit, seconds) = times(cell, site.seconds, site.timeout);
+    let exec = script(cell, site.disk, seconds, limit);
     let mut heard = Heard::new(site, cell, &label, &before);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
     let (failed, label, answers) = (heard.failed, heard.label, heard.answers);
     let (divergent, wrong) = (heard.divergent, heard.wrong);
     let end = match result {
-        Ok(result) => end_of_script(result.status, heard.skip, heard.error),
+        Ok(result) => end_of_script(result.status, limit, heard.skip, heard.error),
         Err(error) => End::GuestLost(error),
     };
     if let Some(error) = failed {
@@ -108,16 +111,24 @@ fn setup_of(label: &str) -> String {
     format!("{label}/setup")
 }
 
-/// How long the scenario may write.
-fn seconds(cell: &PlannedCell, asked: u32) -> u32 {
-    match cell.expectation.expect {
+/// How long the cell may take in all, and how many seconds of that it may write.
+fn times(cell: &PlannedCell, asked: u32, limit: Option<Duration>) -> (Duration, u32) {
+    let patient = match cell.expectation.expect {
         Expect::Race => asked.saturating_mul(PATIENCE),
         Expect::Stable | Expect::Survey => asked,
+    };
+    match limit {
+        None => (OVERHEAD.saturating_add(Duration::from_secs(patient.into())), patient),
+        // Patience ends early enough to leave half of the time for everything else.
+        Some(limit) => {
+            let half = u32::try_from(limit.as_secs() / 2).unwrap_or(u32::MAX);
+            (limit, patient.min(half.max(asked)))
+        }
     }
 }
 
 /// The script's command line and environment.
-fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
+fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec {
     let square = &cell.square;
     let folder = if square.scenario.own { OWN_SCRIPTS } else { SCRIPTS };
     let path = format!("{folder}/{}.sh", square.scenario.name);
@@ -136,11 +147,17 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32) -> Exec {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect::<BTreeMap<_, _>>(),
-        timeout: OVERHEAD.saturating_add(Duration::from_secs(seconds.into())),
+        timeout: limit,
     }
 }
 
-fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>) -> End {
+fn end_of_script(
+    status: ExitStatus,
+    limit: Duration,
+    skip: Option<String>,
+    error: Option<String>,
+) -> End {
+    let within = format!("within {} s; --timeout gives a cell more", limit.as_secs());
     let said = || error.unwrap_or_else(|| "it gave no reason".to_owned());
     match status {
         ExitStatus::Code(0) => End::Done,
@@ -152,10 +169,10 @@ fn end_of_script(status: ExitStatus, skip: Option<String>, error: Option<String>
             End::Trouble(format!("the script died of signal {signal}: {}", said()))
         }
         ExitStatus::TimedOut { stuck: false } => {
-            End::Hung("the script did not end in time and was killed".to_owned())
+            End::Hung(format!("the script was killed: it did not end {within}"))
         }
         ExitStatus::TimedOut { stuck: true } => {
-            End::Hung("the script hangs inside the guest kernel".to_owned())
+            End::Hung(format!("the script hangs inside the guest kernel: it did not end {within}"))
         }
     }
 }
@@ -195,7 +212,7 @@ impl<'s> Heard<'s> {
             interrupted: site.interrupted,
             stop_at_first: cell.expectation.expect == Expect::Race,
             before: standing(before, Duration::ZERO),
-            time: Duration::from_secs(seconds(cell, site.seconds).into()),
+            time: Duration::from_secs(times(cell, site.seconds, site.timeout).1.into()),
             writing: None,
             label: setup_of(label),
             written_as: label.to_owned(),
@@ -315,7 +332,8 @@ mod tests {
     #[test]
     fn a_scripts_status_becomes_its_end() {
         let some = |text: &str| Some(text.to_owned());
-        let end = |status| end_of_script(status, some("no mkfs"), some("mount failed"));
+        let limit = Duration::from_secs(77);
+        let end = |status| end_of_script(status, limit, some("no mkfs"), some("mount failed"));
         assert!(matches!(end(ExitStatus::Code(0)), End::Done));
         assert!(matches!(end(ExitStatus::Code(77)), End::Skipped(why) if why == "no mkfs"));
         for (status, words) in [
@@ -326,7 +344,8 @@ mod tests {
             assert!(why.contains(words), "{why}");
         }
         for stuck in [false, true] {
-            assert!(matches!(end(ExitStatus::TimedOut { stuck }), End::Hung(_)));
+            let End::Hung(why) = end(ExitStatus::TimedOut { stuck }) else { panic!("{stuck}") };
+            assert!(why.contains("within 77 s; --timeout"), "{why}");
         }
     }
 }

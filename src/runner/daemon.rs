@@ -13,7 +13,8 @@ use crate::control::{Client, ClientError, Request, Stats};
 use crate::record::{Counters, MarkState};
 use crate::runner::child::{ChildGuard, spawn_tied};
 use crate::runner::device::Device;
-use crate::units::{ByteSize, WindowSpec};
+use crate::runner::machine::DiskShape;
+use crate::units::WindowSpec;
 
 /// The program's name, beside ours.
 const PROGRAM: &str = "dixtrapd";
@@ -70,8 +71,8 @@ pub struct DaemonOptions {
     pub device: Device,
     /// `--window`.
     pub window: WindowSpec,
-    /// `--size` of the memory disk.
-    pub size: ByteSize,
+    /// `--block-size`, `--pi-type` and `--size` of the memory disk.
+    pub disk: DiskShape,
     /// `--num-queues`.
     pub queues: u16,
     /// `--seed`.
@@ -198,7 +199,9 @@ fn arguments(directory: &Path, sockets: &Path, options: &DaemonOptions) -> Vec<s
     add("--races", &directory.join(RECORDS));
     add("--on-race", &"report");
     add("--window", &options.window.to_string());
-    add("--size", &options.size.to_string());
+    add("--size", &options.disk.size.to_string());
+    add("--block-size", &options.disk.block_size.to_string());
+    add("--pi-type", &options.disk.pi_type.to_string());
     add("--num-queues", &options.queues.to_string());
     add("--seed", &options.seed.to_string());
     words

@@ -18,6 +18,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod link;
 pub mod luggage;
+pub mod machine;
 pub mod modules;
 pub mod outdir;
 pub mod owners;

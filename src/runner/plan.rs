@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use glob::Pattern;
@@ -30,9 +31,55 @@ pub enum PlanError {
     /// A pattern that is not one.
     #[error("'{0}' is no glob pattern")]
     Pattern(String, #[source] glob::PatternError),
+    /// A setting of the knob that none of the choice has.
+    #[error(
+        "none of the chosen scenarios runs with stable_writes {0}: see their '# stable-writes:' lines"
+    )]
+    Knob(&'static str),
     /// A choice that leaves no cell.
     #[error("none of the chosen scenarios runs on {0}: see 'dixtrap list scenarios'")]
     Nothing(String),
+}
+
+/// Which settings of `stable_writes` are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Knob {
+    /// Only on.
+    On,
+    /// Only off.
+    Off,
+    /// Every setting that a scenario runs with.
+    #[default]
+    Both,
+}
+
+impl Knob {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Knob::On => "on",
+            Knob::Off => "off",
+            Knob::Both => "both",
+        }
+    }
+
+    /// Whether a cell with this setting is wanted. One that leaves the knob alone always is.
+    fn wants(self, setting: Option<StableWrites>) -> bool {
+        match self {
+            Knob::On => setting != Some(StableWrites::Off),
+            Knob::Off => setting != Some(StableWrites::On),
+            Knob::Both => true,
+        }
+    }
+}
+
+impl FromStr for Knob {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Knob, String> {
+        let known = [Knob::On, Knob::Off, Knob::Both].into_iter().find(|knob| knob.word() == text);
+        known.ok_or_else(|| format!("'{text}' is no setting of stable_writes: use on, off or both"))
+    }
 }
 
 /// A cell before anything is known of the kernel.
@@ -97,6 +144,16 @@ impl Selection {
     #[must_use]
     pub fn expecting(self, expect: Option<Expect>) -> Selection {
         Selection { expecting: expect, ..self }
+    }
+
+    /// Only the cells with this setting of the knob. The controls stay: they prove the trap, not the
+    /// kernel.
+    ///
+    /// # Errors
+    /// [`PlanError::Knob`] where none is left.
+    pub fn with_knob(mut self, knob: Knob) -> Result<Selection, PlanError> {
+        self.chosen.retain(|square| knob.wants(square.stable_writes));
+        if self.chosen.is_empty() { Err(PlanError::Knob(knob.word())) } else { Ok(self) }
     }
 
     /// The cells that the user chose.
@@ -334,6 +391,23 @@ mod tests {
         }
         let cells = selection.expecting(None).plan(&around(&[], &[]));
         assert!(cells.iter().all(|c| c.square.fs.name == "ext4"), "{cells:?}");
+    }
+
+    #[test]
+    fn the_knob_picks_its_cells_and_those_that_leave_it_alone() {
+        let settings = |scenario: &str, knob: &str| -> Vec<Option<StableWrites>> {
+            let chosen = select(&[scenario], &["ext4"]).unwrap();
+            let chosen = chosen.with_knob(knob.parse().unwrap()).unwrap().chosen;
+            chosen.into_iter().map(|square| square.stable_writes).collect()
+        };
+        let (on, off) = (Some(StableWrites::On), Some(StableWrites::Off));
+        assert_eq!(settings("mmap-rewrite", "on"), [on]);
+        assert_eq!(settings("mmap-rewrite", "off"), [off]);
+        assert_eq!(settings("mmap-rewrite", "both"), [off, on]);
+        assert_eq!(settings("dix-verify", "off"), [None]);
+        let cells = select(&["metadata-churn"], &["ext4"]).unwrap().with_knob(Knob::Off).unwrap();
+        assert!(cells.plan(&around(&[], &[]))[0].expectation.control);
+        assert!("maybe".parse::<Knob>().unwrap_err().contains("on, off or both"));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::runner::accel::{Accel, AccelMode};
-use crate::runner::guest::{BootError, BootRequest, Guest};
+use crate::runner::guest::{BootError, Guest};
 use crate::runner::kernel::Kernel;
+use crate::runner::machine::Machine;
 use crate::runner::qemu::CONSOLE;
 
 /// How long the probe may take: a guest under a working KVM is up in two or three seconds.
@@ -26,7 +27,7 @@ pub enum AccelError {
     Boot(#[from] BootError),
 }
 
-/// Chooses an accelerator for `kernel`, and says in one line what was given up, if anything was.
+/// Chooses an accelerator for `kernel` on `machine`, and says in one line what was given up, if anything was.
 /// The probe's files go into `dir`, which is made if missing.
 ///
 /// # Errors
@@ -34,12 +35,13 @@ pub enum AccelError {
 pub fn choose(
     mode: AccelMode,
     kernel: &Kernel,
+    machine: &Machine,
     dir: &Path,
 ) -> Result<(Accel, Option<String>), AccelError> {
     if mode == AccelMode::Tcg {
         return Ok((Accel::Tcg, None));
     }
-    match probe(mode, kernel, dir)? {
+    match probe(mode, kernel, machine, dir)? {
         Probe::Works => Ok((Accel::Kvm, None)),
         // Nobody asked for TCG, and a kernel that began to run is no failure of KVM's.
         Probe::KernelFailed(error) if mode == AccelMode::Kvm => Err(AccelError::Boot(error)),
@@ -69,11 +71,16 @@ const KERNEL_SPEAKS: &str = "Linux version ";
 /// Boots the kernel under KVM.
 ///
 /// That /dev/kvm opens proves nothing: nested KVM may hang behind the firmware or stop on an MSR.
-fn probe(mode: AccelMode, kernel: &Kernel, dir: &Path) -> Result<Probe, BootError> {
+fn probe(
+    mode: AccelMode,
+    kernel: &Kernel,
+    machine: &Machine,
+    dir: &Path,
+) -> Result<Probe, BootError> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Ok(Probe::Fails(format!("/dev/kvm: {error}")));
     }
-    let mut request = BootRequest::new(kernel, Accel::Kvm, dir);
+    let mut request = machine.request(kernel, Accel::Kvm, dir, 2);
     // Who asked for KVM has nothing else, and gets all the time that a boot may take.
     if mode == AccelMode::Auto {
         request.boot_timeout = PROBE_LIMIT;

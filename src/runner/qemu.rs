@@ -1,15 +1,16 @@
 //! QEMU's command line, and QEMU's process.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use crate::guest::protocol::PORT_NAME;
 use crate::runner::accel::Accel;
 use crate::runner::child::{ChildGuard, spawn_tied};
-use crate::runner::tools::{ToolError, find_program};
+use crate::runner::tools::{ToolError, find_program, is_program};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -56,6 +57,8 @@ pub enum Disk {
 /// What the command line is made of.
 #[derive(Debug, Clone)]
 pub struct QemuConfig<'a> {
+    /// The program; the one in PATH where there is none.
+    pub program: Option<&'a Path>,
     /// The directory that QEMU works in.
     pub dir: &'a Path,
     /// The kernel's image.
@@ -70,6 +73,8 @@ pub struct QemuConfig<'a> {
     pub disks: &'a [Disk],
     /// Words added to the kernel's command line.
     pub append: &'a str,
+    /// Words behind all others.
+    pub more: &'a [String],
     /// A restart in the guest restarts it; otherwise it ends QEMU.
     pub allow_reboot: bool,
 }
@@ -80,6 +85,17 @@ pub enum QemuError {
     /// It is not installed.
     #[error(transparent)]
     Missing(#[from] ToolError),
+    /// The one that was asked for is not there.
+    #[error("there is no program {}: name QEMU's with --qemu, or leave that out", .0.display())]
+    NoSuchProgram(PathBuf),
+    /// The one that was asked for is something else.
+    #[error("{} is not QEMU: asked for its --version it {said}", .program.display())]
+    NotQemu {
+        /// The program.
+        program: PathBuf,
+        /// What it did instead.
+        said: String,
+    },
     /// Its process or its files cannot be made.
     #[error("cannot start {PROGRAM}")]
     Start(#[from] io::Error),
@@ -93,15 +109,55 @@ pub enum QemuError {
     },
 }
 
-/// Finds QEMU.
+/// Finds QEMU: the one that was named, by path or by a name in PATH, else the distribution's.
 ///
 /// # Errors
-/// [`QemuError::Missing`], which names the package.
-pub fn find() -> Result<PathBuf, QemuError> {
-    find_program(PROGRAM).ok_or_else(|| {
-        let (program, package) = (PROGRAM.to_owned(), "qemu-system-x86".to_owned());
-        QemuError::Missing(ToolError::Missing { program, package })
-    })
+/// [`QemuError::Missing`], which names the package; [`QemuError::NoSuchProgram`] for one that was named.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, QemuError> {
+    let Some(named) = named else {
+        return find_program(PROGRAM).ok_or_else(|| {
+            let (program, package) = (PROGRAM.to_owned(), "qemu-system-x86".to_owned());
+            QemuError::Missing(ToolError::Missing { program, package })
+        });
+    };
+    let found = match named.to_str() {
+        Some(name) if !name.contains('/') => find_program(name),
+        // QEMU works in a directory of its own.
+        _ => Some(absolute(named)).filter(|path| is_program(path)),
+    };
+    found.ok_or_else(|| QemuError::NoSuchProgram(named.to_owned()))
+}
+
+/// How long QEMU may take to tell its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
+
+/// Asks `program` for its version: the first line of what it says.
+///
+/// # Errors
+/// [`QemuError::NotQemu`] where it is something else, or does not answer.
+pub fn version(program: &Path) -> Result<String, QemuError> {
+    let not = |said: String| QemuError::NotQemu { program: program.to_owned(), said };
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child =
+        spawn_tied(command).map_err(|error| not(format!("would not start: {error}")))?;
+    let ended = child.wait_at_most(VERSION_LIMIT)?;
+    let status =
+        ended.ok_or_else(|| not(format!("said nothing for {} s", VERSION_LIMIT.as_secs())))?;
+    let mut said = Vec::new();
+    if let Some(pipe) = child.child().stdout.take() {
+        // It has ended: what it said lies in the pipe.
+        pipe.take(4096).read_to_end(&mut said)?;
+    }
+    let said = String::from_utf8_lossy(&said);
+    let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
+    if line.starts_with("QEMU emulator version ") {
+        return Ok(line);
+    }
+    Err(not(match line.is_empty() {
+        true => format!("ended without a word ({status})"),
+        false => format!("said '{line}'"),
+    }))
 }
 
 /// QEMU's arguments. Relative paths in them are relative to the boot's directory.
@@ -136,6 +192,7 @@ pub fn arguments(config: &QemuConfig<'_>) -> Vec<String> {
     args.add("-kernel", absolute(config.kernel).display());
     args.add("-initrd", INITRAMFS);
     args.add("-append", kernel_command_line(config.append));
+    args.words.extend_from_slice(config.more);
     args.words
 }
 
@@ -221,7 +278,7 @@ impl Qemu {
     /// # Errors
     /// When QEMU is not installed, its files cannot be written or its process not be made.
     pub fn start(dir: &Path, config: &QemuConfig<'_>) -> Result<Qemu, QemuError> {
-        let program = find()?;
+        let program = find(config.program)?;
         let args = arguments(config);
         write_script(&dir.join(SCRIPT), &program, &args)?;
         let messages = dir.join(MESSAGES);
@@ -280,6 +337,7 @@ mod tests {
 
     fn config<'a>(disks: &'a [Disk], append: &'a str) -> QemuConfig<'a> {
         QemuConfig {
+            program: None,
             dir: Path::new("/out/1"),
             kernel: Path::new("/k/bzImage"),
             accel: Accel::Tcg,
@@ -287,6 +345,7 @@ mod tests {
             cpus: 2,
             disks,
             append,
+            more: &[],
             allow_reboot: false,
         }
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::report::SessionError;
 use crate::runner::accel::{Accel, AccelMode};
@@ -13,6 +14,7 @@ use crate::runner::daemon::DaemonError;
 use crate::runner::device::Device;
 use crate::runner::guest::BootError;
 use crate::runner::kernel::{Kernel, KernelError};
+use crate::runner::machine::{DiskShape, Machine};
 use crate::runner::outdir;
 use crate::runner::plan::Selection;
 use crate::runner::probe::{self, AccelError};
@@ -23,6 +25,9 @@ use crate::verdict::{Cell, Cut};
 
 /// How many guests one kernel may lose on one device before its remaining cells are given up.
 const MAX_LOST: u32 = 3;
+
+/// The most queues that dixtrapd offers.
+const MOST_QUEUES: u16 = 32;
 
 /// What to run and how.
 #[derive(Debug, Clone)]
@@ -39,6 +44,12 @@ pub struct RunOptions {
     pub seed: u64,
     /// Where the boots' files go.
     pub out: PathBuf,
+    /// What the guests are given.
+    pub machine: Machine,
+    /// The disk under test.
+    pub disk: DiskShape,
+    /// How long a cell may take in all; two minutes more than it writes where nothing is said.
+    pub timeout: Option<Duration>,
 }
 
 /// Why a kernel gave no result, or only a part of one.
@@ -129,7 +140,7 @@ pub struct Runner<'a> {
     pub options: &'a RunOptions,
     /// What.
     pub selection: &'a Selection,
-    /// CPUs of the guest.
+    /// CPUs of the guest, unless the machine has a number of its own.
     pub cpus: u32,
     /// What executes guests on this machine, once it is known.
     pub accel: &'a Mutex<Option<Accel>>,
@@ -192,7 +203,8 @@ impl Runner<'_> {
         if let Some(accel) = *known {
             return Ok(accel);
         }
-        let (accel, notice) = probe::choose(self.options.accel, kernel, probe)?;
+        let machine = &self.options.machine;
+        let (accel, notice) = probe::choose(self.options.accel, kernel, machine, probe)?;
         if let Some(notice) = notice {
             self.progress.note(&notice);
         }
@@ -200,9 +212,10 @@ impl Runner<'_> {
         Ok(accel)
     }
 
-    /// Queues of the disk: one for each of the guest's CPUs.
+    /// Queues of the disk: one for each of the guest's CPUs, as far as dixtrapd has them.
     pub fn queues(&self) -> u16 {
-        u16::try_from(self.cpus).unwrap_or(1)
+        let cpus = self.options.machine.cpus.unwrap_or(self.cpus);
+        u16::try_from(cpus).unwrap_or(u16::MAX).min(MOST_QUEUES)
     }
 }
 

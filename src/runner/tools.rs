@@ -46,7 +46,8 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|path| is_program(path))
 }
 
-fn is_program(path: &Path) -> bool {
+/// Whether there is a file that may be executed.
+pub fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 

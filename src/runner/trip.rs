@@ -17,11 +17,7 @@ use crate::runner::luggage::{Programs, guest_files};
 use crate::runner::plan::{PlannedCell, Selection, Surroundings};
 use crate::runner::run::{RunError, Runner};
 use crate::runner::settle::{Fate, Ground, settle};
-use crate::units::ByteSize;
 use crate::verdict::Cell;
-
-/// The size of the disk under test: the smallest that every mkfs takes, and a good deal more.
-const DISK_SIZE: ByteSize = ByteSize(1 << 30);
 
 /// How long the guest may take to find its disk.
 const DISK_LIMIT: Duration = Duration::from_secs(60);
@@ -191,7 +187,7 @@ fn daemon_options(runner: &Runner<'_>, device: Device) -> DaemonOptions {
     DaemonOptions {
         device,
         window: runner.options.window,
-        size: DISK_SIZE,
+        disk: runner.options.disk,
         queues: runner.queues(),
         seed: runner.options.seed,
     }
@@ -217,8 +213,7 @@ fn boot_request<'k>(
     directory: &Path,
     selection: &Selection,
 ) -> Result<BootRequest<'k>, RunError> {
-    let mut request = BootRequest::new(kernel, accel, directory);
-    request.cpus = runner.cpus;
+    let mut request = runner.options.machine.request(kernel, accel, directory, runner.cpus);
     request.wish = selection.drivers().into_iter().collect();
     request.files = guest_files(selection)?;
     Ok(request)
@@ -240,6 +235,7 @@ fn run_cells(
             interrupted,
             disk: trip.device.path(),
             seconds: runner.options.seconds,
+            timeout: runner.options.timeout,
         };
         if interrupted.load(Ordering::Relaxed) {
             break;

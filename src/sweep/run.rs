@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::record::{Line, Phase, Record};
 use crate::runner::accel::{Accel, AccelMode};
@@ -15,6 +16,7 @@ use crate::runner::daemon::RECORDS;
 use crate::runner::device::Device;
 use crate::runner::errors::one_line;
 use crate::runner::kernel::Kernel;
+use crate::runner::machine::{DiskShape, Machine};
 use crate::runner::plan::{PlannedCell, Selection};
 use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, RunOptions, Runner};
@@ -65,8 +67,14 @@ pub struct SweepOptions<'a> {
     pub accel: AccelMode,
     /// How long the scenario writes with each window.
     pub seconds: u32,
-    /// CPUs of the guest.
+    /// CPUs of the guest, unless the machine has a number of its own.
     pub cpus: u32,
+    /// What the guest is given.
+    pub machine: &'a Machine,
+    /// The disk under test.
+    pub disk: DiskShape,
+    /// How long the cell may take with one window.
+    pub timeout: Option<Duration>,
     /// The seed of every random draw.
     pub seed: u64,
     /// An empty directory for the files of the boot.
@@ -98,6 +106,9 @@ pub fn sweep(
         repeat: 1,
         seed: options.seed,
         out: options.directory.to_owned(),
+        machine: options.machine.clone(),
+        disk: options.disk,
+        timeout: options.timeout,
     };
     let runner = Runner {
         options: &run,
@@ -184,6 +195,7 @@ fn run_window(
         interrupted: options.interrupted,
         disk: device.path(),
         seconds: options.seconds,
+        timeout: options.timeout,
     };
     // The labels have to differ: each repetition is another window.
     let repetition = u32::try_from(number.saturating_add(1)).unwrap_or(u32::MAX);

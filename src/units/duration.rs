@@ -42,6 +42,28 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(duration)
 }
 
+/// The longest limit that is taken, in seconds.
+const LONGEST_LIMIT: u64 = 24 * 3600;
+
+/// Reads how long something may take: whole seconds, minutes or hours, `90s`, `10m`, `2h`.
+///
+/// # Errors
+/// In words, where it is none, is nothing, or is longer than a day.
+pub fn parse_limit(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is no time limit: write 90s, 10m or 2h, from 1s to a day");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at_checked(unit_at).ok_or_else(wrong)?;
+    let scale = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+    let seconds = seconds.filter(|seconds| (1..=LONGEST_LIMIT).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
 /// Writes a duration in the largest unit that needs no fraction.
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
@@ -68,6 +90,16 @@ mod tests {
             assert_eq!(format_duration(duration), text);
         }
         assert_eq!(parse_duration("1.5ms").unwrap().as_micros(), 1500);
+    }
+
+    #[test]
+    fn limits_are_whole_and_bounded() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("24h", 86_400)] {
+            assert_eq!(parse_limit(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "0s", "90", "s", "1.5m", "-1s", "25h", "1d", "99999999999999999999h"] {
+            assert!(parse_limit(text).unwrap_err().contains("10m"), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod size;
 mod window;
 
 pub use blocks::{BlockCount, BlockSize, Lba, QueueIndex};
-pub use duration::{DurationError, format_duration, parse_duration};
+pub use duration::{DurationError, format_duration, parse_duration, parse_limit};
 pub use size::{ByteSize, SizeError};
 pub use window::{WindowSpec, WindowSpecError};

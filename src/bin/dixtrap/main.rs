@@ -9,6 +9,7 @@ mod ctl;
 mod formats;
 mod image;
 mod list;
+mod machine;
 mod report;
 mod run;
 mod sweep;

@@ -17,7 +17,7 @@ use dixtrap::runner::deal::Shard;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
-use dixtrap::runner::plan::Selection;
+use dixtrap::runner::plan::{Knob, Selection};
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
@@ -25,6 +25,7 @@ use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::formats::Formats;
+use crate::machine::MachineArgs;
 use crate::print;
 
 /// Arguments of `dixtrap run`.
@@ -48,6 +49,9 @@ pub struct Args {
     /// bisection, which asks the same question of every kernel
     #[arg(long, value_name = "WHAT")]
     expect: Option<Expect>,
+    /// Only cells with the queue's stable_writes set so, and those that leave it alone: on, off or both
+    #[arg(long, value_name = "on|off|both", default_value = "both")]
+    stable_writes: Knob,
     /// The device under test (repeatable)
     #[arg(long, value_enum, default_value = "blk")]
     device: Vec<Device>,
@@ -79,6 +83,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
     formats: Formats,
 }
 
@@ -95,7 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
     let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
-    let selection = selection.expecting(args.expect);
+    let selection = selection.with_knob(args.stable_writes)?.expecting(args.expect);
     let devices = each_once(&args.device);
     for device in &devices {
         ensure!(
@@ -104,6 +110,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             device.name()
         );
     }
+    let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
+    let timeout = args.machine.timeout(args.seconds)?;
     let kernels = asked_kernels(&args)?;
     args.formats.check_folders()?;
     let scratch = tempfile::Builder::new()
@@ -117,6 +125,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         repeat: args.repeat,
         seed: args.seed,
         out: args.out.clone().unwrap_or_else(|| scratch.path().to_owned()),
+        machine,
+        disk,
+        timeout,
     };
     let _taken = OutDir::take(&options.out)?;
     let (started, clock) = (Utc::now(), Instant::now());

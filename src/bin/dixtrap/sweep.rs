@@ -23,6 +23,7 @@ use dixtrap::units::{WindowSpec, parse_duration};
 use dixtrap::verdict::{ExitStatus, StableWrites};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::machine::MachineArgs;
 use crate::print;
 
 /// Arguments of `dixtrap sweep`.
@@ -66,6 +67,8 @@ pub struct Args {
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    machine: MachineArgs,
     /// Keeps the boot's console log, race records and QEMU command line here: a folder of this run's
     /// own
     #[arg(long, value_name = "DIR")]
@@ -98,6 +101,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "window 'hold' never ends by itself: a sweep needs windows that do"
     );
     let selection = selection(&args)?;
+    let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
+    let timeout = args.machine.timeout(args.seconds)?;
     let kernel = KernelSpec::parse(args.kernel.as_deref(), args.modules.as_deref())?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-sweep-").tempdir()?;
     let out = args.out.clone().unwrap_or_else(|| scratch.path().to_owned());
@@ -112,6 +117,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         accel: args.accel,
         seconds: args.seconds,
         cpus: cpus(),
+        machine: &machine,
+        disk,
+        timeout,
         seed: args.seed,
         directory: &directory,
         progress: progress.as_ref(),

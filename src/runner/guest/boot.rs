@@ -24,6 +24,10 @@ const OWN_DRIVERS: [&str; 2] = ["virtio_pci", "virtio_console"];
 pub struct BootRequest<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
+    /// The QEMU to run; the one in PATH where there is none.
+    pub qemu: Option<PathBuf>,
+    /// Words behind all others on QEMU's command line.
+    pub qemu_args: Vec<String>,
     /// What executes its instructions.
     pub accel: Accel,
     /// Where the boot's files go; made if missing. One boot at a time may use it.
@@ -55,6 +59,8 @@ impl<'a> BootRequest<'a> {
     pub fn new(kernel: &'a Kernel, accel: Accel, dir: &Path) -> BootRequest<'a> {
         BootRequest {
             kernel,
+            qemu: None,
+            qemu_args: Vec::new(),
             accel,
             dir: dir.to_owned(),
             require: Vec::new(),
@@ -78,7 +84,7 @@ impl Guest {
     /// Each names whose fault it is: [`BootError::blame`].
     pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
         // Say that QEMU is missing before the work, not after.
-        qemu::find()?;
+        qemu::find(request.qemu.as_deref())?;
         fs::create_dir_all(&request.dir)
             .map_err(|source| BootError::Output { path: request.dir.clone(), source })?;
         let missing_wishes = write_initramfs(request)?;
@@ -136,6 +142,7 @@ fn write_initramfs(request: &BootRequest<'_>) -> Result<Vec<String>, BootError> 
 
 fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
     QemuConfig {
+        program: request.qemu.as_deref(),
         dir: &request.dir,
         kernel: &request.kernel.image,
         accel: request.accel,
@@ -143,6 +150,7 @@ fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
         cpus: request.cpus,
         disks: &request.disks,
         append: &request.append,
+        more: &request.qemu_args,
         allow_reboot: request.allow_reboot,
     }
 }

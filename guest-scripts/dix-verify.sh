@@ -3,7 +3,8 @@
 # device: scsi
 # fs: ext4 xfs btrfs
 # stable-writes: any
-# expect: stable -- the queue asks for stable pages because the disk has protection information
+# expect: stable guest=integrity -- the queue asks for stable pages because the disk has protection information
+# expect: survey -- the guest makes no protection information
 # needs:
 . "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"
 take "$@"

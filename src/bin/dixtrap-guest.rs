@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, attempt, init, mapper, mirror, owners, work};
+use dixtrap::guest::{agent, attempt, facts, init, mapper, mirror, owners, work};
 use dixtrap::units::ByteSize;
 
 /// dixtrap's helper inside a guest.
@@ -29,6 +29,8 @@ enum Command {
     Work(work::Args),
     /// Tells whose the blocks of a disk are, as JSON lines
     Owners(owners::Args),
+    /// Tells what this kernel made of a disk and can do, as one JSON line
+    Facts(facts::Args),
     /// Reads or writes 4096 bytes once, and prints what this ended with: ok, or an error's name
     Attempt {
         /// How
@@ -83,6 +85,9 @@ fn main() -> ExitCode {
         Command::Work(args) => work(&args),
         Command::Owners(args) => {
             owners::run(&args, &mut BufWriter::new(std::io::stdout().lock())).map_err(Into::into)
+        }
+        Command::Facts(args) => {
+            facts::run(&args).map(|line| println!("{line}")).map_err(Into::into)
         }
         Command::Attempt { kind, target, sector } => attempt::attempt(kind, &target, sector)
             .map(|word| println!("{word}"))

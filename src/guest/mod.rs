@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod attempt;
+pub mod facts;
 pub mod init;
 pub mod mapper;
 pub mod mirror;

@@ -124,7 +124,7 @@ impl Catalogue {
         if scenario.own {
             return Expectation { control: false, ..scenario.expects(cell) };
         }
-        let known = self.expectations.of(&scenario.name, cell).cloned();
+        let known = self.expectations.of(&scenario.name, cell);
         known.unwrap_or_else(|| scenario.expects(cell))
     }
 
@@ -163,7 +163,9 @@ fn read_own(path: &Path) -> Result<Scenario, CatalogueError> {
 mod tests {
     use super::*;
     use crate::runner::device::Device;
-    use crate::verdict::Expect;
+    use crate::runner::table::Guest;
+    use crate::runner::table::tests::{guest, protected};
+    use crate::verdict::{Expect, StableWrites};
 
     #[test]
     fn what_dixtrap_was_built_with_can_be_read() {
@@ -195,10 +197,76 @@ mod tests {
         let catalogue = Catalogue::embedded().unwrap();
         let chosen = catalogue.choose(&[path.display().to_string()]).unwrap();
         let device = Device::Blk;
-        let cell = CellKey { device, fs: "raw", stable_writes: None, release: "6.1.0" };
+        let cell = CellKey { device, fs: "raw", stable_writes: None, guest: None };
         let expectation = catalogue.expectation(&chosen[0], cell);
         assert_eq!((expectation.expect, expectation.control), (Expect::Race, false));
         let missing = directory.path().join("none.sh").display().to_string();
         assert!(catalogue.choose(&[missing]).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    /// Every cell of the scenarios that come with dixtrap, as `guest` is expected to show it on `device`.
+    fn all(device: Device, guest: &Guest) -> Vec<(String, Expectation)> {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut cells = Vec::new();
+        for scenario in catalogue.scenarios() {
+            for fs in catalogue.file_systems.iter().map(|system| system.name.as_str()) {
+                for stable_writes in [None, Some(StableWrites::On), Some(StableWrites::Off)] {
+                    let key = CellKey { device, fs, stable_writes, guest: Some(guest) };
+                    let name = crate::verdict::cell_name(&scenario.name, fs, stable_writes);
+                    cells.push((name, catalogue.expectation(scenario, key)));
+                }
+            }
+        }
+        cells
+    }
+
+    /// With these numbers somebody has measured.
+    const MEASURED: [&str; 4] = ["5.10.223", "6.1.192", "6.12.117", "7.2.13"];
+
+    #[test]
+    fn a_guest_that_makes_no_protection_information_is_judged_like_one_on_a_plain_disk() {
+        for release in MEASURED.iter().chain(&["5.14.0-427.el9", "6.12.0-mine"]) {
+            let plain = guest(release);
+            assert_eq!(all(Device::Scsi, &plain), all(Device::Blk, &plain), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_vendors_kernel_is_judged_only_where_all_versions_are_alike() {
+        let of = |release: &str, at_start| {
+            [guest(release), protected(release, at_start)].map(|guest| all(Device::Scsi, &guest))
+        };
+        for at_start in [false, true] {
+            let vendor = of("6.12.0-55.el10", at_start);
+            for release in MEASURED {
+                for (of_vendor, upstream) in vendor.iter().zip(of(release, at_start)) {
+                    for ((name, of_vendor), (_, upstream)) in of_vendor.iter().zip(upstream) {
+                        let judged = of_vendor.expect != Expect::Survey;
+                        assert!(!judged || of_vendor.expect == upstream.expect, "{release} {name}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_direct_io_on_xfs() {
+        let expected = |guest: &Guest, name: &str| {
+            let cells = all(Device::Scsi, guest);
+            cells.into_iter().find(|(cell, _)| cell == name).unwrap().1.expect
+        };
+        let (on, off) =
+            ("direct-rewrite/xfs/stable_writes=on", "direct-rewrite/xfs/stable_writes=off");
+        for (release, plain_on, protected_off) in [
+            ("6.12.117", Expect::Race, Expect::Race),
+            ("6.19.3", Expect::Race, Expect::Race),
+            ("6.19.0-04567-g0123456789ab", Expect::Survey, Expect::Survey),
+            ("7.0.0-rc1", Expect::Stable, Expect::Stable),
+            ("7.2.13", Expect::Stable, Expect::Stable),
+        ] {
+            assert_eq!(expected(&guest(release), on), plain_on, "{release}");
+            assert_eq!(expected(&guest(release), off), Expect::Race, "{release}");
+            assert_eq!(expected(&protected(release, false), off), protected_off, "{release}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod deal;
 pub mod device;
 pub mod errors;
+pub mod facts;
 pub mod fate;
 pub mod guest;
 pub mod initramfs;

@@ -11,7 +11,7 @@ use glob::Pattern;
 use crate::runner::catalogue::{Catalogue, CatalogueError};
 use crate::runner::device::Device;
 use crate::runner::scenario::Scenario;
-use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems};
+use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems, Guest};
 use crate::verdict::{Expect, StableWrites, cell_name};
 
 /// Why there is nothing to run.
@@ -223,7 +223,7 @@ impl Selection {
             device: around.device,
             fs: &square.fs.name,
             stable_writes: square.stable_writes,
-            release: &around.release,
+            guest: around.guest.as_ref(),
         };
         PlannedCell {
             expectation: self.catalogue.expectation(&square.scenario, key),
@@ -298,8 +298,8 @@ fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) ->
 pub struct Surroundings {
     /// The device that it boots on.
     pub device: Device,
-    /// `uname -r`; empty before the guest told.
-    pub release: String,
+    /// What the guest told of itself; `None` before it did.
+    pub guest: Option<Guest>,
     /// Programs that this machine does not have.
     pub missing_programs: BTreeSet<String>,
     /// Drivers that the kernel does not have.
@@ -337,6 +337,7 @@ pub struct PlannedCell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::table::tests::guest;
 
     fn select(scenarios: &[&str], fs: &[&str]) -> Result<Selection, PlanError> {
         let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
@@ -347,7 +348,7 @@ mod tests {
         let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         Surroundings {
             device: Device::Blk,
-            release: "6.1.0-1-amd64".into(),
+            guest: Some(guest("6.1.0")),
             missing_programs: set(programs),
             missing_drivers: set(drivers),
         }

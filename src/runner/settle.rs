@@ -220,7 +220,8 @@ mod tests {
         let words = |word: &str| vec![word.to_owned()];
         let catalogue = Catalogue::embedded().unwrap();
         let selection = Selection::new(catalogue, &words("mmap-rewrite"), &words("ext4")).unwrap();
-        selection.plan(&Surroundings { release: "6.1.0".into(), ..Surroundings::default() })
+        let guest = Some(crate::runner::table::tests::guest("6.1.0"));
+        selection.plan(&Surroundings { guest, ..Surroundings::default() })
     }
 
     fn ran(runs: &[(u64, u64, f64)]) -> Fate {

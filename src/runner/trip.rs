@@ -10,6 +10,7 @@ use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
 use crate::runner::device::Device;
 use crate::runner::errors::{one_line, whole_text};
+use crate::runner::facts::look_up;
 use crate::runner::fate::{fate, fate_words, fill_from_records};
 use crate::runner::guest::{BootError, BootRequest, Exec, Guest};
 use crate::runner::kernel::Kernel;
@@ -174,9 +175,11 @@ pub fn depart(
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
     let mut guest = Guest::boot(&request)?;
     await_disk(&mut guest, device.path())?;
+    let told = look_up(&mut guest, device.path(), directory)?;
+    runner.progress.note(&told.words());
     let planned = selection.plan(&Surroundings {
         device,
-        release: guest.release().to_owned(),
+        guest: Some(told),
         missing_programs: programs.missing,
         missing_drivers: guest.missing_wishes().iter().cloned().collect(),
     });

@@ -3,6 +3,13 @@
 
 mod expect;
 mod filesystem;
+mod guest;
+mod numbers;
 
 pub use expect::{CellKey, ExpectError, Expectation, Expectations, Rule};
+pub use guest::{Guest, Word};
+pub use numbers::{InRange, Numbers};
 pub use filesystem::{FileSystem, FileSystems, FileSystemsError};
+
+#[cfg(test)]
+pub(crate) use guest::tests;

@@ -144,7 +144,8 @@ fn integrity(place: &Path) -> Option<Integrity> {
 /// Reads the knob, and where asked to finds out whether it keeps what is written to it.
 fn knob(path: &Path, try_it: bool) -> io::Result<Option<Knob>> {
     let Some(at_start) = text(path) else { return Ok(None) };
-    let keeps = |value: &str| fs::write(path, value).is_ok() && text(path).as_deref() == Some(value);
+    let keeps =
+        |value: &str| fs::write(path, value).is_ok() && text(path).as_deref() == Some(value);
     let settable = try_it.then(|| keeps("1") && keeps("0"));
     // A kernel that refuses to be written to has nothing to be put back.
     if try_it && text(path).as_ref() != Some(&at_start) {

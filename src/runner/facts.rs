@@ -18,11 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the guest is lost, or tells nothing that can be read.
-pub fn look_up(
-    guest: &mut Guest,
-    disk: &str,
-    directory: &Path,
-) -> Result<table::Guest, RunError> {
+pub fn look_up(guest: &mut Guest, disk: &str, directory: &Path) -> Result<table::Guest, RunError> {
     let argv = ["dixtrap-guest", "facts", disk, "--try-knob"].map(str::to_owned).to_vec();
     let exec = Exec { argv, timeout: LIMIT, ..Exec::default() };
     let (mut told, mut said) = (String::new(), String::new());

@@ -281,7 +281,10 @@ mod tests {
             let found = table.of("d", key("xfs", None, &guest)).unwrap();
             assert_eq!((found.expect, found.control), (Expect::Survey, false), "{release}");
             let why = found.why.unwrap();
-            assert!(why.contains("of <7.0 is expected: race, nothing holds its stores back"), "{why}");
+            assert!(
+                why.contains("of <7.0 is expected: race, nothing holds its stores back"),
+                "{why}"
+            );
             assert!(why.contains(release), "{why}");
             // What asks for no number holds for it all the same.
             let found = table.of("d", key("ext4", None, &guest)).unwrap();
@@ -312,7 +315,11 @@ mod tests {
             (guest("6.12.0"), Expect::Race),
             (large, Expect::Survey),
         ] {
-            assert_eq!(table.of("d", key("raw", None, &guest)).unwrap().expect, expect, "{guest:?}");
+            assert_eq!(
+                table.of("d", key("raw", None, &guest)).unwrap().expect,
+                expect,
+                "{guest:?}"
+            );
         }
     }
 

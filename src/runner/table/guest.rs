@@ -148,7 +148,11 @@ pub(crate) mod tests {
             ("!btrfs:block_group_tree", false, true),
         ] {
             let asked = Word::parse(word).unwrap();
-            assert_eq!((protected.is(&asked), plain.is(&asked)), (of_protected, of_plain), "{word}");
+            assert_eq!(
+                (protected.is(&asked), plain.is(&asked)),
+                (of_protected, of_plain),
+                "{word}"
+            );
         }
         for word in ["", "!", "Integrity", ":x", "btrfs:", "!!knob"] {
             assert_eq!(Word::parse(word), None, "{word}");

@@ -7,9 +7,9 @@ mod guest;
 mod numbers;
 
 pub use expect::{CellKey, ExpectError, Expectation, Expectations, Rule};
+pub use filesystem::{FileSystem, FileSystems, FileSystemsError};
 pub use guest::{Guest, Word};
 pub use numbers::{InRange, Numbers};
-pub use filesystem::{FileSystem, FileSystems, FileSystemsError};
 
 #[cfg(test)]
 pub(crate) use guest::tests;

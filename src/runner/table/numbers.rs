@@ -160,9 +160,8 @@ fn upstream(rest: &str) -> Option<bool> {
     let mut between = false;
     let mut rest = rest;
     while !rest.is_empty() {
-        let (is_commit, left) = [candidate, next_tree, commits, commit, plain]
-            .iter()
-            .find_map(|part| part(rest))?;
+        let (is_commit, left) =
+            [candidate, next_tree, commits, commit, plain].iter().find_map(|part| part(rest))?;
         between |= is_commit;
         rest = left;
     }
@@ -213,7 +212,8 @@ fn debian_version(line: &str) -> Option<Version> {
 fn holds(text: &str, mark: &str) -> bool {
     let Some(stem) = mark.strip_suffix('#') else { return text.contains(mark) };
     text.match_indices(stem).any(|(at, _)| {
-        text.get(at + stem.len()..).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        text.get(at + stem.len()..)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     })
 }
 

@@ -158,6 +158,7 @@ fn serve<D: Device>(
     let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, pace)?);
+    server.resume(trap.note().unwrap_or_default());
     let governor = governor(Arc::clone(trap), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
@@ -168,6 +169,7 @@ fn serve<D: Device>(
     begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
+    trap.leave_note(server.note());
     let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
     let stopped = trap.stop().and(closed);
     served?;

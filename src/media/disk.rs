@@ -10,6 +10,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::backing::{Backing, Stopped};
 use super::direct::{Engine, Extents, Hold};
@@ -39,6 +40,10 @@ pub struct Disk {
     closed: AtomicBool,
     /// Data and tuples may disagree somewhere: the PI file stays marked as in use.
     suspect: AtomicBool,
+    /// What the process that closed the disk last had to say to this one.
+    note: Option<Vec<u8>>,
+    /// What this one has to say to the next.
+    parting: Mutex<Option<Vec<u8>>>,
 }
 
 /// Blocks that are alike in having space on the medium or none.
@@ -61,9 +66,9 @@ struct Extent {
 impl Disk {
     /// Opens, or with a size creates, the disk that `spec` describes. Nothing is overwritten.
     pub fn open(spec: &DiskSpec) -> Result<Disk, OpenError> {
-        let disk = Self::from_parts(open(spec)?);
+        let mut disk = Self::from_parts(open(spec)?);
         if !spec.read_only {
-            disk.mark(State::InUse).map_err(|source| OpenError::Io {
+            disk.take_over().map_err(|source| OpenError::Io {
                 what: "mark as in use the PI file of",
                 path: spec.file.clone().unwrap_or_default(),
                 source,
@@ -92,7 +97,26 @@ impl Disk {
             extents: Extents::default(),
             engines: Vec::new(),
             closed: AtomicBool::new(false),
+            note: None,
+            parting: Mutex::default(),
         }
+    }
+
+    /// Takes the note of the process before, and says that the disk is in use.
+    fn take_over(&mut self) -> io::Result<()> {
+        self.note = self.pi.as_ref().map_or(Ok(None), PiFile::take_note)?;
+        self.mark(State::InUse)
+    }
+
+    /// What the process that closed the disk last left for this one: nothing where it was killed.
+    pub fn note(&self) -> Option<&[u8]> {
+        self.note.as_deref()
+    }
+
+    /// Leaves something for the next process, when the disk is closed. A disk without protection has
+    /// no place for it, nor one that is read-only.
+    pub fn leave_note(&self, note: Vec<u8>) {
+        *self.parting.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
     }
 
     /// How many blocks are best read with one call: few where that is only a copy, many where
@@ -305,10 +329,19 @@ impl Disk {
             return Ok(());
         }
         self.flush()?;
+        self.write_note().map_err(|e| io("leave a note in the PI file", e))?;
         if self.suspect.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.mark(State::Clean).map_err(|e| io("mark the PI file as clean", e))
+    }
+
+    fn write_note(&self) -> io::Result<()> {
+        let note = self.parting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (&self.pi, note) {
+            (Some(pi), Some(note)) => pi.leave_note(&note),
+            _ => Ok(()),
+        }
     }
 
     /// Says in the PI file's header whether data and tuples are known to belong together.

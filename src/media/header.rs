@@ -10,7 +10,9 @@
 //! | 24 | 8 | number of blocks |
 //! | 32 | 4 | CRC-32C of the bytes before it |
 //!
-//! The rest of the page is zero. All fields lie in the first sector, so a header is never half written.
+//! All fields lie in the first sector, so a header is never half written. The second sector and those
+//! after it may hold a note of the process that closed the file for the one that opens it next (see
+//! [`super::note`]). The rest of the page is zero.
 
 use crc::{CRC_32_ISCSI, Crc};
 

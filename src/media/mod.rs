@@ -9,6 +9,7 @@
 //! | `direct` | past the page cache, with several transfers under way |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
+//! | `note` | what one process leaves in it for the next |
 //! | `geometry` | the shape of a disk |
 //! | `locks` | who may touch which blocks at the same time |
 //! | `image` | `dixtrap image`: create, check, adopt, dump |
@@ -23,6 +24,7 @@ mod header;
 pub mod image;
 mod locks;
 mod mapped;
+mod note;
 mod open;
 mod pi_file;
 

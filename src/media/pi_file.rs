@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
 use super::header::{HEADER_BYTES, Header, State};
+use super::note::{self, NOTE_AT};
 use crate::memory::Buffer;
 use crate::pi::{TUPLE_BYTES, Tuple};
 use crate::units::{BlockCount, Lba};
@@ -22,6 +23,9 @@ const TUPLE_BYTES_U64: u64 = 8;
 
 /// The header's length as a 64-bit number, for offsets.
 const HEADER_BYTES_U64: u64 = 4096;
+
+/// Where a note begins, as an offset.
+const NOTE_OFFSET: u64 = 512;
 
 /// An open PI file.
 #[derive(Debug)]
@@ -90,6 +94,25 @@ impl PiFile {
         let blocks = BlockCount(self.blocks.load(Ordering::Relaxed));
         let bytes = Header { state, blocks, ..self.header }.to_bytes();
         self.backing.write(0, &bytes).map_err(|stopped| stopped.source)
+    }
+
+    /// The note of the process that closed the file last. It is erased with this, and that is on stable
+    /// storage with the next [`PiFile::mark`].
+    pub(super) fn take_note(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut sectors = [0; HEADER_BYTES - NOTE_AT];
+        self.backing.read(NOTE_OFFSET, &mut sectors)?;
+        if sectors.iter().any(|byte| *byte != 0) {
+            let erased = self.backing.write(NOTE_OFFSET, &[0; HEADER_BYTES - NOTE_AT]);
+            erased.map_err(|stopped| stopped.source)?;
+        }
+        Ok(note::parse(&sectors))
+    }
+
+    /// Leaves a note for the process that opens the file next; on stable storage as above. Without one
+    /// that process knows less, and does less.
+    pub(super) fn leave_note(&self, note: &[u8]) -> io::Result<()> {
+        let bytes = note::to_bytes(note).ok_or(io::ErrorKind::InvalidInput)?;
+        self.backing.write(NOTE_OFFSET, &bytes).map_err(|stopped| stopped.source)
     }
 
     /// Reads the tuples of the blocks from `lba` on.

@@ -2,11 +2,13 @@
 
 mod chain;
 mod events;
+mod left;
 mod ring;
 mod token;
 mod vring;
 
 pub use chain::{ChainError, Flaw, Request, collect};
+pub use left::{LastPlace, from_note, to_note};
 pub use ring::{Ring, RingError};
 pub use token::Token;
 pub use vring::{SharedMemory, Vring};

@@ -9,6 +9,7 @@ use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::chain::{ChainError, Request, collect};
+use super::left::{LastPlace, is_untouched};
 use super::token::Token;
 use super::vring::{SharedMemory, Vring};
 use crate::memory::{MemoryMap, any_guest_lost, is_lost};
@@ -32,6 +33,18 @@ pub enum RingError {
     /// A chain that cannot be followed.
     #[error("{0}")]
     Chain(#[from] ChainError),
+    /// Nobody knows which of its requests are still to be done.
+    #[error(
+        "it goes on at {base} with {available} available, and not where it was left in order: the \
+         process that served it before was killed. Requests from {base} on may be done already, and \
+         their buffers the guest's again, so none is touched; reset the guest, or start QEMU anew"
+    )]
+    Stale {
+        /// The entry that the front end would go on with.
+        base: u16,
+        /// The available index.
+        available: u16,
+    },
 }
 
 /// A ring of one queue. Cheap to clone; all clones are one ring.
@@ -39,12 +52,49 @@ pub enum RingError {
 pub struct Ring {
     vring: Vring,
     memory: SharedMemory,
+    last: LastPlace,
 }
 
 impl Ring {
-    /// Wraps the crate's vring, which lies in `memory`.
-    pub fn new(vring: Vring, memory: SharedMemory) -> Self {
-        Ring { vring, memory }
+    /// Wraps the crate's vring, which lies in `memory`; `last` is where its queue was left last.
+    pub fn new(vring: Vring, memory: SharedMemory, last: LastPlace) -> Self {
+        Ring { vring, memory, last }
+    }
+
+    /// Refuses a ring of which nobody knows what is still to be done: see [`super::left`]. Nothing is
+    /// taken from one, nor written into it.
+    pub fn require_known(&self) -> Result<(), RingError> {
+        if self.vring.beginning().is_sound() {
+            return Ok(());
+        }
+        self.judge(self.vring.get_ref().get_queue())
+    }
+
+    /// As [`Ring::require_known`], under the ring's lock.
+    fn judge(&self, queue: &virtio_queue::Queue) -> Result<(), RingError> {
+        let beginning = self.vring.beginning();
+        if beginning.is_sound() {
+            return Ok(());
+        }
+        let (map, base) = (self.memory.memory().into_inner(), queue.next_avail());
+        let now = queue.avail_idx(&*map, Ordering::Acquire).map_err(RingError::Available)?.0;
+        let available = beginning.available().unwrap_or(now);
+        let known =
+            available == base || self.last.is_here(queue, &map) || is_untouched(queue, &map);
+        require_there(queue, &self.memory)?;
+        if !known {
+            return Err(RingError::Stale { base, available });
+        }
+        beginning.trust();
+        Ok(())
+    }
+
+    /// The ring is stopped, or its connection is over: remembers where, for who goes on there.
+    pub fn leave(&self) {
+        let state = self.vring.get_ref();
+        if self.vring.beginning().end() {
+            self.last.leave(state.get_queue(), &self.memory.memory().into_inner());
+        }
     }
 
     /// The next request, or `None` when the ring is empty, stopped or disabled.
@@ -57,6 +107,7 @@ impl Ring {
         if !state.is_enabled() || !state.get_queue().ready() {
             return Ok(None);
         }
+        self.judge(state.get_queue())?;
         let queue = state.get_queue_mut();
         let (table, size, before) = (queue.desc_table(), queue.size(), queue.next_avail());
         let map = self.memory.memory().into_inner();
@@ -64,6 +115,9 @@ impl Ring {
             let mut heads = queue.iter(Arc::clone(&map)).map_err(RingError::Available)?;
             heads.next().map(|chain| chain.head_index())
         };
+        if head.is_some() && self.vring.beginning().take() {
+            self.last.forget();
+        }
         require_there(queue, &self.memory)?;
         match head {
             // The map again: it may have grown for this very request since it was looked at above.

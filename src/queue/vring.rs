@@ -5,11 +5,11 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
-use virtio_queue::Error as QueueError;
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use virtio_queue::{Error as QueueError, QueueT};
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::events::{call, only_events, take_ring};
 
@@ -25,7 +25,68 @@ const MAX_FALSE_ALARMS: u32 = 1000;
 #[derive(Clone)]
 pub struct Vring {
     inner: VringMutex<SharedMemory>,
+    memory: SharedMemory,
     bells: Arc<Bells>,
+    beginning: Arc<Beginning>,
+}
+
+/// What is known of the place where a ring is started. Looked at and changed under the ring's lock.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    /// The available index when the ring was started, or [`UNSEEN`].
+    available: AtomicU32,
+    /// One of the three below.
+    trust: AtomicU8,
+}
+
+/// No available index: they have 16 bits.
+const UNSEEN: u32 = u32::MAX;
+/// Nobody has looked yet whether the ring may be worked on.
+const UNJUDGED: u8 = 0;
+/// It may be.
+const SOUND: u8 = 1;
+/// It may be, and an entry was taken from it.
+const AT_WORK: u8 = 2;
+
+impl Beginning {
+    /// The ring starts, or goes on elsewhere. Looked at here and not where it is judged: a driver goes
+    /// on filling its ring meanwhile.
+    fn note(&self, state: &VringState<SharedMemory>, memory: &SharedMemory) {
+        let queue = state.get_queue();
+        let seen = queue.ready().then(|| queue.avail_idx(&*memory.memory(), Ordering::Acquire));
+        let available = seen.and_then(Result::ok).map_or(UNSEEN, |index| u32::from(index.0));
+        self.available.store(available, Ordering::Relaxed);
+        self.trust.store(UNJUDGED, Ordering::Relaxed);
+    }
+
+    /// The available index when the ring was started, where it could be read then.
+    pub(super) fn available(&self) -> Option<u16> {
+        u16::try_from(self.available.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Whether the ring may be worked on, as far as anybody looked.
+    pub(super) fn is_sound(&self) -> bool {
+        self.trust.load(Ordering::Relaxed) != UNJUDGED
+    }
+
+    /// The ring may be worked on.
+    pub(super) fn trust(&self) {
+        self.trust.store(SOUND, Ordering::Relaxed);
+    }
+
+    /// An entry is taken; answers whether it is the first.
+    pub(super) fn take(&self) -> bool {
+        let first = self.trust.load(Ordering::Relaxed) != AT_WORK;
+        if first {
+            self.trust.store(AT_WORK, Ordering::Relaxed);
+        }
+        first
+    }
+
+    /// The ring is left; answers whether it could be trusted until here.
+    pub(super) fn end(&self) -> bool {
+        self.trust.swap(UNJUDGED, Ordering::Relaxed) != UNJUDGED
+    }
 }
 
 /// What is known of the driver's bell and of the device's.
@@ -55,6 +116,19 @@ impl Vring {
         {
             log::warn!("the driver cannot be interrupted: {error}");
         }
+    }
+
+    /// What is known of the place where the ring was started.
+    pub(super) fn beginning(&self) -> &Beginning {
+        &self.beginning
+    }
+
+    /// Changes where or how the ring begins.
+    fn begin<T>(&self, change: impl FnOnce(&mut VringState<SharedMemory>) -> T) -> T {
+        let mut state = self.inner.get_mut();
+        let changed = change(&mut state);
+        self.beginning.note(&state, &self.memory);
+        changed
     }
 
     /// Counts the times that the ring was woken for nothing.
@@ -91,8 +165,8 @@ impl<'a> VringStateMutGuard<'a, SharedMemory> for Vring {
 
 impl VringT<SharedMemory> for Vring {
     fn new(memory: SharedMemory, max_queue_size: u16) -> Result<Self, QueueError> {
-        let inner = VringMutex::new(memory, max_queue_size)?;
-        Ok(Vring { inner, bells: Arc::default() })
+        let inner = VringMutex::new(memory.clone(), max_queue_size)?;
+        Ok(Vring { inner, memory, bells: Arc::default(), beginning: Arc::default() })
     }
 
     /// A front end gives a call descriptor and does not wait for us to take it. What we signalled
@@ -158,7 +232,7 @@ impl VringT<SharedMemory> for Vring {
     }
 
     fn set_queue_info(&self, table: u64, available: u64, used: u64) -> Result<(), QueueError> {
-        self.inner.set_queue_info(table, available, used)
+        self.begin(|state| state.set_queue_info(table, available, used))
     }
 
     fn queue_next_avail(&self) -> u16 {
@@ -166,7 +240,7 @@ impl VringT<SharedMemory> for Vring {
     }
 
     fn set_queue_next_avail(&self, base: u16) {
-        self.inner.set_queue_next_avail(base);
+        self.begin(|state| state.get_queue_mut().set_next_avail(base));
     }
 
     fn set_queue_next_used(&self, index: u16) {
@@ -178,15 +252,20 @@ impl VringT<SharedMemory> for Vring {
     }
 
     fn set_queue_size(&self, number: u16) {
-        self.inner.set_queue_size(number);
+        self.begin(|state| state.get_queue_mut().set_size(number));
     }
 
     fn set_queue_event_idx(&self, enabled: bool) {
         self.inner.set_queue_event_idx(enabled);
     }
 
+    /// A ring that stops keeps what is known of its beginning: it is about to be left.
     fn set_queue_ready(&self, ready: bool) {
-        self.inner.set_queue_ready(ready);
+        if ready {
+            self.begin(|state| state.get_queue_mut().set_ready(true));
+        } else {
+            self.inner.set_queue_ready(false);
+        }
     }
 
     fn set_kick(&self, file: Option<File>) {

@@ -19,7 +19,7 @@ use super::pace::Pace;
 use super::sweep::Others;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
-use crate::queue::{Ring, SharedMemory, Vring};
+use crate::queue::{LastPlace, Ring, SharedMemory, Vring};
 use crate::units::QueueIndex;
 
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
@@ -35,6 +35,8 @@ pub struct Backend<D: Device> {
     lanes: Vec<Lane<D>>,
     /// The ring of each lane, once its queue has been used.
     rings: Mutex<Vec<Option<Ring>>>,
+    /// Where each ring was left, by this connection or one before it.
+    places: Vec<LastPlace>,
     memory: SharedMemory,
     /// What the front end may take away at any moment.
     watched: Mutex<Watched>,
@@ -43,14 +45,20 @@ pub struct Backend<D: Device> {
 }
 
 impl<D: Device> Backend<D> {
-    /// A backend for one connection, with a fresh memory map.
-    pub fn new(device: Arc<D>, pace: &Arc<Pace>, memory: SharedMemory) -> io::Result<Self> {
+    /// A backend for one connection, with a fresh memory map; `places` are of one queue each.
+    pub fn new(
+        device: Arc<D>,
+        pace: &Arc<Pace>,
+        memory: SharedMemory,
+        places: &[LastPlace],
+    ) -> io::Result<Self> {
         let lanes = (0..device.queues())
             .map(|queue| Lane::new(QueueIndex(queue), Arc::clone(&device), Arc::clone(pace)))
             .collect::<io::Result<Vec<_>>>()?;
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
         let (watched, exits) = (Mutex::default(), Mutex::default());
-        Ok(Backend { device, lanes, rings, memory, watched, exits })
+        let places = places.to_vec();
+        Ok(Backend { device, lanes, rings, places, memory, watched, exits })
     }
 
     /// The number of queues.
@@ -83,6 +91,21 @@ impl<D: Device> Backend<D> {
         self.running().map(|(lane, ring)| lane.drain(&ring)).sum()
     }
 
+    /// Answers all that was taken, and takes nothing more: a front end that is cut off next finds
+    /// `used.idx` where it will stay.
+    pub fn retire(&self) {
+        for (lane, ring) in self.lanes.iter().zip(self.rings()) {
+            lane.retire(ring.as_ref());
+        }
+    }
+
+    /// Remembers where the rings that were not stopped are left. Only when nobody works on them.
+    pub fn leave(&self) {
+        for (_, ring) in self.running().filter(|(_, ring)| ring.is_ready()) {
+            ring.leave();
+        }
+    }
+
     /// Closes what the crate leaves open. Only after its threads have ended.
     pub fn close_exits(&self) {
         let exits = std::mem::take(&mut *self.exits.lock().unwrap_or_else(PoisonError::into_inner));
@@ -95,8 +118,12 @@ impl<D: Device> Backend<D> {
 
     /// The lanes whose rings have been used.
     fn running(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rings = self.rings();
         self.lanes.iter().zip(rings).filter_map(|(lane, ring)| ring.map(|ring| (lane, ring)))
+    }
+
+    fn rings(&self) -> Vec<Option<Ring>> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn remember(&self, queue: usize, ring: &Ring) {
@@ -113,14 +140,10 @@ impl<D: Device> Backend<D> {
     }
 
     fn stop_lane(&self, queue: usize) {
-        let ring = self
-            .rings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(queue)
-            .and_then(Option::clone);
+        let ring = self.rings().get(queue).and_then(Option::clone);
         if let (Some(lane), Some(ring)) = (self.lanes.get(queue), ring) {
             lane.stop(&ring);
+            ring.leave();
         }
     }
 }
@@ -216,8 +239,9 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         vrings: &[Self::Vring],
         thread: usize,
     ) -> io::Result<()> {
-        if let (Some(lane), Some(vring)) = (self.lanes.get(thread), vrings.first()) {
-            let ring = Ring::new(vring.clone(), self.memory.clone());
+        let parts = (self.lanes.get(thread), vrings.first(), self.places.get(thread));
+        if let (Some(lane), Some(vring), Some(place)) = parts {
+            let ring = Ring::new(vring.clone(), self.memory.clone(), place.clone());
             self.remember(thread, &ring);
             lane.turn(&ring, &AllBut { backend: self, lane });
         }

@@ -67,6 +67,7 @@ impl<D: Device> Lane<D> {
             looked: device.now(),
             active: Moment(0),
             broken: false,
+            retired: false,
         };
         let (callers, work) = (AtomicUsize::new(0), Mutex::new(work));
         Ok(Lane { index, device, pace, timer: Timer::new()?, callers, work })
@@ -86,10 +87,11 @@ impl<D: Device> Lane<D> {
         let now = self.device.now();
         self.timer.clear(&mut work.alarm, now);
         work.looked = now;
-        if work.broken || !ring.is_running() {
+        if work.broken || work.retired || !ring.is_running() {
             return;
         }
-        if let Err(error) = self.run(&mut work, ring, others) {
+        let known = ring.require_known().map_err(LaneError::from);
+        if let Err(error) = known.and_then(|()| self.run(&mut work, ring, others)) {
             self.break_off(&mut work, &error);
         }
     }
@@ -108,14 +110,31 @@ impl<D: Device> Lane<D> {
     pub fn stop(&self, ring: &Ring) {
         self.drain(ring);
         let mut work = self.lock();
-        self.forget_silenced(&mut work);
+        self.give_back(&mut work, ring);
+        work.broken = false;
+    }
+
+    /// As [`Lane::stop`], for a connection that ends: nothing is taken from then on.
+    pub fn retire(&self, ring: Option<&Ring>) {
+        self.lock().retired = true;
+        if let Some(ring) = ring {
+            self.drain(ring);
+            self.give_back(&mut self.lock(), ring);
+        }
+    }
+
+    /// Gives back what has no answer.
+    fn give_back(&self, work: &mut Work<D>, ring: &Ring) {
+        self.forget_silenced(work);
         let no_news = self.device.no_news();
         while let Some(parked) = work.parked.pop_front() {
             if let Err(error) = parked.tell(ring, &no_news) {
-                self.break_off(&mut work, &error);
+                self.break_off(work, &error);
             }
         }
-        work.broken = false;
+        if let Err(error) = ring.notify() {
+            self.break_off(work, &error.into());
+        }
     }
 
     /// How many writes are inside their windows.

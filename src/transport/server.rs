@@ -16,7 +16,7 @@ use super::backend::Backend;
 use super::listener::Endpoint;
 use super::pace::Pace;
 use crate::proto::Device;
-use crate::queue::SharedMemory;
+use crate::queue::{LastPlace, SharedMemory, from_note, to_note};
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,8 @@ pub enum ServerError {
 pub struct Server<D: Device> {
     device: Arc<D>,
     pace: Arc<Pace>,
+    /// Where the ring of each queue was left, by the last front end that had it.
+    places: Vec<LastPlace>,
     stop: EventFd,
     session: Mutex<Session<D>>,
 }
@@ -57,7 +59,18 @@ impl<D: Device> Server<D> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
         let session = Session { backend: None, connection: None, stopping: false };
-        Ok(Server { device, pace, stop, session: Mutex::new(session) })
+        let places = (0..device.queues()).map(|_| LastPlace::default()).collect();
+        Ok(Server { device, pace, places, stop, session: Mutex::new(session) })
+    }
+
+    /// Takes over where the process before this one left its rings, as it noted it.
+    pub fn resume(&self, note: &[u8]) {
+        from_note(&self.places, note);
+    }
+
+    /// Where the rings are left, for the next process. Only after [`Server::serve`].
+    pub fn note(&self) -> Vec<u8> {
+        to_note(&self.places)
     }
 
     /// The window and what belongs to it.
@@ -92,7 +105,10 @@ impl<D: Device> Server<D> {
             session.stopping = true;
             session.connection.take()
         };
-        self.release();
+        // Before the front end learns of it: it would go on from where we are at this moment.
+        if let Some(backend) = self.backend() {
+            backend.retire();
+        }
         // The counter cannot overflow from a few signals.
         let _ = self.stop.write(1);
         if let Some(connection) = connection {
@@ -129,7 +145,8 @@ impl<D: Device> Server<D> {
     /// One connection from its beginning to its end, with a fresh memory map.
     fn serve_one(&self, endpoint: &Endpoint) -> Result<(), ServerError> {
         let memory = SharedMemory::new(GuestMemoryMmap::new());
-        let backend = Arc::new(Backend::new(Arc::clone(&self.device), &self.pace, memory.clone())?);
+        let (device, pace) = (Arc::clone(&self.device), &self.pace);
+        let backend = Arc::new(Backend::new(device, pace, memory.clone(), &self.places)?);
         let mut daemon =
             VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&backend), memory)
                 .map_err(setup)?;
@@ -145,6 +162,7 @@ impl<D: Device> Server<D> {
         drop(daemon);
         // What they took up meanwhile ends here: the next front end finds the medium idle.
         backend.drain();
+        backend.leave();
         backend.close_exits();
         self.note_end(ended);
         Ok(())
@@ -154,6 +172,7 @@ impl<D: Device> Server<D> {
         let mut session = self.lock();
         session.backend = Some(Arc::clone(backend));
         if session.stopping {
+            backend.retire();
             if let Some(connection) = connection {
                 connection.shutdown();
             }

@@ -22,7 +22,7 @@ impl<D: Device> Lane<D> {
     /// Lets a sweep pass over this lane: requests that came before it are taken from the ring first.
     pub fn sweep(&self, ring: &Ring, sweep: &mut dyn Sweep<D::Held>) {
         let mut work = self.lock();
-        if work.broken || !ring.is_ready() {
+        if work.broken || work.retired || !ring.is_ready() {
             return;
         }
         if let Err(error) = self.run_sweep(&mut work, ring, sweep) {

@@ -36,6 +36,8 @@ pub struct Work<D: Device> {
     /// When the ring was last seen not to be.
     pub(super) active: Moment,
     pub(super) broken: bool,
+    /// The connection is about to be ended: nothing more is taken.
+    pub(super) retired: bool,
 }
 
 /// A held request, the token that answers it and what it took from the budget.

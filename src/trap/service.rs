@@ -217,6 +217,16 @@ impl Trap {
         Ok(self.disk.flush().and_then(|()| self.disk.close())?)
     }
 
+    /// What the process that had the disk before left for this one.
+    pub fn note(&self) -> Option<&[u8]> {
+        self.disk.note()
+    }
+
+    /// Leaves something with the disk for the process that has it next.
+    pub fn leave_note(&self, note: Vec<u8>) {
+        self.disk.leave_note(note);
+    }
+
     /// Flushes and closes the disk and writes the last record.
     pub fn stop(&self) -> Result<(), TrapError> {
         let closed = self.close();

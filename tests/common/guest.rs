@@ -73,6 +73,21 @@ impl Guest {
         guest
     }
 
+    /// Connects again with memory and rings as they are, as QEMU does with `reconnect`: a front end that
+    /// got no answer to GET_VRING_BASE goes on at `used.idx`, as it was when the connection ended.
+    pub fn reconnect(&mut self, socket: &Path, plug: &Plug) {
+        let bases: Vec<u16> = self.rings.iter().map(Ring::used_idx).collect();
+        self.front = Guest::greet(socket, plug).front;
+        self.share_memory(plug.region_by_region);
+        for (index, base) in bases.into_iter().enumerate() {
+            self.front.set_vring_call(index, &self.rings[index].call).unwrap();
+            self.describe_ring_from(index, base);
+            self.front.set_vring_enable(index, true).unwrap();
+            // QEMU rings once for requests that came in meanwhile.
+            self.rings[index].kick();
+        }
+    }
+
     /// Connects and negotiates features, no more.
     pub fn greet(socket: &Path, plug: &Plug) -> Guest {
         let stream = UnixStream::connect(socket).unwrap();
@@ -118,6 +133,11 @@ impl Guest {
 
     /// As [`Guest::describe_ring`], but for the call descriptor.
     pub fn describe_ring_without_call(&mut self, index: usize) {
+        self.describe_ring_from(index, self.rings[index].used_idx());
+    }
+
+    /// As [`Guest::describe_ring_without_call`], with another base.
+    pub fn describe_ring_from(&mut self, index: usize, base: u16) {
         let ring = &self.rings[index];
         let addresses = VringConfigData {
             queue_max_size: ring.size,
@@ -129,7 +149,7 @@ impl Guest {
             log_addr: None,
         };
         self.front.set_vring_num(index, ring.size).unwrap();
-        self.front.set_vring_base(index, ring.used_idx()).unwrap();
+        self.front.set_vring_base(index, base).unwrap();
         self.front.set_vring_addr(index, &addresses).unwrap();
         self.front.set_vring_kick(index, &ring.kick).unwrap();
     }

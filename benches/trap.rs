@@ -22,7 +22,7 @@ use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
-use dixtrap::trap::{Trap, TrapOptions, Write};
+use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, Write};
 use dixtrap::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -48,9 +48,11 @@ impl Rig {
             direct: false,
         };
         let disk = Disk::open(&spec).unwrap();
-        let sink = Sink::none();
-        let options = TrapOptions { device: "blk", on_race: OnRace::Fail, audit: false, lun: None };
-        let trap = Trap::new(disk, Arc::new(MonotonicClock::new()), sink, options);
+        let clock = Arc::new(MonotonicClock::new());
+        let ledger = Arc::new(Ledger::new("blk", 1, clock, Sink::none()));
+        let faults = Arc::new(Faults::new(1, Arc::clone(&ledger)));
+        let options = TrapOptions { on_race: OnRace::Fail, audit: false, unit: 0 };
+        let trap = Trap::new(disk, ledger, faults, options);
         let trap = trap.without_checks(!checked);
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
         let mut rig = Rig { trap, map, random: fastrand::Rng::with_seed(1) };

@@ -7,7 +7,7 @@ use dixtrap::media::{Disk, DiskSpec};
 use dixtrap::pi::PiType;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
-use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions};
 use dixtrap::units::{BlockSize, ByteSize};
 
 /// The disk's length.
@@ -25,7 +25,10 @@ pub fn trap(device: &'static str, pi_type: PiType, block_size: BlockSize) -> Arc
         read_only: false,
         direct: false,
     };
-    let options = TrapOptions { device, on_race: OnRace::Report, audit: false, lun: None };
     let disk = Disk::open(&spec).expect("a memory disk");
-    Arc::new(Trap::new(disk, Arc::new(MonotonicClock::new()), Sink::none(), options))
+    let clock = Arc::new(MonotonicClock::new());
+    let ledger = Arc::new(Ledger::new(device, 1, clock, Sink::none()));
+    let faults = Arc::new(Faults::new(1, Arc::clone(&ledger)));
+    let options = TrapOptions { on_race: OnRace::Report, audit: false, unit: 0 };
+    Arc::new(Trap::new(disk, ledger, faults, options))
 }

@@ -28,7 +28,7 @@ use dixtrap::proto::blk::BlkDevice;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
 use dixtrap::transport::{Endpoint, Pace, Server};
-use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions};
 use dixtrap::units::{BlockSize, ByteSize, WindowSpec};
 
 /// The system's allocator, which counts what the queues' threads ask of it.
@@ -88,9 +88,11 @@ fn trap() -> Arc<Trap> {
         read_only: false,
         direct: false,
     };
-    let options = TrapOptions { device: "blk", on_race: OnRace::Fail, audit: false, lun: None };
     let clock = Arc::new(MonotonicClock::new());
-    Arc::new(Trap::new(Disk::open(&spec).unwrap(), clock, Sink::none(), options))
+    let ledger = Arc::new(Ledger::new("blk", 1, clock, Sink::none()));
+    let faults = Arc::new(Faults::new(1, Arc::clone(&ledger)));
+    let options = TrapOptions { on_race: OnRace::Fail, audit: false, unit: 0 };
+    Arc::new(Trap::new(Disk::open(&spec).unwrap(), ledger, faults, options))
 }
 
 fn requests_allocate_nothing(window: WindowSpec) {
@@ -98,7 +100,8 @@ fn requests_allocate_nothing(window: WindowSpec) {
     let socket = folder.path().join("socket");
     let trap = trap();
     let pace = Arc::new(Pace::new(window, 1, Duration::ZERO));
-    let server = Server::new(Arc::new(BlkDevice::new(Arc::clone(&trap), 1)), pace).unwrap();
+    let device = Arc::new(BlkDevice::new(Arc::clone(&trap), 1));
+    let server = Server::new(device, Arc::clone(trap.ledger()), pace).unwrap();
     let endpoint = Endpoint::bind(&socket).unwrap();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| server.serve(&endpoint, true).unwrap());
@@ -127,7 +130,7 @@ fn requests_allocate_nothing(window: WindowSpec) {
         drop(client);
         serving.join().unwrap();
     });
-    assert_eq!(trap.counters().errors, 0);
+    assert_eq!(trap.ledger().counters().errors, 0);
 }
 
 /// One test: the counter is one.

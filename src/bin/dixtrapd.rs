@@ -10,7 +10,6 @@ use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
-use dixtrap::inject::Injector;
 use dixtrap::media::{Disk, DiskSpec};
 use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
@@ -20,7 +19,7 @@ use dixtrap::record::Start;
 use dixtrap::report::Sink;
 use dixtrap::sandbox;
 use dixtrap::transport::{Endpoint, Pace, Server};
-use dixtrap::trap::{Trap, TrapOptions};
+use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
 use dixtrap::units::BlockSize;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -86,37 +85,32 @@ fn run(config: Config) -> anyhow::Result<()> {
         first.overlap(config.queues);
     }
     let others = disks.collect::<Result<Vec<_>, _>>()?;
-    let lun = (!others.is_empty()).then_some(0);
-    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let device = config.device.name();
-    let options = TrapOptions { device, on_race: config.on_race, audit: config.audit, lun };
-    let trap = Trap::new(first, clock, sink, options)
-        .with_injector(Arc::new(Injector::new(config.seed)))
-        .without_checks(config.unchecked);
-    let trap = Arc::new(trap);
+    let disks = std::iter::once(first).chain(others).collect();
+    let (ledger, traps) = trap_all(&config, disks, sink);
     for spec in &config.inject {
-        trap.inject(*spec).with_context(|| format!("--inject {spec} cannot happen"))?;
+        inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
     let entries = Entries { endpoint, control, signals };
     match config.device {
         DeviceKind::Blk => {
-            let device = Arc::new(BlkDevice::new(Arc::clone(&trap), config.queues));
-            serve(&config, Daemon { device, traps: vec![trap] }, entries, || Ok(()))
+            let trap = traps.first().context("there is no disk")?;
+            let device = Arc::new(BlkDevice::new(Arc::clone(trap), config.queues));
+            serve(&config, Daemon { device, ledger, traps }, entries, || Ok(()))
         }
         DeviceKind::Scsi => {
-            let traps = beside(trap, others);
             let units = config.disks.iter().zip(&traps).map(unit).collect();
             let device = Arc::new(ScsiDevice::new(units, config.queues)?);
             let watched = Arc::clone(&device);
             let begin = move || watch_growth(&watched);
-            serve(&config, Daemon { device, traps }, entries, begin)
+            serve(&config, Daemon { device, ledger, traps }, entries, begin)
         }
     }
 }
 
-/// A device and the traps behind it; the first speaks for all.
+/// A device, the traps behind it, and the books of all of them.
 struct Daemon<D> {
     device: Arc<D>,
+    ledger: Arc<Ledger>,
     traps: Vec<Arc<Trap>>,
 }
 
@@ -127,15 +121,18 @@ struct Entries {
     signals: Signals,
 }
 
-/// A trap for every further disk, with the first one's counters and records.
-fn beside(first: Arc<Trap>, others: Vec<Disk>) -> Vec<Arc<Trap>> {
-    let mut traps = vec![first];
-    for (disk, lun) in others.into_iter().zip(1u16..) {
-        if let Some(first) = traps.first() {
-            traps.push(Arc::new(first.beside(disk, lun)));
-        }
-    }
-    traps
+/// A trap for every disk; all of them write to one ledger and draw their faults from one place.
+fn trap_all(config: &Config, disks: Vec<Disk>, sink: Sink) -> (Arc<Ledger>, Vec<Arc<Trap>>) {
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let ledger = Arc::new(Ledger::new(config.device.name(), disks.len(), clock, sink));
+    let faults = Arc::new(Faults::new(config.seed, Arc::clone(&ledger)));
+    let trap = |(disk, unit)| {
+        let options = TrapOptions { on_race: config.on_race, audit: config.audit, unit };
+        let trap = Trap::new(disk, Arc::clone(&ledger), Arc::clone(&faults), options);
+        Arc::new(trap.without_checks(config.unchecked))
+    };
+    let traps = disks.into_iter().zip(0u16..).map(trap).collect();
+    (ledger, traps)
 }
 
 /// The logical unit of a disk. Its names follow from where the disk is, however the path is spelt.
@@ -153,27 +150,28 @@ fn serve<D: Device>(
     entries: Entries,
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Daemon { device, traps } = daemon;
+    let Daemon { device, ledger, traps } = daemon;
     let Entries { endpoint, control, signals } = entries;
-    let trap = traps.first().context("there is no disk")?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Arc::new(Server::new(device, pace)?);
-    server.resume(trap.note().unwrap_or_default());
-    let governor = governor(Arc::clone(trap), Arc::clone(&server));
+    let server = Arc::new(Server::new(device, Arc::clone(&ledger), pace)?);
+    server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
+    let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
     if config.sandbox {
         sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
     }
 
-    trap.start(start_record(config, &traps));
+    ledger.start(start_record(config, &traps));
     begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
-    trap.leave_note(server.note());
-    let closed = traps.iter().skip(1).map(|trap| trap.close()).fold(Ok(()), Result::and);
-    let stopped = trap.stop().and(closed);
+    if let Some(first) = traps.first() {
+        first.leave_note(server.note());
+    }
+    let closed = traps.iter().map(|trap| trap.close()).fold(Ok(()), Result::and);
+    ledger.stop();
     served?;
-    stopped.context("the disk could not be flushed: its last writes may be lost")
+    closed.context("the disk could not be flushed: its last writes may be lost")
 }
 
 /// Takes as many descriptors as there may be. A front end can make us hold thousands: one for each

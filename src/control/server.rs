@@ -9,7 +9,7 @@ use super::protocol::{Reply, Request, Stats};
 use crate::inject::SpecError;
 use crate::proto::Device;
 use crate::transport::{Endpoint, Server};
-use crate::trap::Trap;
+use crate::trap::{Ledger, Trap, inject};
 
 /// The longest request line.
 const MAX_LINE: u64 = 64 << 10;
@@ -24,31 +24,36 @@ pub trait Governor: Send + Sync {
     fn carry_out(&self, request: Request) -> Reply;
 }
 
-/// A governor for a trap and the server in front of it.
-pub fn governor<D: Device>(trap: Arc<Trap>, server: Arc<Server<D>>) -> Arc<dyn Governor> {
-    Arc::new(Daemon { trap, server })
+/// A governor for traps, in the order of their units, and the server in front of them.
+pub fn governor<D: Device>(
+    ledger: Arc<Ledger>,
+    traps: Vec<Arc<Trap>>,
+    server: Arc<Server<D>>,
+) -> Arc<dyn Governor> {
+    Arc::new(Daemon { ledger, traps, server })
 }
 
 struct Daemon<D: Device> {
-    trap: Arc<Trap>,
+    ledger: Arc<Ledger>,
+    traps: Vec<Arc<Trap>>,
     server: Arc<Server<D>>,
 }
 
 impl<D: Device> Daemon<D> {
     fn stats(&self) -> Stats {
         Stats {
-            t_us: self.trap.now().micros(),
-            label: self.trap.label(),
+            t_us: self.ledger.now().micros(),
+            label: self.ledger.label(),
             window: self.server.pace().window(),
             held: self.server.held(),
             connected: self.server.is_connected(),
-            counters: self.trap.counters(),
+            counters: self.ledger.counters(),
         }
     }
 
     fn inject(&self, spec: &str) -> Reply {
         let parsed = spec.parse().map_err(|error: SpecError| error.to_string());
-        let added = parsed.and_then(|spec| self.trap.inject(spec).map_err(|e| e.to_string()));
+        let added = parsed.and_then(|spec| inject(&self.traps, spec).map_err(|e| e.to_string()));
         added.map_or_else(Reply::refused, |()| Reply::done())
     }
 
@@ -61,7 +66,7 @@ impl<D: Device> Daemon<D> {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Reply::refused(format!("a label has 1 to {MAX_LABEL} bytes"));
         }
-        let counters = self.trap.mark(label, state);
+        let counters = self.ledger.mark(label, state);
         if state == crate::record::MarkState::End && counters.is_none() {
             return Reply::refused(format!("label '{label}' is not open: begin it first"));
         }
@@ -76,7 +81,7 @@ impl<D: Device> Governor for Daemon<D> {
             Request::Mark { label, state } => self.mark(&label, state),
             Request::Window { spec } => {
                 self.server.pace().set_window(spec);
-                self.trap.note_window(spec);
+                self.ledger.note_window(spec);
                 Reply::done()
             }
             Request::Inject { spec } => self.inject(&spec),

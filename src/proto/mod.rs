@@ -164,12 +164,4 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     fn plug(&self, _lun: u16, _plugged: bool) -> Result<(), PlugError> {
         Err(PlugError::NoUnits)
     }
-    /// Notes a request that has to wait in its ring.
-    fn note_deferred(&self);
-    /// Notes a ring (or, without one, a connection) that cannot be followed any further.
-    fn note_broken(&self, queue: Option<QueueIndex>, reason: String);
-    /// A write's doorbell sample was taken this long after its ring was last seen without it.
-    fn note_blind(&self, _blind: std::time::Duration) {}
-    /// The time on the clock that [`InWindow::rung`] is in.
-    fn now(&self) -> Moment;
 }

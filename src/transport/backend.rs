@@ -20,6 +20,7 @@ use super::sweep::Others;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
 use crate::queue::{LastPlace, Ring, SharedMemory, Vring};
+use crate::trap::Ledger;
 use crate::units::QueueIndex;
 
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
@@ -48,13 +49,16 @@ impl<D: Device> Backend<D> {
     /// A backend for one connection, with a fresh memory map; `places` are of one queue each.
     pub fn new(
         device: Arc<D>,
+        ledger: &Arc<Ledger>,
         pace: &Arc<Pace>,
         memory: SharedMemory,
         places: &[LastPlace],
     ) -> io::Result<Self> {
-        let lanes = (0..device.queues())
-            .map(|queue| Lane::new(QueueIndex(queue), Arc::clone(&device), Arc::clone(pace)))
-            .collect::<io::Result<Vec<_>>>()?;
+        let lane = |queue| {
+            let (device, ledger) = (Arc::clone(&device), Arc::clone(ledger));
+            Lane::new(QueueIndex(queue), device, ledger, Arc::clone(pace))
+        };
+        let lanes = (0..device.queues()).map(lane).collect::<io::Result<Vec<_>>>()?;
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
         let (watched, exits) = (Mutex::default(), Mutex::default());
         let places = places.to_vec();

@@ -16,6 +16,7 @@ use super::work::{InFlight, LaneError, Work, complete, cost_of};
 use crate::clock::Moment;
 use crate::proto::{Device, Exchange, Finished, InWindow, Step};
 use crate::queue::{Request, Ring};
+use crate::trap::Ledger;
 use crate::units::QueueIndex;
 
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
@@ -44,6 +45,7 @@ const RETRY: Duration = Duration::from_millis(1);
 pub struct Lane<D: Device> {
     pub(super) index: QueueIndex,
     pub(super) device: Arc<D>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) pace: Arc<Pace>,
     timer: Timer,
     /// How many wait for `work` that are not the queue's own thread.
@@ -53,7 +55,12 @@ pub struct Lane<D: Device> {
 
 impl<D: Device> Lane<D> {
     /// The lane of queue `index`.
-    pub fn new(index: QueueIndex, device: Arc<D>, pace: Arc<Pace>) -> io::Result<Self> {
+    pub fn new(
+        index: QueueIndex,
+        device: Arc<D>,
+        ledger: Arc<Ledger>,
+        pace: Arc<Pace>,
+    ) -> io::Result<Self> {
         let policy = pace.policy(index);
         let work = Work {
             in_window: Schedule::new(),
@@ -64,13 +71,13 @@ impl<D: Device> Lane<D> {
             parked: VecDeque::new(),
             policy,
             alarm: Alarm::default(),
-            looked: device.now(),
+            looked: ledger.now(),
             active: Moment(0),
             broken: false,
             retired: false,
         };
         let (callers, work) = (AtomicUsize::new(0), Mutex::new(work));
-        Ok(Lane { index, device, pace, timer: Timer::new()?, callers, work })
+        Ok(Lane { index, device, ledger, pace, timer: Timer::new()?, callers, work })
     }
 
     /// The doorbell rang, or the timer did.
@@ -84,7 +91,7 @@ impl<D: Device> Lane<D> {
             std::thread::yield_now();
         }
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.device.now();
+        let now = self.ledger.now();
         self.timer.clear(&mut work.alarm, now);
         work.looked = now;
         if work.broken || work.retired || !ring.is_running() {
@@ -191,7 +198,7 @@ impl<D: Device> Lane<D> {
             let cost = cost_of(&request);
             if self.device.holds(self.index) && !self.pace.budget.allows(cost) {
                 if !counted {
-                    self.device.note_deferred();
+                    self.ledger.note_deferred();
                 }
                 work.waiting = Some(request);
                 return Ok(false);
@@ -205,11 +212,11 @@ impl<D: Device> Lane<D> {
                 sampled = 0;
             }
             taken = taken.wrapping_add(1);
-            if taken.is_multiple_of(LOOK_EVERY) && self.device.now().since(began) >= TURN {
+            if taken.is_multiple_of(LOOK_EVERY) && self.ledger.now().since(began) >= TURN {
                 return Ok(false);
             }
         }
-        work.looked = self.device.now();
+        work.looked = self.ledger.now();
         Ok(true)
     }
 
@@ -271,14 +278,14 @@ impl<D: Device> Lane<D> {
         }
         self.pace.budget.take(item.cost);
         let rung = item.held.rung();
-        self.device.note_blind(rung.since(work.looked));
+        self.ledger.note_blind(rung.since(work.looked));
         let deadline = work.policy.deadline(&self.pace.window(), rung, item.held.bytes());
         work.in_window.add(deadline, item);
         Ok(())
     }
 
     fn fetch_due(&self, work: &mut Work<D>, ring: &Ring) -> Result<(), LaneError> {
-        while let Some(due) = work.in_window.take_due(self.device.now()) {
+        while let Some(due) = work.in_window.take_due(self.ledger.now()) {
             let cost = due.cost;
             self.finish(work, due, ring)?;
             self.note_answer(work, ring, cost)?;
@@ -350,12 +357,12 @@ impl<D: Device> Lane<D> {
         work.broken = true;
         self.abandon(work);
         let reason = format!("{error}; the ring stands still until the driver resets it");
-        self.device.note_broken(Some(self.index), reason);
+        self.ledger.note_broken(Some(self.index), reason);
     }
 
     /// Sleeps until the next deadline, or until the budget may have room again.
     fn sleep(&self, work: &mut Work<D>) -> Result<(), LaneError> {
-        let now = self.device.now();
+        let now = self.ledger.now();
         let next = work.in_window.next_deadline();
         if work.waiting.is_some() && next.is_none_or(|deadline| deadline.since(now) > RETRY) {
             return self.wake_in(work, RETRY);
@@ -367,7 +374,7 @@ impl<D: Device> Lane<D> {
     }
 
     fn wake_in(&self, work: &mut Work<D>, delay: Duration) -> Result<(), LaneError> {
-        let now = self.device.now();
+        let now = self.ledger.now();
         self.note_armed(self.timer.wake_in(&mut work.alarm, now, delay));
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::listener::Endpoint;
 use super::pace::Pace;
 use crate::proto::Device;
 use crate::queue::{LastPlace, SharedMemory, from_note, to_note};
+use crate::trap::Ledger;
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server<D: Device> {
     device: Arc<D>,
+    ledger: Arc<Ledger>,
     pace: Arc<Pace>,
     /// Where the ring of each queue was left, by the last front end that had it.
     places: Vec<LastPlace>,
@@ -54,13 +56,13 @@ impl<D: Device> std::fmt::Debug for Session<D> {
 }
 
 impl<D: Device> Server<D> {
-    /// A server for `device`.
-    pub fn new(device: Arc<D>, pace: Arc<Pace>) -> Result<Self, ServerError> {
+    /// A server for `device`, which keeps its books in `ledger`.
+    pub fn new(device: Arc<D>, ledger: Arc<Ledger>, pace: Arc<Pace>) -> Result<Self, ServerError> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
         let session = Session { backend: None, connection: None, stopping: false };
         let places = (0..device.queues()).map(|_| LastPlace::default()).collect();
-        Ok(Server { device, pace, places, stop, session: Mutex::new(session) })
+        Ok(Server { device, ledger, pace, places, stop, session: Mutex::new(session) })
     }
 
     /// Takes over where the process before this one left its rings, as it noted it.
@@ -145,8 +147,9 @@ impl<D: Device> Server<D> {
     /// One connection from its beginning to its end, with a fresh memory map.
     fn serve_one(&self, endpoint: &Endpoint) -> Result<(), ServerError> {
         let memory = SharedMemory::new(GuestMemoryMmap::new());
-        let (device, pace) = (Arc::clone(&self.device), &self.pace);
-        let backend = Arc::new(Backend::new(device, pace, memory.clone(), &self.places)?);
+        let (device, memory_of) = (Arc::clone(&self.device), memory.clone());
+        let backend = Backend::new(device, &self.ledger, &self.pace, memory_of, &self.places)?;
+        let backend = Arc::new(backend);
         let mut daemon =
             VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&backend), memory)
                 .map_err(setup)?;
@@ -195,7 +198,7 @@ impl<D: Device> Server<D> {
                 VhostUserError::Disconnected | VhostUserError::PartialMessage,
             )) => log::info!("the front end disconnected"),
             Err(error) => {
-                self.device.note_broken(None, format!("the front end was cut off: {error}"));
+                self.ledger.note_broken(None, format!("the front end was cut off: {error}"));
             }
         }
     }

@@ -15,10 +15,10 @@ impl<D: Device> Lane<D> {
     /// Watches the ring where that is better than to sleep. `true`: there is something to do, or to
     /// watch on for; `false`: go to sleep.
     pub(super) fn watch(&self, work: &mut Work<D>, ring: &Ring) -> Result<bool, LaneError> {
-        let begin = self.device.now();
+        let begin = self.ledger.now();
         let stretch = begin.after(MAX_STRETCH);
         loop {
-            let now = self.device.now();
+            let now = self.ledger.now();
             if ring.has_requests()? || work.in_window.is_due(now) {
                 return Ok(true);
             }

@@ -9,10 +9,26 @@ use crate::units::{BlockCount, Lba};
 /// The most items that are remembered; a guest must not be able to fill the daemon's memory.
 const MAX_ITEMS: usize = 1 << 20;
 
+/// A block of one of the daemon's disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The logical unit.
+    pub unit: u16,
+    /// The block.
+    pub lba: Lba,
+}
+
+impl Place {
+    /// The block that comes so many after this one.
+    pub fn offset(self, blocks: u64) -> Place {
+        Place { lba: self.lba.offset(blocks), ..self }
+    }
+}
+
 /// Items by block. All it costs is one atomic load while there are none.
 #[derive(Debug)]
 pub struct ByBlock<T> {
-    items: Mutex<HashMap<Lba, Vec<T>>>,
+    items: Mutex<HashMap<Place, Vec<T>>>,
     count: AtomicUsize,
 }
 
@@ -24,21 +40,21 @@ impl<T> Default for ByBlock<T> {
 
 impl<T> ByBlock<T> {
     /// Remembers an item; forgets it at once where there are too many.
-    pub fn add(&self, lba: Lba, item: T) {
+    pub fn add(&self, place: Place, item: T) {
         if self.count.load(Ordering::Acquire) >= MAX_ITEMS {
             return;
         }
-        self.lock().entry(lba).or_default().push(item);
+        self.lock().entry(place).or_default().push(item);
         self.count.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether anything is remembered about a block.
-    pub fn has(&self, lba: Lba) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().contains_key(&lba)
+    pub fn has(&self, place: Place) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.lock().contains_key(&place)
     }
 
     /// Takes out what is remembered about these blocks.
-    pub fn take(&self, first: Lba, blocks: BlockCount) -> Vec<T> {
+    pub fn take(&self, first: Place, blocks: BlockCount) -> Vec<T> {
         if self.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
@@ -47,28 +63,35 @@ impl<T> ByBlock<T> {
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lba, Vec<T>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Vec<T>>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Walks whichever is shorter: the range or the map.
-fn take_range<T>(items: &mut HashMap<Lba, Vec<T>>, first: Lba, blocks: BlockCount) -> Vec<T> {
-    let inside = |lba: &Lba| lba.0.checked_sub(first.0).is_some_and(|at| at < blocks.0);
-    let covered: Vec<Lba> = if blocks.0 <= items.len() as u64 {
-        (0..blocks.0).map(|i| first.offset(i)).filter(|lba| items.contains_key(lba)).collect()
+fn take_range<T>(items: &mut HashMap<Place, Vec<T>>, first: Place, blocks: BlockCount) -> Vec<T> {
+    let inside = |place: &Place| {
+        let index = place.lba.0.checked_sub(first.lba.0);
+        place.unit == first.unit && index.is_some_and(|index| index < blocks.0)
+    };
+    let covered: Vec<Place> = if blocks.0 <= items.len() as u64 {
+        (0..blocks.0).map(|i| first.offset(i)).filter(|place| items.contains_key(place)).collect()
     } else {
         items.keys().copied().filter(inside).collect()
     };
-    covered.iter().filter_map(|lba| items.remove(lba)).flatten().collect()
+    covered.iter().filter_map(|place| items.remove(place)).flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(lba: u64) -> Place {
+        Place { unit: 1, lba: Lba(lba) }
+    }
+
     fn taken(items: &ByBlock<u64>, first: u64, blocks: u64) -> Vec<u64> {
-        let mut taken = items.take(Lba(first), BlockCount(blocks));
+        let mut taken = items.take(at(first), BlockCount(blocks));
         taken.sort_unstable();
         taken
     }
@@ -77,12 +100,23 @@ mod tests {
     fn only_covered_blocks_are_taken_and_only_once() {
         let items = ByBlock::default();
         for (lba, item) in [(5, 1), (5, 2), (6, 3), (9, 4)] {
-            items.add(Lba(lba), item);
+            items.add(at(lba), item);
         }
-        assert!(items.has(Lba(9)) && !items.has(Lba(8)));
+        assert!(items.has(at(9)) && !items.has(at(8)));
         assert!(taken(&items, 0, 5).is_empty());
         assert_eq!(taken(&items, 4, 2), [1, 2]);
         assert_eq!(taken(&items, 0, u64::MAX), [3, 4]);
-        assert!(taken(&items, 0, u64::MAX).is_empty() && !items.has(Lba(9)));
+        assert!(taken(&items, 0, u64::MAX).is_empty() && !items.has(at(9)));
+    }
+
+    #[test]
+    fn the_same_block_of_another_disk_is_another_block() {
+        let items = ByBlock::default();
+        items.add(at(5), 1);
+        let other = Place { unit: 0, lba: Lba(5) };
+        assert!(!items.has(other));
+        assert!(items.take(other, BlockCount(1)).is_empty());
+        assert!(items.take(Place { lba: Lba(0), ..other }, BlockCount(u64::MAX)).is_empty());
+        assert_eq!(taken(&items, 0, u64::MAX), [1]);
     }
 }

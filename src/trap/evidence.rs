@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::compare::{difference, hex};
 use super::sample::Sample;
-use super::service::TrapOptions;
 use super::write::Held;
 use crate::clock::Moment;
 use crate::memory::Segments;
@@ -46,7 +45,7 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// The record of one block.
-    pub fn race(&self, clue: &Clue, id: RaceId, options: &TrapOptions) -> Race {
+    pub fn race(&self, clue: &Clue, id: RaceId, device: &str, lun: Option<u16>) -> Race {
         let size = self.earlier.bytes.len() / self.guards.len().max(1);
         let doorbell = block(&self.held.doorbell, clue, size);
         let (earlier, later) = match clue.phase {
@@ -61,8 +60,8 @@ impl Evidence<'_> {
             id,
             t_us: self.at.micros(),
             label: self.held.span.label().map(str::to_owned),
-            device: options.device.to_owned(),
-            lun: options.lun,
+            device: device.to_owned(),
+            lun,
             queue: self.held.write.queue,
             request: self.request(),
             lba: clue.lba,

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use super::by_block::{ByBlock, Place as Block};
 use super::error::{Cause, TrapError};
-use super::load::Load;
-use super::service::Trap;
-use super::tally::{Count, Span};
-use super::write::{Write, WriteProtection};
-use crate::inject::{Extent, Fault, Injector, Op, Place, Shot, Site, Spec, Stage, misdirected};
-use crate::pi::{Checks, PiType, Tuple, guard};
-use crate::record::{Inject, Record};
+use super::ledger::Ledger;
+use super::load::{Load, Moving};
+use super::tally::Span;
+use crate::inject::{Extent, Fault, Injector, Place, Shot, Site, Spec, Stage, misdirected};
+use crate::media::Geometry;
+use crate::pi::{Checks, guard};
+use crate::record::Inject;
 use crate::units::{BlockCount, BlockSize, Lba};
 
 /// Why a fault cannot happen on this disk.
@@ -40,202 +41,167 @@ pub enum InjectError {
     ReadOnly,
 }
 
-/// Where a write really goes.
-struct Destination {
-    lba: Lba,
-    stored: BlockCount,
+/// The faults of a daemon, for all its disks and queues.
+#[derive(Debug)]
+pub struct Faults {
+    injector: Injector,
+    /// Blocks that an injected fault spoiled.
+    spoiled: ByBlock<()>,
+    ledger: Arc<Ledger>,
 }
 
-impl Trap {
-    /// Draws faults from `injector`; so will the traps beside this one.
-    #[must_use]
-    pub fn with_injector(mut self, injector: Arc<Injector>) -> Self {
-        self.injector = injector;
-        self
+/// Where a write really goes.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) lba: Lba,
+    pub(super) stored: BlockCount,
+}
+
+impl Faults {
+    /// No faults yet; probabilities are drawn from `seed`.
+    pub fn new(seed: u64, ledger: Arc<Ledger>) -> Self {
+        Faults { injector: Injector::new(seed), spoiled: ByBlock::default(), ledger }
     }
 
-    /// Adds a fault, if it can happen: on this disk, unless it is meant for another logical unit.
-    pub fn inject(&self, spec: Spec) -> Result<(), InjectError> {
-        if let Some(lun) = spec.lun.filter(|_| self.options.device == "blk") {
-            return Err(InjectError::NoUnits(lun));
-        }
-        if spec.lun.is_none_or(|lun| lun == self.lun()) {
-            self.require_possible(spec)?;
-        }
+    /// Whether any fault is still to come.
+    pub(super) fn are_armed(&self) -> bool {
+        self.injector.is_armed()
+    }
+
+    /// Adds a fault, which has been found to be possible.
+    pub(super) fn add(&self, spec: Spec) {
         self.injector.add(spec);
-        Ok(())
     }
 
-    fn lun(&self) -> u16 {
-        self.options.lun.unwrap_or(0)
-    }
-
-    fn require_possible(&self, spec: Spec) -> Result<(), InjectError> {
-        let geometry = self.geometry();
-        if let Some(extent) = spec.blocks.filter(|extent| extent.first.0 >= geometry.blocks.0) {
-            return Err(InjectError::PastEnd { extent, blocks: geometry.blocks });
-        }
-        if let Fault::Flip { byte, .. } = spec.fault
-            && usize::from(byte) >= geometry.block_size.bytes()
-        {
-            return Err(InjectError::PastBlock { byte, block_size: geometry.block_size });
-        }
-        if spec.fault.flips_at(Place::Medium) && geometry.read_only {
-            return Err(InjectError::ReadOnly);
-        }
-        Ok(())
-    }
-
-    /// Lets a request in, or answers it with a fault that was injected. Reads, writes and all else
-    /// that the trap does ask by themselves; a device asks for what it does without the trap.
-    pub fn admit(&self, op: Op, lba: Lba, blocks: BlockCount) -> Result<(), TrapError> {
-        let shots = self.draw(op, lba, blocks, Stage::Arrival);
+    /// Lets a request in, or answers it with a fault that was injected.
+    pub(super) fn admit(&self, site: &Site) -> Result<(), TrapError> {
+        let shots = self.injector.draw(site, Stage::Arrival);
         let Some(shot) = shots.first() else { return Ok(()) };
-        let Some(status) = shot.spec.fault.status(op) else { return Ok(()) };
-        let lba = lba.offset(shot.index);
-        self.note_injection(&self.tally.open(), shot, op, lba);
-        Err(TrapError::Injected { status, lba: (blocks.0 > 0).then_some(lba) })
+        let Some(status) = shot.spec.fault.status(site.op) else { return Ok(()) };
+        self.note(&self.ledger.span(), site, shot);
+        let lba = site.lba.offset(shot.index);
+        Err(TrapError::Injected { status, lba: (site.blocks.0 > 0).then_some(lba) })
     }
 
     /// The faults that happen to a request's data.
-    pub(super) fn shots(&self, op: Op, lba: Lba, blocks: BlockCount) -> Vec<Shot> {
-        self.draw(op, lba, blocks, Stage::Data)
+    pub(super) fn shots(&self, site: &Site) -> Vec<Shot> {
+        self.injector.draw(site, Stage::Data)
     }
 
-    fn draw(&self, op: Op, lba: Lba, blocks: BlockCount, stage: Stage) -> Vec<Shot> {
-        let site = Site { op, lun: self.lun(), lba, blocks, disk: self.geometry().blocks };
-        self.injector.draw(&site, stage)
-    }
-
-    fn note_injection(&self, span: &Span, shot: &Shot, op: Op, lba: Lba) {
-        self.tally.add(span, Count::Injected, 1);
-        self.sink.emit(Record::Inject(Inject {
-            t_us: self.now().micros(),
+    /// Counts and records that a fault happened.
+    fn note(&self, span: &Span, site: &Site, shot: &Shot) {
+        let inject = Inject {
+            t_us: self.ledger.now().micros(),
             spec: shot.spec.to_string(),
-            lba,
+            lba: site.lba.offset(shot.index),
             label: span.label().map(str::to_owned),
-            op: op.name().to_owned(),
-            lun: self.options.lun,
-        }));
+            op: site.op.name().to_owned(),
+            lun: self.ledger.name_of(site.lun),
+        };
+        self.ledger.note_injection(span, inject);
     }
 
-    /// Stores a write to which faults happen; answers how many of its blocks are where they belong.
-    ///
-    /// `checks` are those that the drive makes of what arrives.
-    pub(super) fn store_with_faults(
-        &self,
-        span: &Span,
-        mut load: Load<'_>,
-        checks: &Checks,
-        shots: &[Shot],
-    ) -> Result<BlockCount, TrapError> {
-        let asked = (Op::Write, load.lba);
-        let bytes = load.bytes.to_mut();
-        self.flip_all(span, asked, Place::In, shots, bytes, &mut load.tuples);
-        self.check_delivery(&load, checks, shots)?;
-        let bytes = load.bytes.to_mut();
-        self.flip_all(span, asked, Place::Medium, shots, bytes, &mut load.tuples);
-        let Destination { lba, stored } = self.destination(span, &load, shots);
-        let count = usize::try_from(stored.0).unwrap_or(usize::MAX);
-        let bytes = load.bytes.get(..count.saturating_mul(self.block_bytes()));
-        let tuples = load.tuples.get(..count).unwrap_or(&load.tuples);
-        self.disk.write(lba, bytes.unwrap_or(&load.bytes), tuples)?;
-        self.spoiled.take(lba, stored);
-        let misplaced = lba != load.lba;
-        self.remember(lba, stored, misplaced, shots);
-        Ok(if misplaced { BlockCount(0) } else { stored })
-    }
-
-    /// Makes the flips of `shots` that happen at `place`, in blocks that begin with block `lba`.
+    /// Makes the flips of `shots` that happen at `place`, in blocks that begin with the site's first.
     pub(super) fn flip_all(
         &self,
         span: &Span,
-        (op, lba): (Op, Lba),
+        site: &Site,
         place: Place,
         shots: &[Shot],
-        bytes: &mut [u8],
-        tuples: &mut [Tuple],
+        moving: Moving<'_>,
     ) {
+        let Moving { bytes, tuples } = moving;
+        let size = bytes.len().checked_div(tuples.len()).unwrap_or(0).max(1);
         for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(place)) {
             let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
-            let block = bytes.chunks_exact_mut(self.block_bytes()).nth(index);
+            let block = bytes.chunks_exact_mut(size).nth(index);
             if let (Some(block), Some(tuple)) = (block, tuples.get_mut(index)) {
                 shot.spec.fault.flip(block, tuple);
-                self.note_injection(span, shot, op, lba.offset(shot.index));
+                self.note(span, site, shot);
             }
         }
     }
 
-    /// The drive's check of blocks that were hit on their way in.
-    fn check_delivery(
-        &self,
-        load: &Load<'_>,
-        checks: &Checks,
-        shots: &[Shot],
-    ) -> Result<(), TrapError> {
-        for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::In)) {
-            let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
-            let block = load.bytes.chunks_exact(self.block_bytes()).nth(index);
-            let (Some(block), Some(tuple)) = (block, load.tuples.get(index)) else { continue };
-            if let Err(mismatch) = checks.verify(*tuple, guard(block), shot.index) {
-                let lba = load.lba.offset(shot.index);
-                return Err(TrapError::Protection { lba, mismatch, cause: Cause::Injected });
-            }
-        }
-        Ok(())
-    }
-
-    fn destination(&self, span: &Span, load: &Load<'_>, shots: &[Shot]) -> Destination {
-        let mut to = Destination { lba: load.lba, stored: load.blocks() };
+    /// Where a write goes, and how much of it.
+    pub(super) fn destination(&self, span: &Span, site: &Site, shots: &[Shot]) -> Destination {
+        let mut to = Destination { lba: site.lba, stored: site.blocks };
         for shot in shots {
             match shot.spec.fault {
                 Fault::Lost => to.stored = BlockCount(0),
                 Fault::Torn(stored) => to.stored = to.stored.min(BlockCount(stored)),
-                Fault::Misdirect(by) => to.lba = misdirected(load.lba, by).unwrap_or(load.lba),
+                Fault::Misdirect(by) => to.lba = misdirected(site.lba, by).unwrap_or(site.lba),
                 _ => continue,
             }
-            self.note_injection(span, shot, Op::Write, load.lba.offset(shot.index));
+            self.note(span, site, shot);
         }
         to
     }
 
-    /// Remembers what a write of `stored` blocks at `lba` spoiled: blocks that were hit, or, in
-    /// another's place, all of them.
-    fn remember(&self, lba: Lba, stored: BlockCount, misplaced: bool, shots: &[Shot]) {
-        if misplaced {
-            return (0..stored.0).for_each(|index| self.spoiled.add(lba.offset(index), ()));
-        }
-        let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
-        for shot in flips.filter(|shot| shot.index < stored.0) {
-            self.spoiled.add(lba.offset(shot.index), ());
-        }
+    /// Whether a fault spoiled this block.
+    pub(super) fn spoiled(&self, block: Block) -> bool {
+        self.spoiled.has(block)
     }
 
-    /// Spoils stored blocks just before they are read.
-    pub(super) fn spoil_stored(
-        &self,
-        span: &Span,
-        lba: Lba,
-        shots: &[Shot],
-    ) -> Result<(), TrapError> {
-        for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::Medium)) {
-            let at = lba.offset(shot.index);
-            let (mut block, mut tuple) = (vec![0; self.block_bytes()], [Tuple::ESCAPE]);
-            self.disk.read(at, &mut block, &mut tuple)?;
-            let first = [Shot { index: 0, ..*shot }];
-            self.flip_all(span, (Op::Read, at), Place::Medium, &first, &mut block, &mut tuple);
-            self.disk.write(at, &block, &tuple)?;
-            self.spoiled.add(at, ());
+    /// Whose doing it is that a block does not fit its tuple.
+    pub(super) fn cause(&self, block: Block) -> Cause {
+        if self.spoiled(block) { Cause::Injected } else { Cause::Found }
+    }
+
+    /// Notes that these blocks were overwritten with clean contents.
+    pub(super) fn cleaned(&self, first: Block, blocks: BlockCount) {
+        self.spoiled.take(first, blocks);
+    }
+
+    /// Notes that a block was spoiled on the medium.
+    pub(super) fn spoil(&self, block: Block) {
+        self.spoiled.add(block, ());
+    }
+
+    /// Notes what a write to `to` spoiled: blocks that were hit, or, in another's place, all of them.
+    pub(super) fn overwritten(&self, site: &Site, to: &Destination, shots: &[Shot]) {
+        let first = Block { unit: site.lun, lba: to.lba };
+        self.cleaned(first, to.stored);
+        if to.lba != site.lba {
+            return (0..to.stored.0).for_each(|index| self.spoil(first.offset(index)));
         }
-        Ok(())
+        let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
+        for shot in flips.filter(|shot| shot.index < to.stored.0) {
+            self.spoil(first.offset(shot.index));
+        }
     }
 }
 
-/// What the drive checks of blocks that arrive: what the command asks for, or, of tuples that were
-/// generated on the way, all there is.
-pub fn delivery_checks(kind: PiType, write: &Write) -> Checks {
-    match &write.protection {
-        Some(WriteProtection { tuples: Some(_), checks }) => *checks,
-        _ => Checks { escapes: false, ..Checks::of_address(kind, write.lba) },
+/// The drive's check of blocks that were hit on their way in.
+pub(super) fn check_delivery(
+    load: &Load<'_>,
+    checks: &Checks,
+    shots: &[Shot],
+) -> Result<(), TrapError> {
+    let size = load.bytes.len().checked_div(load.tuples.len()).unwrap_or(0).max(1);
+    for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::In)) {
+        let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
+        let block = load.bytes.chunks_exact(size).nth(index);
+        let (Some(block), Some(tuple)) = (block, load.tuples.get(index)) else { continue };
+        if let Err(mismatch) = checks.verify(*tuple, guard(block), shot.index) {
+            let lba = load.lba.offset(shot.index);
+            return Err(TrapError::Protection { lba, mismatch, cause: Cause::Injected });
+        }
     }
+    Ok(())
+}
+
+/// Refuses a fault that cannot happen on a disk of this shape.
+pub(super) fn require_possible(spec: Spec, geometry: Geometry) -> Result<(), InjectError> {
+    if let Some(extent) = spec.blocks.filter(|extent| extent.first.0 >= geometry.blocks.0) {
+        return Err(InjectError::PastEnd { extent, blocks: geometry.blocks });
+    }
+    if let Fault::Flip { byte, .. } = spec.fault
+        && usize::from(byte) >= geometry.block_size.bytes()
+    {
+        return Err(InjectError::PastBlock { byte, block_size: geometry.block_size });
+    }
+    if spec.fault.flips_at(Place::Medium) && geometry.read_only {
+        return Err(InjectError::ReadOnly);
+    }
+    Ok(())
 }

@@ -17,10 +17,24 @@ pub struct Load<'a> {
     pub tuples: List<Tuple>,
 }
 
+/// Data and tuples of consecutive blocks, on their way.
+#[derive(Debug)]
+pub struct Moving<'a> {
+    /// The data.
+    pub bytes: &'a mut [u8],
+    /// One for each block.
+    pub tuples: &'a mut [Tuple],
+}
+
 impl Load<'_> {
     /// How many blocks these are.
     pub fn blocks(&self) -> BlockCount {
         BlockCount(self.tuples.len() as u64)
+    }
+
+    /// Data and tuples, to be changed.
+    pub fn moving(&mut self) -> Moving<'_> {
+        Moving { bytes: self.bytes.to_mut(), tuples: &mut self.tuples }
     }
 
     /// The same blocks so many times; reference tags that are counted count on.

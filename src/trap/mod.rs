@@ -10,27 +10,28 @@ mod error;
 mod evidence;
 mod faults;
 mod histogram;
+mod ledger;
 mod load;
-mod marks;
 mod overlap;
 mod read;
 mod read_back;
 mod read_into;
 mod sample;
-mod service;
-mod standing;
 mod swap;
 mod tally;
+#[expect(clippy::module_inception, reason = "it is what the room is named after")]
+mod trap;
 mod unchecked;
 mod verdict;
 mod window;
 mod write;
 
 pub use error::{Cause, TrapError};
-pub use faults::InjectError;
+pub use faults::{Faults, InjectError};
+pub use ledger::Ledger;
 pub use overlap::{Begun, Reading, Storing};
-pub use service::{Trap, TrapOptions};
 pub use swap::{HeldSwap, Swap};
+pub use trap::{Trap, TrapOptions, inject};
 pub use window::{Link, WindowPolicy};
 pub use write::{Held, Stored, Write, WriteProtection};
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::error::TrapError;
 use super::evidence::Clue;
-use super::service::Trap;
 use super::tally::{Count, Span};
+use super::trap::Trap;
 use super::verdict::tuples_to_store;
 use super::write::{Fetched, Held};
 use crate::inject::Op;
@@ -98,7 +98,7 @@ impl Trap {
         let outcome = if stored.is_ok() { Outcome::Stored } else { Outcome::Failed };
         self.report(&held, &fetched, &clues, outcome);
         stored?;
-        self.spoiled.take(lba, blocks);
+        self.faults.cleaned(self.place(lba), blocks);
         self.heal_clean_blocks(lba, blocks, &clues);
         self.audit(&held, &fetched);
         Ok(())
@@ -117,8 +117,8 @@ impl Trap {
         let blocks = BlockCount(into.len() / self.geometry().block_size.bytes_u64());
         self.disk.require_range(lba, blocks)?;
         self.admit(Op::Read, lba, blocks)?;
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
+        let span = self.ledger.span();
+        self.ledger.count(&span, Count::Reads, 1);
         match self.disk.start_read(queue, lba, blocks)? {
             Some(ticket) => Ok(Begun::UnderWay(ticket, Reading { lba, into: into.clone(), span })),
             // Not reached, as above.
@@ -160,7 +160,7 @@ impl Trap {
 
     /// Faults are aimed at requests that are carried out one by one.
     fn has_faults(&self) -> bool {
-        self.injector.is_armed()
+        self.faults.are_armed()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Reads: stored blocks held against their stored protection information.
 
 use super::error::{Cause, TrapError};
-use super::service::Trap;
+use super::load::Moving;
 use super::tally::{Count, Span};
-use crate::inject::{Op, Place};
+use super::trap::Trap;
+use crate::inject::{Op, Place, Shot, Site};
 use crate::memory::List;
 use crate::pi::{Check, Checks, GuardTag, Mismatch, Tuple, guards};
-use crate::record::{MediumFault, Record};
+use crate::record::MediumFault;
 use crate::units::{BlockCount, Lba};
 
 /// How many blocks [`Trap::verify`] has in memory at once.
@@ -60,13 +61,15 @@ impl Trap {
         let blocks = BlockCount(tuples.len() as u64);
         self.disk.require_range(lba, blocks)?;
         self.admit(op, lba, blocks)?;
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
-        let shots = self.shots(op, lba, blocks);
-        self.spoil_stored(&span, lba, &shots)?;
+        let span = self.ledger.span();
+        self.ledger.count(&span, Count::Reads, 1);
+        let site = self.site(op, lba, blocks);
+        let shots = self.faults.shots(&site);
+        self.spoil_stored(&span, &site, &shots)?;
         self.disk.read(lba, data, tuples)?;
         self.check_stored(&span, (lba, 0), data, tuples, checks)?;
-        self.flip_all(&span, (op, lba), Place::Out, &shots, data, tuples);
+        let moving = Moving { bytes: data, tuples };
+        self.faults.flip_all(&span, &site, Place::Out, &shots, moving);
         Ok(())
     }
 
@@ -74,8 +77,8 @@ impl Trap {
     pub fn verify(&self, lba: Lba, blocks: BlockCount, checks: &Checks) -> Result<(), TrapError> {
         self.disk.require_range(lba, blocks)?;
         self.admit(Op::Verify, lba, blocks)?;
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
+        let span = self.ledger.span();
+        self.ledger.count(&span, Count::Reads, 1);
         let mut done = 0;
         while done < blocks.0 {
             let step = usize::try_from((blocks.0 - done).min(VERIFY_STEP)).unwrap_or_default();
@@ -118,7 +121,7 @@ impl Trap {
         for ((guard, tuple), index) in computed.iter().zip(tuples).zip(skipped..) {
             if let Err(mismatch) = checks.verify(*tuple, *guard, index) {
                 let lba = lba.offset(index);
-                let cause = if self.spoiled.has(lba) { Cause::Injected } else { Cause::Found };
+                let cause = self.faults.cause(self.place(lba));
                 if accuses_medium(checks, mismatch, index, lba) {
                     let Mismatch { check, stored, computed } = mismatch;
                     self.note_medium_fault(span, lba, (check.name(), stored, computed), cause);
@@ -137,18 +140,37 @@ impl Trap {
         (check, stored, computed): (&str, u32, u32),
         cause: Cause,
     ) {
-        let injected = cause == Cause::Injected;
-        self.tally.add(span, Count::MediumFaults, u64::from(!injected));
-        self.sink.emit(Record::Medium(MediumFault {
-            t_us: self.now().micros(),
+        let fault = MediumFault {
+            t_us: self.ledger.now().micros(),
             label: span.label().map(str::to_owned),
-            lun: self.options.lun,
+            lun: self.ledger.name_of(self.options.unit),
             lba,
             check: check.to_owned(),
             stored,
             computed,
-            injected,
-        }));
+            injected: cause == Cause::Injected,
+        };
+        self.ledger.note_medium_fault(span, fault);
+    }
+
+    /// Spoils stored blocks just before they are read.
+    pub(super) fn spoil_stored(
+        &self,
+        span: &Span,
+        site: &Site,
+        shots: &[Shot],
+    ) -> Result<(), TrapError> {
+        for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::Medium)) {
+            let at = site.lba.offset(shot.index);
+            let (mut block, mut tuple) = (vec![0; self.block_bytes()], [Tuple::ESCAPE]);
+            self.disk.read(at, &mut block, &mut tuple)?;
+            let (first, site) = ([Shot { index: 0, ..*shot }], Site { lba: at, ..*site });
+            let moving = Moving { bytes: &mut block, tuples: &mut tuple };
+            self.faults.flip_all(span, &site, Place::Medium, &first, moving);
+            self.disk.write(at, &block, &tuple)?;
+            self.faults.spoil(self.place(at));
+        }
+        Ok(())
     }
 }
 

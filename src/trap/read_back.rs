@@ -1,7 +1,7 @@
 //! Writes whose blocks are read back and compared at once (WRITE AND VERIFY with BYTCHK).
 
 use super::error::{Cause, TrapError};
-use super::service::Trap;
+use super::trap::Trap;
 use super::write::{Held, Stored};
 use crate::memory::List;
 use crate::pi::{Check, Checks, Compared, Tuple, guard};
@@ -49,7 +49,7 @@ impl Trap {
                 continue;
             }
             let lba = lba.offset(index);
-            let injected = stored.injected || self.spoiled.has(lba);
+            let injected = stored.injected || self.faults.spoiled(self.place(lba));
             let cause = if injected { Cause::Injected } else { Cause::Found };
             let check = check.filter(|_| written == found);
             let what = check.map_or(DATA, Check::name);
@@ -57,6 +57,6 @@ impl Trap {
             self.note_medium_fault(stored.span(), lba, (what, now, then), cause);
             return Err(TrapError::ReadBack { lba, check, cause });
         }
-        self.check_stored(&self.tally.open(), (lba, 0), &found, &tuples, checks)
+        self.check_stored(&self.ledger.span(), (lba, 0), &found, &tuples, checks)
     }
 }

@@ -1,9 +1,10 @@
 //! Reads into guest memory.
 
 use super::error::TrapError;
-use super::service::Trap;
+use super::load::Moving;
 use super::tally::{Count, Span};
-use crate::inject::{Op, Place, Shot};
+use super::trap::Trap;
+use crate::inject::{Op, Place, Shot, Site};
 use crate::memory::{Buffer, List, MemoryError, Segments};
 use crate::pi::{Checks, GuardTag, Tuple};
 use crate::units::{BlockCount, Lba};
@@ -11,7 +12,7 @@ use crate::units::{BlockCount, Lba};
 /// A read under way.
 struct Transfer<'a> {
     span: &'a Span,
-    lba: Lba,
+    site: Site,
     into: &'a Segments,
     checks: Checks,
     shots: &'a [Shot],
@@ -28,12 +29,13 @@ impl Trap {
         let count = BlockCount(blocks as u64);
         self.disk.require_range(lba, count)?;
         self.admit(Op::Read, lba, count)?;
-        let span = self.tally.open();
-        self.tally.add(&span, Count::Reads, 1);
-        let shots = self.shots(Op::Read, lba, count);
-        self.spoil_stored(&span, lba, &shots)?;
+        let span = self.ledger.span();
+        self.ledger.count(&span, Count::Reads, 1);
+        let site = self.site(Op::Read, lba, count);
+        let shots = self.faults.shots(&site);
+        self.spoil_stored(&span, &site, &shots)?;
         let checks = Checks::of_address(self.geometry().pi_type, lba);
-        let transfer = Transfer { span: &span, lba, into, checks, shots: &shots };
+        let transfer = Transfer { span: &span, site, into, checks, shots: &shots };
         // Faults are aimed at blocks of the whole request.
         let step = if shots.is_empty() { self.disk.blocks_at_once().min(blocks) } else { blocks };
         let mut tuples = List::of(Tuple::ESCAPE, step);
@@ -72,13 +74,13 @@ impl Trap {
                 }
             };
         };
-        if !self.disk.read_in_place(transfer.lba.offset(skipped), tuples, copy)? {
+        if !self.disk.read_in_place(transfer.site.lba.offset(skipped), tuples, copy)? {
             return Ok(false);
         }
         delivered?;
         if !self.unchecked {
-            let Transfer { span, lba, checks, .. } = transfer;
-            self.check_guards(span, (*lba, skipped), &computed, tuples, checks)?;
+            let Transfer { span, site, checks, .. } = transfer;
+            self.check_guards(span, (site.lba, skipped), &computed, tuples, checks)?;
         }
         Ok(true)
     }
@@ -90,12 +92,13 @@ impl Trap {
         done: usize,
         tuples: &mut [Tuple],
     ) -> Result<(), TrapError> {
-        let Transfer { span, lba, into, checks, shots } = transfer;
+        let Transfer { span, site, into, checks, shots } = transfer;
         let skipped = done as u64;
         let mut data = Buffer::new(tuples.len().saturating_mul(self.block_bytes()));
-        self.disk.read(lba.offset(skipped), &mut data, tuples)?;
-        self.check_stored(span, (*lba, skipped), &data, tuples, checks)?;
-        self.flip_all(span, (Op::Read, *lba), Place::Out, shots, &mut data, tuples);
+        self.disk.read(site.lba.offset(skipped), &mut data, tuples)?;
+        self.check_stored(span, (site.lba, skipped), &data, tuples, checks)?;
+        let moving = Moving { bytes: &mut data, tuples };
+        self.faults.flip_all(span, site, Place::Out, shots, moving);
         Ok(into.copy_in(done.saturating_mul(self.block_bytes()) as u64, &data)?)
     }
 }

@@ -1,7 +1,7 @@
 //! A write that happens only where the stored bytes are those that came with it (COMPARE AND WRITE).
 
 use super::error::TrapError;
-use super::service::Trap;
+use super::trap::Trap;
 use super::write::{Held, WRITTEN, Write};
 use crate::clock::Moment;
 use crate::inject::Op;
@@ -49,7 +49,7 @@ impl Trap {
         let Swap { compared, written } = swap;
         self.check_range(written.lba, written.blocks)?;
         self.admit(Op::Write, written.lba, written.blocks)?;
-        let id = self.take_request_id();
+        let id = self.ledger.take_request_id();
         let compared = self.hold(compared, id, COMPARED)?;
         Ok(HeldSwap { compared, written: self.hold(written, id, WRITTEN)? })
     }

@@ -5,8 +5,8 @@
 
 use super::error::TrapError;
 use super::sample::{Sample, copy};
-use super::service::Trap;
 use super::tally::Count;
+use super::trap::Trap;
 use super::write::Held;
 use crate::memory::{Buffer, List};
 use crate::pi::{Checks, Tuple};
@@ -21,7 +21,7 @@ impl Sample {
 impl Trap {
     /// Fetches and stores a held write without a look at it.
     pub(super) fn fetch_unchecked(&self, held: &Held) -> Result<(), TrapError> {
-        self.tally.add(&held.span, Count::Writes, 1);
+        self.ledger.count(&held.span, Count::Writes, 1);
         let bytes = copy(&held.write.data)?;
         let blocks = bytes.len() / self.block_bytes();
         Ok(self.disk.write(held.write.lba, &bytes, &List::of(Tuple::ESCAPE, blocks))?)

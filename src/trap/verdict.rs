@@ -4,7 +4,7 @@
 use super::error::{Cause, TrapError};
 use super::evidence::Clue;
 use super::sample::Sample;
-use super::write::{Held, Write};
+use super::write::{Held, Write, WriteProtection};
 use crate::memory::List;
 use crate::pi::{Checks, GuardTag, Mismatch, PiType, Tuple, generate_over, guard};
 use crate::record::{OnRace, Phase};
@@ -112,6 +112,15 @@ pub fn tuples_to_store(
         }
     }
     tuples
+}
+
+/// What the drive checks of blocks that arrive: what the command asks for, or, of tuples that were
+/// generated on the way, all there is.
+pub fn delivery_checks(kind: PiType, write: &Write) -> Checks {
+    match &write.protection {
+        Some(WriteProtection { tuples: Some(_), checks }) => *checks,
+        _ => Checks { escapes: false, ..Checks::of_address(kind, write.lba) },
+    }
 }
 
 /// Recomputes the tuple of a block that raced.

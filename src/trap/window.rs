@@ -4,17 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::service::Trap;
 use crate::clock::Moment;
-use crate::record::{Record, WindowChange};
 use crate::units::{QueueIndex, WindowSpec};
-
-impl Trap {
-    /// Records that writes to come have another window.
-    pub fn note_window(&self, spec: WindowSpec) {
-        self.sink.emit(Record::Window(WindowChange { t_us: self.now().micros(), spec }));
-    }
-}
 
 /// The link that `bandwidth:` models: all queues share it.
 #[derive(Debug, Default)]

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use super::error::TrapError;
 use super::evidence::{Clue, Evidence};
-use super::faults::delivery_checks;
+use super::faults::check_delivery;
 use super::load::Load;
 use super::sample::Sample;
-use super::service::Trap;
-use super::standing::Open;
 use super::tally::{Count, Span};
-use super::verdict::{before_doorbell, differing, judge, tuples_to_store};
+use super::trap::Trap;
+use super::verdict::{before_doorbell, delivery_checks, differing, judge, tuples_to_store};
 use crate::clock::Moment;
-use crate::inject::Op;
+use crate::inject::{Op, Place, Shot, Site};
 use crate::memory::{List, Segments};
 use crate::pi::{Checks, GuardTag, Tuple};
-use crate::record::{Outcome, Phase, RaceId, Record};
+use crate::record::{Outcome, Phase, RaceId};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A write as the guest asked for it.
@@ -135,17 +134,17 @@ impl Trap {
     pub fn doorbell(&self, write: Write) -> Result<Held, TrapError> {
         self.check_range(write.lba, write.blocks)?;
         self.admit(Op::Write, write.lba, write.blocks)?;
-        self.hold(write, self.take_request_id(), WRITTEN)
+        self.hold(write, self.ledger.take_request_id(), WRITTEN)
     }
 
     /// Takes the samples of data that is for `op`.
     pub(super) fn hold(&self, write: Write, id: u64, op: &'static str) -> Result<Held, TrapError> {
-        let rung = self.now();
+        let rung = self.ledger.now();
         // The medium's memory comes near while the window lasts.
         self.disk.expect_write(write.lba, write.blocks);
         let doorbell = if self.unchecked { Sample::none() } else { Sample::take(&write)? };
         let before = before_doorbell(&write, &doorbell, self.block_bytes());
-        Ok(Held { id, write, doorbell, before, rung, span: self.tally.open(), op })
+        Ok(Held { id, write, doorbell, before, rung, span: self.ledger.span(), op })
     }
 
     /// Fetches a held write, compares the samples, makes the checks that the command asks for and
@@ -213,7 +212,7 @@ impl Trap {
     }
 
     pub(super) fn fetch_sample(&self, held: &Held) -> Result<Fetched, TrapError> {
-        let at = self.now();
+        let at = self.ledger.now();
         let blocks = held.doorbell.bytes.len() / self.block_bytes();
         let mut guards = List::of(GuardTag(0), blocks);
         let changed = held.doorbell.again(&held.write, &mut guards)?;
@@ -221,13 +220,13 @@ impl Trap {
     }
 
     pub(super) fn count(&self, held: &Held, window: Duration) {
-        self.tally.add(&held.span, Count::Writes, 1);
+        self.ledger.count(&held.span, Count::Writes, 1);
         self.count_blocks(held);
-        self.tally.add_window(&held.span, window);
+        self.ledger.count_window(&held.span, window);
     }
 
     pub(super) fn count_blocks(&self, held: &Held) {
-        self.tally.add(&held.span, Count::BlocksChecked, held.write.blocks.0);
+        self.ledger.count(&held.span, Count::BlocksChecked, held.write.blocks.0);
     }
 
     /// The races of a write in the order of its blocks; a block can have one a phase.
@@ -259,15 +258,39 @@ impl Trap {
             self.check_range(load.lba, BlockCount(blocks))?;
             load = load.repeated(kind, copies);
         }
-        let shots = self.shots(Op::Write, load.lba, load.blocks());
+        let site = self.site(Op::Write, load.lba, load.blocks());
+        let shots = self.faults.shots(&site);
         if !shots.is_empty() {
             let checks = delivery_checks(kind, write);
-            let in_place = self.store_with_faults(&held.span, load, &checks, &shots)?;
+            let in_place = self.store_with_faults(&held.span, load, &checks, &site, &shots)?;
             return Ok(Landed { in_place, injected: true });
         }
         self.disk.write(load.lba, &load.bytes, &load.tuples)?;
-        self.spoiled.take(load.lba, load.blocks());
+        self.faults.cleaned(self.place(load.lba), load.blocks());
         Ok(Landed { in_place: load.blocks(), injected: false })
+    }
+
+    /// Stores a write to which faults happen; answers how many of its blocks are where they belong.
+    ///
+    /// `checks` are those that the drive makes of what arrives.
+    fn store_with_faults(
+        &self,
+        span: &Span,
+        mut load: Load<'_>,
+        checks: &Checks,
+        site: &Site,
+        shots: &[Shot],
+    ) -> Result<BlockCount, TrapError> {
+        self.faults.flip_all(span, site, Place::In, shots, load.moving());
+        check_delivery(&load, checks, shots)?;
+        self.faults.flip_all(span, site, Place::Medium, shots, load.moving());
+        let to = self.faults.destination(span, site, shots);
+        let count = usize::try_from(to.stored.0).unwrap_or(usize::MAX);
+        let bytes = load.bytes.get(..count.saturating_mul(self.block_bytes()));
+        let tuples = load.tuples.get(..count).unwrap_or(&load.tuples);
+        self.disk.write(to.lba, bytes.unwrap_or(&load.bytes), tuples)?;
+        self.faults.overwritten(site, &to, shots);
+        Ok(if to.lba == load.lba { to.stored } else { BlockCount(0) })
     }
 
     /// The tuples that were meant to be stored.
@@ -297,19 +320,15 @@ impl Trap {
         };
         for clue in clues {
             let race = self.emit_race(&evidence, clue);
-            let open = Open { race, at: fetched.at, span: Arc::clone(&held.span) };
-            self.standing.add(clue.lba, open);
+            self.ledger.stand(self.place(clue.lba), race, fetched.at, &held.span);
         }
     }
 
     fn emit_race(&self, evidence: &Evidence<'_>, clue: &Clue) -> RaceId {
-        let id = self.take_race_id();
-        let race = evidence.race(clue, id, &self.options);
-        self.tally.add(&evidence.held.span, Count::Race(race.phase), 1);
-        if race.guard_blind {
-            self.tally.add(&evidence.held.span, Count::GuardBlind, 1);
-        }
-        self.sink.emit(Record::Race(Box::new(race)));
+        let id = self.ledger.take_race_id();
+        let unit = self.ledger.name_of(self.options.unit);
+        let race = evidence.race(clue, id, self.ledger.device(), unit);
+        self.ledger.note_race(&evidence.held.span, race);
         id
     }
 
@@ -317,10 +336,10 @@ impl Trap {
     pub(super) fn heal_clean_blocks(&self, lba: Lba, stored: BlockCount, raced: &[Clue]) {
         let (mut next, end) = (lba, lba.offset(stored.0));
         for clue in raced.iter().filter(|clue| clue.lba < end) {
-            self.heal(next, BlockCount(clue.lba.0.saturating_sub(next.0)));
+            self.ledger.heal(self.place(next), BlockCount(clue.lba.0.saturating_sub(next.0)));
             next = clue.lba.offset(1);
         }
-        self.heal(next, BlockCount(end.0.saturating_sub(next.0)));
+        self.ledger.heal(self.place(next), BlockCount(end.0.saturating_sub(next.0)));
     }
 
     /// Looks once more before the completion, when asked to. Hardware cannot see this, so it never
@@ -329,7 +348,7 @@ impl Trap {
         if !self.options.audit {
             return;
         }
-        let at = self.now();
+        let at = self.ledger.now();
         let Ok(last) = Sample::take(&held.write) else { return };
         let (write, size) = (&held.write, self.block_bytes());
         let clues = differing(write, fetched.sample(held), &last, size, Phase::AfterFetch);
@@ -346,9 +365,5 @@ impl Trap {
         for clue in &clues {
             self.emit_race(&evidence, clue);
         }
-    }
-
-    pub(super) fn block_bytes(&self) -> usize {
-        self.geometry().block_size.bytes()
     }
 }

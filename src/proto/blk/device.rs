@@ -3,7 +3,6 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
@@ -185,7 +184,7 @@ impl BlkDevice {
         if let Err(failure) = &outcome {
             log::debug!("request failed: {failure}");
             if !failure.is_counted_elsewhere() {
-                self.trap.note_error();
+                self.trap.ledger().note_error();
             }
         }
         status
@@ -291,21 +290,5 @@ impl Device for BlkDevice {
 
     fn medium_bell(&self, queue: QueueIndex) -> Option<RawFd> {
         self.trap.medium_bell(queue)
-    }
-
-    fn note_deferred(&self) {
-        self.trap.note_deferred();
-    }
-
-    fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
-        self.trap.note_broken(queue, reason);
-    }
-
-    fn note_blind(&self, blind: Duration) {
-        self.trap.note_blind(blind);
-    }
-
-    fn now(&self) -> Moment {
-        self.trap.now()
     }
 }

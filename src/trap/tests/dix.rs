@@ -45,7 +45,7 @@ fn a_clean_write_keeps_the_guests_tuples_in_every_format() {
         }
         rig.reads_clean();
         assert_eq!(rig.races(), []);
-        let counters = rig.trap.counters();
+        let counters = rig.counters();
         assert_eq!((counters.writes, counters.blocks_checked, counters.errors), (1, BLOCKS, 0));
     }
 }
@@ -66,7 +66,7 @@ fn a_change_before_the_doorbell_is_told_by_its_guards() {
         assert_eq!((race.doorbell_guard, race.fetch_guard), (now, now));
         assert!(race.changed.is_empty() && race.changed_bytes == 0 && !race.guard_blind);
         assert_eq!((race.pi_changed.as_ref(), race.window_us), (None, 0.0));
-        let counters = rig.trap.counters();
+        let counters = rig.counters();
         assert_eq!((counters.races.before_doorbell, counters.all_races()), (1, 1));
     }
 }
@@ -98,7 +98,7 @@ fn one_block_can_race_in_both_phases() {
     assert_eq!(phases, [Phase::BeforeDoorbell, Phase::InWindow]);
     assert_eq!(races[1].submit_guard, Some(races[1].fetch_guard));
     assert_ne!(races[1].doorbell_guard, races[1].fetch_guard);
-    assert_eq!(rig.trap.counters().standing, 2);
+    assert_eq!(rig.counters().standing, 2);
 }
 
 #[test]
@@ -135,16 +135,16 @@ fn report_stores_what_was_fetched_with_tuples_that_verify() {
             assert_eq!(rig.stored(block).1.guard, guard(&rig.block(block)));
         }
         rig.reads_clean();
-        let counters = rig.trap.counters();
+        let counters = rig.counters();
         assert_eq!((counters.races.before_doorbell, counters.races.in_window), (1, 3));
         assert_eq!((counters.standing, counters.healed, counters.medium_faults), (4, 0, 0));
         let held = rig.submit(3);
         rig.prepare(2);
         // Unchecked is not unwatched.
         rig.fetch(held).unwrap();
-        assert_eq!(rig.trap.counters().races.in_window, 7);
+        assert_eq!(rig.counters().races.in_window, 7);
         write(&rig, nothing, nothing).unwrap();
-        let counters = rig.trap.counters();
+        let counters = rig.counters();
         assert_eq!((counters.standing, counters.healed), (0, 8), "a clean write heals");
         assert!(rig.races().iter().all(|race| race.outcome == Outcome::Stored));
     }

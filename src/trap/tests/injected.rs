@@ -10,7 +10,7 @@ use crate::units::{BlockCount, BlockSize, Lba, QueueIndex};
 /// A rig with one fault waiting.
 fn faulty(kind: PiType, spec: &str) -> Rig {
     let rig = Rig::new(kind, BlockSize::B512, OnRace::Report);
-    rig.trap.inject(spec.parse().unwrap()).unwrap();
+    rig.inject(spec);
     rig
 }
 
@@ -40,7 +40,7 @@ fn failed<T: std::fmt::Debug>(result: Result<T, TrapError>) -> (Check, Lba, Caus
 
 /// Nothing but the injection is counted, and it has its record.
 fn only_injected(rig: &Rig) {
-    let counters = rig.trap.counters();
+    let counters = rig.counters();
     assert_eq!((counters.injected, counters.all_races(), counters.medium_faults), (1, 0, 0));
     let injections = rig.injections();
     assert_eq!(injections.len(), 1);
@@ -90,7 +90,7 @@ fn a_tag_flipped_on_the_way_out_reaches_the_guest() {
 fn verify_finds_what_was_spoiled_and_overwriting_mends_it() {
     for (kind, size) in every_format() {
         let rig = Rig::new(kind, size, OnRace::Fail);
-        rig.trap.inject("flip=data,at=medium,lba=11,byte=3".parse().unwrap()).unwrap();
+        rig.inject("flip=data,at=medium,lba=11,byte=3");
         write(&rig, 1).unwrap();
         let verify = || {
             let checks = rig.checks(Source::VerifyMedium, 1);
@@ -115,7 +115,7 @@ fn a_block_is_innocent_again_once_it_is_overwritten() {
     let held = rig.submit(3);
     rig.fetch(held).unwrap();
     assert_eq!(failed(read(&rig)), (Check::Reference, LBA, Cause::Found));
-    assert_eq!(rig.trap.counters().medium_faults, 1);
+    assert_eq!(rig.counters().medium_faults, 1);
 }
 
 #[test]
@@ -125,11 +125,11 @@ fn races_on_blocks_that_are_not_stored_do_not_heal() {
     let held = rig.submit(1);
     (0..BLOCKS).for_each(|block| rig.flip(rig.data(block, 0)));
     rig.fetch(held).unwrap();
-    assert_eq!(rig.trap.counters().standing, 4);
+    assert_eq!(rig.counters().standing, 4);
     for (spec, standing) in [("lost", 4), ("misdirect=+20", 4), ("torn=1", 3)] {
-        rig.trap.inject(spec.parse().unwrap()).unwrap();
+        rig.inject(spec);
         write(&rig, 1).unwrap();
-        assert_eq!(rig.trap.counters().standing, standing, "{spec}");
+        assert_eq!(rig.counters().standing, standing, "{spec}");
     }
 }
 
@@ -143,14 +143,14 @@ fn answers_carry_the_block_and_the_sense_of_their_class() {
     for spec in
         ["medium-error,lba=10", "medium-error,op=read", "busy,op=flush", "no-answer,op=other"]
     {
-        rig.trap.inject(spec.parse().unwrap()).unwrap();
+        rig.inject(spec);
     }
     rig.prepare(1);
     let refused = rig.doorbell(None).map(drop);
     assert_eq!(status(refused), (Status::Sense(Sense::WRITE_ERROR), Some(Lba(10))));
     assert_eq!(status(read(&rig).map(drop)), (Status::Sense(Sense::READ_ERROR), Some(LBA)));
     assert_eq!(status(rig.trap.flush()), (Status::Busy, None));
-    rig.trap.inject("busy,op=verify".parse().unwrap()).unwrap();
+    rig.inject("busy,op=verify");
     let (mut data, mut tuples) = (vec![0; 512], [Tuple::ESCAPE]);
     let checks = rig.checks(Source::CompareMedium, 0);
     let compared = rig.trap.read_to_compare(LBA, &mut data, &mut tuples, &checks);
@@ -158,7 +158,7 @@ fn answers_carry_the_block_and_the_sense_of_their_class() {
     let other = rig.trap.admit(Op::Other, Lba(0), BlockCount(0));
     assert_eq!(status(other), (Status::NoAnswer, None));
     rig.trap.flush().unwrap();
-    assert_eq!(rig.trap.counters().injected, 5);
+    assert_eq!(rig.counters().injected, 5);
 }
 
 #[test]

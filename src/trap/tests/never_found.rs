@@ -49,7 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn take(rig: &Rig, step: Step, salt: u8) -> Result<(), TrapError> {
     match step {
         Step::Inject(spec) => {
-            rig.trap.inject(spec.parse().unwrap()).unwrap();
+            rig.inject(&spec);
             Ok(())
         }
         Step::Write(wrprotect) => {
@@ -82,7 +82,7 @@ proptest! {
                 prop_assert!(error.is_counted_elsewhere(), "{error:?}");
             }
         }
-        let counters = rig.trap.counters();
+        let counters = rig.counters();
         prop_assert_eq!((counters.all_races(), counters.medium_faults, counters.errors), (0, 0, 0));
         prop_assert_eq!(counters.injected, rig.injections().len() as u64);
         prop_assert!(rig.medium_faults().iter().all(|fault| fault.injected));

@@ -10,9 +10,11 @@ use crate::clock::{Clock, ManualClock};
 use crate::media::{Disk, DiskSpec};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{Checks, Expected, PiType, Protect, Source, Tuple, generate};
-use crate::record::{Inject, Line, MediumFault, OnRace, Race, Record};
+use crate::record::{Counters, Inject, Line, MediumFault, OnRace, Race, Record};
 use crate::report::Sink;
-use crate::trap::{Held, Trap, TrapError, TrapOptions, Write, WriteProtection};
+use crate::trap::{
+    Faults, Held, Ledger, Trap, TrapError, TrapOptions, Write, WriteProtection, inject,
+};
 use crate::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 
 /// Where the data is in guest memory.
@@ -26,7 +28,7 @@ pub const LBA: Lba = Lba(8);
 
 /// A trap over a memory disk, and a guest that writes to it.
 pub struct Rig {
-    pub trap: Trap,
+    pub trap: Arc<Trap>,
     pub clock: Arc<ManualClock>,
     map: MemoryMap,
     dir: TempDir,
@@ -46,11 +48,22 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
         let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
-        let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
-        let disk = Disk::open(&spec).unwrap();
-        let trap = Trap::new(disk, Arc::clone(&clock) as Arc<dyn Clock>, sink, options);
+        let books = Arc::clone(&clock) as Arc<dyn Clock>;
+        let ledger = Arc::new(Ledger::new("scsi", 1, books, sink));
+        let faults = Arc::new(Faults::new(0, Arc::clone(&ledger)));
+        let options = TrapOptions { on_race, audit: false, unit: 0 };
+        let trap = Arc::new(Trap::new(Disk::open(&spec).unwrap(), ledger, faults, options));
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
         Rig { trap, clock, map, dir }
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, spec: &str) {
+        inject(std::slice::from_ref(&self.trap), spec.parse().unwrap()).unwrap();
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.trap.ledger().counters()
     }
 
     pub fn kind(&self) -> PiType {
@@ -162,7 +175,7 @@ impl Rig {
 
     /// All records, after which the trap is at its end.
     pub fn records(&self) -> Vec<Record> {
-        self.trap.sink.close();
+        self.trap.ledger().stop();
         let text = std::fs::read_to_string(self.dir.path().join("races.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().record).collect()
     }

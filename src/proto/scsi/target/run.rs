@@ -237,7 +237,7 @@ fn refused(sense: Sense, descriptor: bool) -> Answer {
 pub(super) fn answer_failure(unit: &Unit, failure: &Failure) -> Answer {
     log::debug!("command failed: {failure}");
     if matches!(failure, Failure::Trap(error) if is_fault(error)) {
-        unit.trap.note_error();
+        unit.trap.ledger().note_error();
     }
     match failure.sense() {
         Some(sense) => refused(sense, unit.modes().descriptor_sense()),

@@ -14,11 +14,9 @@ use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
 use super::management;
 use super::request::{self, HeldCommand};
-use crate::clock::Moment;
 use crate::media::Landed;
 use crate::proto::scsi::target::{Attention, Target, Unit};
 use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
-use crate::trap::Trap;
 use crate::units::QueueIndex;
 
 /// The queues that are not for requests.
@@ -30,8 +28,6 @@ const FIXED_QUEUES: u16 = 2;
 #[derive(Debug)]
 pub struct ScsiDevice {
     target: Arc<Target>,
-    /// The first unit's trap speaks for the device.
-    trap: Arc<Trap>,
     request_queues: u16,
     acknowledged: AtomicU64,
     sizes: Mutex<Sizes>,
@@ -40,15 +36,12 @@ pub struct ScsiDevice {
 }
 
 impl ScsiDevice {
-    /// A device with these units, of which there is at least one, and so many request queues.
+    /// A device with these units and so many request queues.
     pub fn new(units: Vec<Unit>, request_queues: u16) -> io::Result<Self> {
-        let no_unit = || io::Error::new(io::ErrorKind::InvalidInput, "a target without units");
-        let trap = Arc::clone(&units.first().ok_or_else(no_unit)?.trap);
         let units = units.into_iter().map(Arc::new).collect();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(ScsiDevice {
             target: Arc::new(Target::new(units)),
-            trap,
             request_queues,
             acknowledged: AtomicU64::new(0),
             sizes: Mutex::default(),
@@ -171,17 +164,5 @@ impl Device for ScsiDevice {
             self.tell(lun, if plugged { News::Plugged } else { News::Unplugged });
         }
         Ok(())
-    }
-
-    fn note_deferred(&self) {
-        self.trap.note_deferred();
-    }
-
-    fn note_broken(&self, queue: Option<QueueIndex>, reason: String) {
-        self.trap.note_broken(queue, reason);
-    }
-
-    fn now(&self) -> Moment {
-        self.trap.now()
     }
 }

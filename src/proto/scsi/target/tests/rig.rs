@@ -13,7 +13,7 @@ use crate::proto::scsi::target::{
 };
 use crate::record::OnRace;
 use crate::report::Sink;
-use crate::trap::{Trap, TrapOptions};
+use crate::trap::{Faults, Ledger, Trap, TrapOptions};
 use crate::units::{BlockSize, ByteSize, QueueIndex};
 
 /// The disk's length.
@@ -85,9 +85,12 @@ impl Rig {
             read_only: false,
             direct: false,
         };
-        let options = TrapOptions { device: "scsi", on_race, audit: false, lun: None };
         let disk = Disk::open(&spec).unwrap();
-        let trap = Trap::new(disk, Arc::new(MonotonicClock::new()), Sink::none(), options);
+        let clock = Arc::new(MonotonicClock::new());
+        let ledger = Arc::new(Ledger::new("scsi", 1, clock, Sink::none()));
+        let faults = Arc::new(Faults::new(0, Arc::clone(&ledger)));
+        let options = TrapOptions { on_race, audit: false, unit: 0 };
+        let trap = Trap::new(disk, ledger, faults, options);
         let unit = Unit::new(Arc::new(trap), UnitIdentity::of("memory"));
         unit.take_attention();
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();

@@ -10,6 +10,8 @@
 #   DIXTRAP_MNT      where to mount (a new directory)
 #   DIXTRAP_GUEST    the helper program (dixtrap-guest, from PATH or beside the script)
 #   DIXTRAP_OWNERS   the disk whose blocks' owners are told before the unmount (empty: nothing is told)
+#   DIXTRAP_TELL     a FIFO for what dixtrap has to know, and DIXTRAP_HEARD another one, out of which it
+#                    answers (empty: it is printed)
 #   DIXTRAP_LIB      where lib.sh and "filesystems" lie (beside the script)
 #
 # prepare sets TARGET: the disk itself on "raw", else a file on the mounted file system.
@@ -31,7 +33,18 @@ stopped=
 TARGET=
 device_start=
 
-say() { echo "dixtrap: $*"; }
+# Tells dixtrap something, over a channel of its own, so that a script may do with its outputs what it
+# likes; by hand prints it. Who says "writing" goes on when what is written counts.
+say() {
+    if [ -z "${DIXTRAP_TELL:-}" ]; then
+        printf 'dixtrap: %s\n' "$*"
+        return
+    fi
+    printf 'dixtrap: %s\n' "$*" >"$DIXTRAP_TELL"
+    if [ "$*" = writing ]; then
+        read -r _ <"$DIXTRAP_HEARD" || :
+    fi
+}
 skip() { say "skip: $*"; exit 77; }
 die() { say "error: $*"; exit 1; }
 fail() { say "fail: $*"; exit 1; }

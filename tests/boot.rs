@@ -37,6 +37,7 @@ fn shell(guest: &mut Guest, script: &str) -> Result<(ExecResult, String), GuestE
         argv: ["sh", "-c", script].map(String::from).to_vec(),
         env: BTreeMap::from([("NAME".into(), "value".into())]),
         timeout: Duration::from_secs(20),
+        watch: Some("/proc/sys/kernel/ostype".into()),
     };
     let mut text = String::new();
     let result = guest.exec(&exec, &mut |line| {
@@ -82,6 +83,13 @@ fn a_guest_runs_commands_and_uses_its_disk() {
     let (result, text) = shell(&mut guest, script).unwrap();
     assert!(result.status.success(), "{text}");
     assert!(guest.read_file("/proc/filesystems").unwrap().contains("ext4"));
+
+    // What a program leaves behind ends with it, in whatever session it hides.
+    let script = "setsid sleep 1000 & setsid sh -c 'sleep 1001 & sleep 1002' & sleep 0.5";
+    let (result, _) = shell(&mut guest, script).unwrap();
+    assert!(result.status.success() && result.left_behind.contains(&"sleep".to_owned()), "{result:?}");
+    let (_, text) = shell(&mut guest, "ps").unwrap();
+    assert!(!text.contains("sleep 100"), "{text}");
 
     let error = guest.read_file("/no/such").unwrap_err();
     assert!(!error.is_fatal() && error.to_string().contains("/no/such"), "{error}");

@@ -59,7 +59,7 @@ fn boot_with(kernel: &Kernel, daemons: &[&Daemon], dir: &Path, t10_pi: bool) -> 
 /// Runs a script; what it printed, both streams.
 fn shell(guest: &mut Guest, script: &str) -> (ExitStatus, String) {
     let argv = ["sh", "-c", script].map(String::from).to_vec();
-    let exec = Exec { argv, env: BTreeMap::new(), timeout: Duration::from_secs(60) };
+    let exec = Exec { argv, timeout: Duration::from_secs(60), ..Exec::default() };
     let mut text = String::new();
     let result = guest.exec(&exec, &mut |line| text.push_str(&format!("{}\n", line.text))).unwrap();
     (result.status, text)

@@ -120,7 +120,7 @@ fn a_report_is_read_test_by_test() {
 
 fn shell(guest: &mut Guest, script: &str, timeout: Duration) -> (ExitStatus, String) {
     let argv = ["sh", "-c", script].map(String::from).to_vec();
-    let exec = Exec { argv, env: BTreeMap::new(), timeout };
+    let exec = Exec { argv, timeout, ..Exec::default() };
     let mut text = String::new();
     let result = guest.exec(&exec, &mut |line| text.push_str(&format!("{}\n", line.text))).unwrap();
     (result.status, text)

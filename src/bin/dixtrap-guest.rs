@@ -1,13 +1,13 @@
 //! `dixtrap-guest`: the program inside the guest. As PID 1 it is the guest's init; as `agent` it does
 //! what the host asks for.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::guest::{agent, attempt, facts, init, mapper, mirror, owners, work};
+use dixtrap::guest::{agent, attempt, facts, init, mapper, mirror, owners, tell, work};
 use dixtrap::units::ByteSize;
 
 /// dixtrap's helper inside a guest.
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Agent => agent::run().map_err(Into::into),
         Command::Work(args) => work(&args),
         Command::Owners(args) => {
-            owners::run(&args, &mut BufWriter::new(std::io::stdout().lock())).map_err(Into::into)
+            owners::run(&args, &mut BufWriter::new(tell::output())).map_err(Into::into)
         }
         Command::Facts(args) => {
             facts::run(&args).map(|line| println!("{line}")).map_err(Into::into)
@@ -98,9 +98,11 @@ fn main() -> ExitCode {
                 .map_err(Into::into)
         }
         Command::Unmap { name } => mapper::remove(&name).map_err(Into::into),
-        Command::Compare { one, other, size } => mirror::compare(&one, &other, size)
-            .map(|seen| print!("{}", seen.words()))
-            .map_err(Into::into),
+        Command::Compare { one, other, size } => {
+            mirror::compare(&one, &other, size).map_err(Into::into).and_then(|seen| {
+                tell::output().write_all(seen.words().as_bytes()).map_err(Into::into)
+            })
+        }
     };
     result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
@@ -110,8 +112,12 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     let lacks = error.downcast_ref::<work::WorkError>().is_some_and(work::WorkError::is_lack)
         || error.downcast_ref::<mapper::MapError>().is_some_and(mapper::MapError::is_lack);
     if lacks {
-        // Standard error: the standard output of `map` is a node.
-        eprintln!("dixtrap: skip: {error:#}");
+        // Never the standard output: that of `map` is a node.
+        let words = format!("dixtrap: skip: {error:#}\n");
+        let told = tell::channel().map(|mut channel| channel.write_all(words.as_bytes()));
+        if !matches!(told, Some(Ok(()))) {
+            eprint!("{words}");
+        }
         return ExitCode::from(SKIPPED);
     }
     eprintln!("dixtrap-guest: {error:#}");

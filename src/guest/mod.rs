@@ -9,4 +9,5 @@ pub mod mapper;
 pub mod mirror;
 pub mod owners;
 pub mod protocol;
+pub mod tell;
 pub mod work;

@@ -6,11 +6,15 @@
 //! guest {"id":1,"reply":"hello","release":"6.1.0-32-cloud-amd64","drivers":["virtio_blk"]}
 //! host  {"id":2,"op":"exec","argv":["cat","/proc/partitions"],"env":{},"timeout_ms":5000}
 //! guest {"id":2,"reply":"output","stream":"stdout","text":"major minor  #blocks  name"}
-//! guest {"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12}
+//! guest {"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12,"watched":[],"left_behind":[]}
 //! ```
 //!
 //! `exec` answers with any number of `output` lines and one `exited` or `error`; every other request
 //! with one line. Requests may overlap: each `exec` runs on its own.
+//!
+//! A program speaks to the host over a channel of its own ([`TELL`]), so that what it does with its
+//! standard output is nobody's business. One that has said [`WRITING`] waits at [`HEARD`] until the
+//! host counts what it writes.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +22,16 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it in the guest.
 pub const PORT_NAME: &str = "dixtrap.0";
+
+/// The variable that names the FIFO in which a program tells the host something, a line at a time.
+pub const TELL: &str = "DIXTRAP_TELL";
+
+/// The variable that names the FIFO out of which a program that has told that it writes reads an empty
+/// line before it does.
+pub const HEARD: &str = "DIXTRAP_HEARD";
+
+/// What a program tells before it writes.
+pub const WRITING: &str = "dixtrap: writing";
 
 /// The longest line either end accepts, in bytes: what lies beyond is a broken peer.
 pub const MAX_LINE: usize = 4 << 20;
@@ -46,6 +60,15 @@ pub enum Request {
         env: BTreeMap<String, String>,
         /// The process group is killed after this long.
         timeout_ms: u64,
+        /// A file of which the first line is read when the program says that it writes, and from then
+        /// on until it ends.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        watch: Option<String>,
+    },
+    /// Let a running `exec` that has said that it writes go on.
+    Heard {
+        /// The id of the `exec` request.
+        exec: u64,
     },
     /// Ask the process group of a running `exec` to end (SIGTERM); its time-out stays in force. One
     /// that has ended already needs no asking.
@@ -89,13 +112,19 @@ pub enum Reply {
         status: ExitStatus,
         /// How long it ran.
         elapsed_ms: u64,
+        /// The different values of the watched file, in the order in which they were seen.
+        #[serde(default)]
+        watched: Vec<String>,
+        /// The names of the processes that it left behind, which were killed.
+        #[serde(default)]
+        left_behind: Vec<String>,
     },
     /// To `read-file`.
     File {
         /// The contents; bytes that are not UTF-8 are replaced.
         text: String,
     },
-    /// To `terminate`: passed on. To `power-off` and `reboot`: about to happen.
+    /// To `terminate` and `heard`: passed on. To `power-off` and `reboot`: about to happen.
     Done,
     /// The request could not be carried out.
     Error {
@@ -104,7 +133,7 @@ pub enum Reply {
     },
 }
 
-/// Which of a program's two outputs.
+/// Where a program wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -112,6 +141,8 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+    /// The channel to the host.
+    Told,
 }
 
 /// How a program in the guest ended.
@@ -149,15 +180,22 @@ mod tests {
                 argv: vec!["cat".into(), "/proc/partitions".into()],
                 env: BTreeMap::new(),
                 timeout_ms: 5000,
+                watch: None,
             },
         };
         assert_eq!(
             serde_json::to_string(&request).unwrap(),
             r#"{"id":2,"op":"exec","argv":["cat","/proc/partitions"],"env":{},"timeout_ms":5000}"#
         );
-        let line = r#"{"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12}"#;
+        let line = r#"{"id":2,"reply":"exited","status":{"code":0},"elapsed_ms":12,"watched":["1"],"left_behind":[]}"#;
         let reply: Envelope<Reply> = serde_json::from_str(line).unwrap();
-        assert_eq!(reply.body, Reply::Exited { status: ExitStatus::Code(0), elapsed_ms: 12 });
+        let exited = Reply::Exited {
+            status: ExitStatus::Code(0),
+            elapsed_ms: 12,
+            watched: vec!["1".into()],
+            left_behind: Vec::new(),
+        };
+        assert_eq!(reply.body, exited);
         assert_eq!(serde_json::to_string(&reply).unwrap(), line);
     }
 

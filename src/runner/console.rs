@@ -117,7 +117,7 @@ impl Console {
 
     /// The last lines, the unfinished one included.
     pub fn tail(&self) -> ConsoleTail {
-        let partial = clean(&self.partial);
+        let partial = clean(&String::from_utf8_lossy(&self.partial));
         let unfinished = (!partial.is_empty()).then_some(partial);
         ConsoleTail(self.tail.iter().cloned().chain(unfinished).collect())
     }
@@ -128,7 +128,7 @@ impl Console {
     }
 
     fn end_line(&mut self) {
-        let line = clean(&self.partial);
+        let line = clean(&String::from_utf8_lossy(&self.partial));
         self.partial.clear();
         if line.is_empty() {
             return;
@@ -145,9 +145,8 @@ impl Console {
     }
 }
 
-/// A console line as text, without carriage returns and terminal escape sequences.
-fn clean(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+/// A line of the guest's as a terminal may show it: without carriage returns and escape sequences.
+pub fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

@@ -24,7 +24,7 @@ pub fn look_up(guest: &mut Guest, disk: &str, directory: &Path) -> Result<table:
     let (mut told, mut said) = (String::new(), String::new());
     let result = guest.exec(&exec, &mut |line| match line.stream {
         Stream::Stdout => told = line.text,
-        Stream::Stderr => said = line.text,
+        Stream::Stderr | Stream::Told => said = line.text,
     });
     let result = result.map_err(BootError::Kernel)?;
     let facts = serde_json::from_str::<Facts>(&told).ok().filter(|_| result.status.success());

@@ -21,6 +21,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
     for one in ran {
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
+        runs.log = one.log.clone().or(runs.log);
         runs.wrong = runs.wrong.or_else(|| one.wrong.clone());
         // A race is proof by itself, whatever the script says of its own work afterwards.
         if let End::Skipped(reason) = &one.end
@@ -30,6 +31,9 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
             return Fate::Skipped(reason.clone());
         }
         runs.trouble = match &one.end {
+            End::Done if one.counters.blocks_checked == 0 => {
+                Some("no block was written after the script said that it writes".to_owned())
+            }
             End::Done => None,
             End::Skipped(reason) => Some(format!("it skipped itself after all this: {reason}")),
             End::Trouble(reason) | End::Hung(reason) => Some(reason.clone()),

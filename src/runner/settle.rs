@@ -19,10 +19,10 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Notes that the cell did not come to its end, unless something else is known to be wrong.
+    /// Notes that the cell was not let to come to its end: whatever went wrong with it may come of that.
     pub fn cut_short(&mut self, why: &str) {
         if let Fate::Ran(runs) = self {
-            runs.trouble.get_or_insert_with(|| why.to_owned());
+            runs.trouble = Some(why.to_owned());
         }
     }
 }
@@ -44,6 +44,8 @@ pub struct Runs {
     pub first_catch_ms: Option<f64>,
     /// What went wrong.
     pub trouble: Option<String>,
+    /// Where what it printed is kept.
+    pub log: Option<String>,
     /// Whose blocks raced; `None` before anybody asked.
     pub owners: Option<Vec<OwnerGroup>>,
 }
@@ -175,6 +177,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 repeat: Some(runs.repeat),
                 owners: runs.owners.as_ref().map(|groups| by_name(groups)),
                 owner_groups: runs.owners.clone(),
+                log: runs.log.clone(),
                 ..blank(ground, cell, outcome, reason)
             }
         }

@@ -16,6 +16,7 @@ use crate::runner::guest::{BootError, BootRequest, Exec, Guest};
 use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
 use crate::runner::plan::{PlannedCell, Selection, Surroundings};
+use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, Runner};
 use crate::runner::settle::{Fate, Ground, settle};
 use crate::verdict::Cell;
@@ -132,7 +133,7 @@ fn try_travel(
     trip.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut trip.kernel);
     trip.planned = planned;
-    let labels = run_cells(runner, &mut daemon, &mut guest, trip)?;
+    let labels = run_cells(runner, &mut daemon, &mut guest, (trip, directory))?;
     if trip.lost.is_none()
         && let Err(error) = guest.power_off()
     {
@@ -227,7 +228,7 @@ fn run_cells(
     runner: &Runner<'_>,
     daemon: &mut Daemon,
     guest: &mut Guest,
-    trip: &mut Trip,
+    (trip, directory): (&mut Trip, &Path),
 ) -> Result<Vec<Vec<Ran>>, RunError> {
     let mut all = Vec::new();
     let (progress, interrupted) = (runner.progress, runner.interrupted);
@@ -236,6 +237,7 @@ fn run_cells(
             daemon,
             progress,
             interrupted,
+            directory,
             disk: trip.device.path(),
             seconds: runner.options.seconds,
             timeout: runner.options.timeout,
@@ -250,6 +252,7 @@ fn run_cells(
             fate.cut_short("interrupted while it ran");
         }
         progress.end(&fate_words(cell, &fate));
+        show_end(progress, &ran);
         trip.fates.push(fate);
         trip.lost = ran.iter().find_map(|one| lost_in(&one.end, guest));
         all.push(ran);
@@ -258,6 +261,16 @@ fn run_cells(
         }
     }
     Ok(all)
+}
+
+/// Shows what a script that failed had printed last.
+fn show_end(progress: &dyn Progress, ran: &[Ran]) {
+    let failed = |one: &&Ran| !matches!(one.end, End::Done | End::Skipped(_));
+    let Some(one) = ran.last().filter(failed).filter(|one| !one.last_lines.is_empty()) else {
+        return;
+    };
+    let lines: Vec<String> = one.last_lines.iter().map(|line| format!("    {line}")).collect();
+    progress.note(&format!("what it printed ended with:\n{}", lines.join("\n")));
 }
 
 /// Every repetition of a cell, as long as they go well.

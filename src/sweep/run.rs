@@ -193,6 +193,7 @@ fn run_window(
         daemon: &mut ready.daemon,
         progress: options.progress,
         interrupted: options.interrupted,
+        directory: options.directory,
         disk: device.path(),
         seconds: options.seconds,
         timeout: options.timeout,

@@ -162,6 +162,9 @@ pub struct Cell {
     pub owner_groups: Option<Vec<OwnerGroup>>,
     /// In how many repetitions something raced.
     pub repeat: Option<Repeat>,
+    /// The file of what the script printed, seen from the directory of `--out`.
+    #[serde(default)]
+    pub log: Option<String>,
 }
 
 impl Cell {
@@ -197,6 +200,7 @@ impl Cell {
             owners: None,
             owner_groups: None,
             repeat: None,
+            log: None,
         }
     }
 

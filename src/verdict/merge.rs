@@ -102,9 +102,14 @@ impl Cell {
             owners,
             owner_groups,
             repeat,
+            log,
         } = other;
+        // The log goes with the reason.
         if rank(outcome) > rank(self.outcome) {
             (self.outcome, self.reason) = (outcome, reason);
+            self.log = log.or(self.log.take());
+        } else {
+            self.log = self.log.take().or(log);
         }
         self.why = self.why.take().or(why);
         self.control |= control;

@@ -131,7 +131,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let _taken = OutDir::take(&options.out)?;
     let (started, clock) = (Utc::now(), Instant::now());
-    let run = run_all(&args, &options, &selection, &kernels)?;
+    let mut run = run_all(&args, &options, &selection, &kernels)?;
+    if args.out.is_none() {
+        // The files go with the temporary folder.
+        run.cells.iter_mut().for_each(|cell| cell.log = None);
+    }
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;

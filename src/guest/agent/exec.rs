@@ -1,18 +1,25 @@
-//! Runs one program for the host: streams its output, and kills its process group when its time is up.
+//! Runs one program for the host: streams its output, and kills its process group when its time is up,
+//! and what it left behind when it has ended.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::guest::protocol::{ExitStatus, Reply, Stream};
+use super::channel::Channel;
+use super::orphans::Orphans;
+use super::output::forward;
+use super::watched::Watched;
+use crate::guest::protocol::{ExitStatus, Reply, Stream, WRITING};
 
 /// How often the program is looked at while it is silent.
 const LOOK: Duration = Duration::from_millis(10);
@@ -20,14 +27,11 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long a killed program may take to die, and its output to arrive after its end.
 const DYING: Duration = Duration::from_secs(5);
 
-/// The longest piece of output that is sent as one line.
-const MAX_TEXT: u64 = 64 << 10;
-
 /// How many lines may wait for the host before the program has to wait too.
 const BACKLOG: usize = 256;
 
 /// What to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Work {
     /// The program and its arguments.
     pub argv: Vec<String>,
@@ -35,43 +39,108 @@ pub struct Work {
     pub env: BTreeMap<String, String>,
     /// How long it may run.
     pub timeout_ms: u64,
+    /// A file to be read while it writes.
+    pub watch: Option<PathBuf>,
 }
 
-/// Runs it and sends every reply that it gives rise to. Setting `terminate` asks its process group
-/// to end.
-pub fn run(work: Work, terminate: &AtomicBool, send: &dyn Fn(Reply)) {
-    match start(&work) {
-        Ok(child) => attend(child, Duration::from_millis(work.timeout_ms), terminate, send),
+/// What the host asks of a program that runs.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// That its process group ends.
+    pub terminate: AtomicBool,
+    /// That it goes on writing.
+    pub heard: AtomicBool,
+}
+
+/// Runs it and sends every reply that it gives rise to.
+pub fn run(work: Work, wishes: &Wishes, orphans: &Orphans, send: &dyn Fn(Reply)) {
+    match Attended::start(&work, orphans) {
+        Ok(attended) => attended.attend(wishes, send),
         Err(error) => {
             send(Reply::Error { message: format!("cannot run {}: {error}", work.argv.join(" ")) });
         }
     }
 }
 
-fn start(work: &Work) -> io::Result<Child> {
-    let (program, args) = work.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(args).envs(&work.env).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn()
+/// A program that runs.
+struct Attended<'a> {
+    child: Child,
+    group: Option<Pid>,
+    channel: Channel,
+    /// The channel has nothing more to say.
+    over: Arc<AtomicBool>,
+    output: Receiver<Reply>,
+    watched: Watched,
+    orphans: &'a Orphans,
+    limit: Duration,
+    started: Instant,
 }
 
-fn attend(mut child: Child, limit: Duration, terminate: &AtomicBool, send: &dyn Fn(Reply)) {
-    let started = Instant::now();
-    let group = i32::try_from(child.id()).map(Pid::from_raw);
-    let signal = |signal| {
-        // Nobody left to signal is what is wanted.
-        let _ = group.map(|group| killpg(group, signal));
-    };
-    let kill = || signal(Signal::SIGKILL);
-    let (lines, output) = sync_channel(BACKLOG);
-    forward(child.stdout.take(), Stream::Stdout, lines.clone());
-    forward(child.stderr.take(), Stream::Stderr, lines);
-    let mut ended: Option<(ExitStatus, Instant)> = None;
-    let mut killed = None;
-    loop {
-        let open = match output.recv_timeout(LOOK) {
+impl Attended<'_> {
+    fn start<'a>(work: &Work, orphans: &'a Orphans) -> io::Result<Attended<'a>> {
+        let (program, args) = work.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let channel = Channel::make()?;
+        let mut command = Command::new(program);
+        command.args(args).envs(&work.env).envs(channel.variables()).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = orphans.start(|| command.spawn())?;
+        let over = Arc::<AtomicBool>::default();
+        let (lines, output) = sync_channel(BACKLOG);
+        forward(channel.listen(Arc::clone(&over)).ok(), Stream::Told, lines.clone());
+        forward_outputs(&mut child, lines);
+        Ok(Attended {
+            group: i32::try_from(child.id()).ok().map(Pid::from_raw),
+            child,
+            channel,
+            over,
+            output,
+            watched: Watched::new(work.watch.as_deref()),
+            orphans,
+            limit: Duration::from_millis(work.timeout_ms),
+            started: Instant::now(),
+        })
+    }
+
+    fn attend(mut self, wishes: &Wishes, send: &dyn Fn(Reply)) {
+        let mut left_behind = Vec::new();
+        let mut ended: Option<(ExitStatus, Instant)> = None;
+        let mut killed = None;
+        loop {
+            let open = self.pass_on(send);
+            self.watched.look();
+            if ended.is_none() {
+                ended = self.status(killed.is_some()).map(|status| (status, Instant::now()));
+                if ended.is_some() {
+                    left_behind = self.bury();
+                }
+            }
+            if ended.is_none() {
+                self.grant(wishes);
+            }
+            if killed.is_none() && ended.is_none() && self.started.elapsed() >= self.limit {
+                self.signal(Signal::SIGKILL);
+                killed = Some(Instant::now());
+            }
+            let late = |since: Instant| since.elapsed() > DYING;
+            match (ended, killed) {
+                (Some((status, since)), _) if !open || late(since) => {
+                    return send(self.exited(status, left_behind));
+                }
+                (None, Some(since)) if late(since) => {
+                    return send(self.exited(ExitStatus::TimedOut { stuck: true }, left_behind));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes the next line on, and tells whether there may be more.
+    fn pass_on(&mut self, send: &dyn Fn(Reply)) -> bool {
+        match self.output.recv_timeout(LOOK) {
             Ok(reply) => {
+                if matches!(&reply, Reply::Output { stream: Stream::Told, text } if text == WRITING) {
+                    self.watched.begin();
+                }
                 send(reply);
                 true
             }
@@ -80,63 +149,52 @@ fn attend(mut child: Child, limit: Duration, terminate: &AtomicBool, send: &dyn 
                 thread::sleep(LOOK);
                 false
             }
-        };
-        if ended.is_none() {
-            ended = status(&mut child, killed.is_some()).map(|status| (status, Instant::now()));
-            if ended.is_some() {
-                // What the program left behind in its group would hold its output open.
-                kill();
-            }
         }
-        if ended.is_none() && terminate.swap(false, Ordering::Relaxed) {
-            signal(Signal::SIGTERM);
+    }
+
+    /// Sees to what the host wishes.
+    fn grant(&self, wishes: &Wishes) {
+        if wishes.terminate.swap(false, Ordering::Relaxed) {
+            self.signal(Signal::SIGTERM);
         }
-        if killed.is_none() && ended.is_none() && started.elapsed() >= limit {
-            kill();
-            killed = Some(Instant::now());
+        if wishes.heard.swap(false, Ordering::Relaxed) {
+            self.channel.answer();
         }
-        let late = |since: Instant| since.elapsed() > DYING;
-        match (ended, killed) {
-            (Some((status, since)), _) if !open || late(since) => {
-                return send(exited(status, started));
-            }
-            (None, Some(since)) if late(since) => {
-                return send(exited(ExitStatus::TimedOut { stuck: true }, started));
-            }
-            _ => {}
-        }
+    }
+
+    /// Ends what the program left behind: it would hold its output open, and write on.
+    fn bury(&self) -> Vec<String> {
+        self.signal(Signal::SIGKILL);
+        self.orphans.forget(&self.child);
+        let names = self.orphans.end();
+        self.over.store(true, Ordering::Release);
+        names
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Nobody left to signal is what is wanted.
+        let _ = self.group.map(|group| killpg(group, signal));
+    }
+
+    fn status(&mut self, killed: bool) -> Option<ExitStatus> {
+        // An error means that there is no such child any more; PID 1 does not take ours.
+        let status = self.child.try_wait().ok()??;
+        Some(match (status.signal(), status.code()) {
+            _ if killed => ExitStatus::TimedOut { stuck: false },
+            (Some(signal), _) => ExitStatus::Signal(signal),
+            (None, code) => ExitStatus::Code(code.unwrap_or_default()),
+        })
+    }
+
+    fn exited(&self, status: ExitStatus, left_behind: Vec<String>) -> Reply {
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Reply::Exited { status, elapsed_ms, watched: self.watched.values(), left_behind }
     }
 }
 
-fn status(child: &mut Child, killed: bool) -> Option<ExitStatus> {
-    // An error means that there is no such child any more; PID 1 does not take ours.
-    let status = child.try_wait().ok()??;
-    Some(match (status.signal(), status.code()) {
-        _ if killed => ExitStatus::TimedOut { stuck: false },
-        (Some(signal), _) => ExitStatus::Signal(signal),
-        (None, code) => ExitStatus::Code(code.unwrap_or_default()),
-    })
-}
-
-fn exited(status: ExitStatus, started: Instant) -> Reply {
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Reply::Exited { status, elapsed_ms }
-}
-
-/// Sends what comes out of `pipe` line by line, on a thread of its own.
-fn forward(pipe: Option<impl Read + Send + 'static>, stream: Stream, lines: SyncSender<Reply>) {
-    let Some(pipe) = pipe else { return };
-    thread::spawn(move || {
-        let mut reader = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while reader.by_ref().take(MAX_TEXT).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
-            if lines.send(Reply::Output { stream, text: text.into_owned() }).is_err() {
-                return;
-            }
-            line.clear();
-        }
-    });
+fn forward_outputs(child: &mut Child, lines: SyncSender<Reply>) {
+    forward(child.stdout.take(), Stream::Stdout, lines.clone());
+    forward(child.stderr.take(), Stream::Stderr, lines);
 }
 
 #[cfg(test)]
@@ -151,10 +209,14 @@ mod tests {
         let replies = Mutex::new(Vec::new());
         let argv = ["sh", "-c", script].map(String::from).to_vec();
         let env = [("X".to_owned(), "y".to_owned())].into();
-        let terminate = AtomicBool::new(false);
-        run(Work { argv, env, timeout_ms }, &terminate, &|reply| {
+        let wishes = Wishes::default();
+        let work = Work { argv, env, timeout_ms, watch: Some("/proc/sys/kernel/ostype".into()) };
+        run(work, &wishes, &Orphans::default(), &|reply| {
             if reply == line(Stream::Stdout, "ready") {
-                terminate.store(true, Ordering::Relaxed);
+                wishes.terminate.store(true, Ordering::Relaxed);
+            }
+            if reply == line(Stream::Told, WRITING) {
+                wishes.heard.store(true, Ordering::Relaxed);
             }
             replies.lock().unwrap().push(reply);
         });
@@ -190,6 +252,30 @@ mod tests {
     }
 
     #[test]
+    fn who_says_that_it_writes_waits_until_it_is_heard_whatever_its_output_is() {
+        let script = "exec >/dev/null 2>&1
+            echo 'dixtrap: writing' >\"$DIXTRAP_TELL\"; read -r _ <\"$DIXTRAP_HEARD\"
+            echo 'dixtrap: done' >\"$DIXTRAP_TELL\"";
+        let replies = shell(script, 20_000);
+        let told = [line(Stream::Told, WRITING), line(Stream::Told, "dixtrap: done")];
+        assert_eq!(replies[..2], told);
+        let Reply::Exited { status, watched, .. } = &replies[2] else { panic!("{replies:?}") };
+        assert_eq!((*status, &watched[..]), (ExitStatus::Code(0), &["Linux".to_owned()][..]));
+    }
+
+    #[test]
+    fn a_flood_neither_hangs_nor_arrives_whole() {
+        let replies = shell("head -c 50000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo end", 60_000);
+        assert_eq!(status_of(&replies), ExitStatus::Code(0));
+        let bytes: usize = replies.iter().map(|reply| match reply {
+            Reply::Output { text, .. } => text.len(),
+            _ => 0,
+        }).sum();
+        assert!(bytes < 1 << 20, "{bytes}");
+        assert!(replies.contains(&line(Stream::Stdout, "end")));
+    }
+
+    #[test]
     fn the_whole_group_dies_when_time_is_up() {
         let started = Instant::now();
         let replies = shell("sleep 30 & echo begun; wait", 300);
@@ -209,8 +295,9 @@ mod tests {
     fn no_such_program_is_an_error() {
         let replies = Mutex::new(Vec::new());
         for argv in [vec!["/no/such".to_owned()], vec![]] {
-            let work = Work { argv, env: BTreeMap::new(), timeout_ms: 1 };
-            run(work, &AtomicBool::new(false), &|reply| replies.lock().unwrap().push(reply));
+            let work = Work { argv, timeout_ms: 1, ..Work::default() };
+            let send = |reply| replies.lock().unwrap().push(reply);
+            run(work, &Wishes::default(), &Orphans::default(), &send);
         }
         let replies = replies.into_inner().unwrap();
         assert!(replies.iter().all(|reply| matches!(reply, Reply::Error { .. })), "{replies:?}");

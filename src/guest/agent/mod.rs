@@ -1,12 +1,16 @@
 //! The agent: finds its virtio-serial port and does what the host asks for.
 
+mod channel;
 mod exec;
+mod orphans;
+mod output;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +20,8 @@ use nix::sys::utsname::uname;
 
 use super::init;
 use super::protocol::{Envelope, MAX_LINE, PORT_NAME, Reply, Request};
+use exec::{Wishes, Work};
+use orphans::Orphans;
 
 /// How long the port may take to show up after the modules are loaded.
 const PORT_LIMIT: Duration = Duration::from_secs(10);
@@ -28,7 +34,7 @@ pub fn run() -> io::Result<()> {
     let path = wait_for_port()?;
     let port = OpenOptions::new().read(true).write(true).open(path)?;
     let mut reader = BufReader::new(port.try_clone()?);
-    let answers = Answers::new(port);
+    let answers = Answers::new(port, Orphans::take()?);
     loop {
         if serve(&mut reader, &answers)? == 0 {
             // The host is not connected, or no longer: wait for the next one.
@@ -57,16 +63,20 @@ fn answer(request: Envelope<Request>, answers: &Answers) {
     let id = request.id;
     match request.body {
         Request::Hello => answers.send(id, hello()),
-        Request::Exec { argv, env, timeout_ms } => {
-            let (work, answers) = (exec::Work { argv, env, timeout_ms }, answers.clone());
-            let terminate = answers.running.add(id);
+        Request::Exec { argv, env, timeout_ms, watch } => {
+            let work = Work { argv, env, timeout_ms, watch: watch.map(PathBuf::from) };
+            let (answers, wishes) = (answers.clone(), answers.running.add(id));
             thread::spawn(move || {
-                exec::run(work, &terminate, &|reply| answers.send(id, reply));
+                exec::run(work, &wishes, &answers.orphans, &|reply| answers.send(id, reply));
                 answers.running.remove(id);
             });
         }
         Request::Terminate { exec } => {
-            answers.running.terminate(exec);
+            answers.running.wish(exec, |wishes| wishes.terminate.store(true, Ordering::Relaxed));
+            answers.send(id, Reply::Done);
+        }
+        Request::Heard { exec } => {
+            answers.running.wish(exec, |wishes| wishes.heard.store(true, Ordering::Relaxed));
             answers.send(id, Reply::Done);
         }
         Request::ReadFile { path } => answers.send(id, read_file(Path::new(&path))),
@@ -137,24 +147,24 @@ fn find_port(class: &Path) -> Option<PathBuf> {
     device.exists().then_some(device)
 }
 
-/// The programs that run, by the ids of their requests, each with the flag that asks it to end.
+/// The programs that run, by the ids of their requests, each with what the host wishes of it.
 #[derive(Debug, Clone, Default)]
-struct Running(Arc<Mutex<BTreeMap<u64, Arc<AtomicBool>>>>);
+struct Running(Arc<Mutex<BTreeMap<u64, Arc<Wishes>>>>);
 
 impl Running {
-    fn add(&self, id: u64) -> Arc<AtomicBool> {
-        let flag = Arc::<AtomicBool>::default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&flag));
-        flag
+    fn add(&self, id: u64) -> Arc<Wishes> {
+        let wishes = Arc::<Wishes>::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&wishes));
+        wishes
     }
 
     fn remove(&self, id: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    fn terminate(&self, id: u64) {
-        if let Some(flag) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            flag.store(true, Ordering::Relaxed);
+    fn wish(&self, id: u64, wish: impl FnOnce(&Wishes)) {
+        if let Some(wishes) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            wish(wishes);
         }
     }
 }
@@ -164,11 +174,13 @@ impl Running {
 struct Answers {
     port: Arc<Mutex<File>>,
     running: Running,
+    orphans: Arc<Orphans>,
 }
 
 impl Answers {
-    fn new(port: File) -> Answers {
-        Answers { port: Arc::new(Mutex::new(port)), running: Running::default() }
+    fn new(port: File, orphans: Orphans) -> Answers {
+        let port = Arc::new(Mutex::new(port));
+        Answers { port, running: Running::default(), orphans: Arc::new(orphans) }
     }
 
     fn send(&self, id: u64, body: Reply) {
@@ -189,7 +201,7 @@ mod tests {
     /// Serves `input` and returns the lines that were answered.
     fn served(input: &[u8]) -> Vec<Envelope<Reply>> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let answers = Answers::new(file.reopen().unwrap());
+        let answers = Answers::new(file.reopen().unwrap(), Orphans::default());
         let mut reader = BufReader::new(input);
         while serve(&mut reader, &answers).unwrap() > 0 {}
         let text = fs::read_to_string(file.path()).unwrap();

@@ -37,9 +37,11 @@ pub struct Exec {
     pub env: BTreeMap<String, String>,
     /// Its process group is killed after this long.
     pub timeout: Duration,
+    /// A file of the guest that is read while the program writes.
+    pub watch: Option<String>,
 }
 
-/// A line that a program in the guest wrote.
+/// A line that a program in the guest wrote, or told us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLine {
     /// Where it was written.
@@ -62,6 +64,8 @@ pub enum ExecEvent {
 pub enum Flow {
     /// The program goes on.
     GoOn,
+    /// The program waits until we have heard that it writes: it goes on.
+    Heard,
     /// The program is asked to end.
     Terminate,
     /// Nobody waits for the program any more: its disk is gone, and it may never end.
@@ -69,12 +73,16 @@ pub enum Flow {
 }
 
 /// How a program in the guest ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecResult {
     /// How.
     pub status: ExitStatus,
     /// How long it ran, by the guest's clock.
     pub elapsed: Duration,
+    /// The different first lines of the watched file while it wrote.
+    pub watched: Vec<String>,
+    /// The processes that it left behind, which were killed.
+    pub left_behind: Vec<String>,
 }
 
 /// A guest that runs. Dropped, it is killed.
@@ -148,7 +156,8 @@ impl Guest {
         watch: &mut dyn FnMut(ExecEvent) -> Flow,
     ) -> Result<ExecResult, GuestError> {
         let timeout_ms = u64::try_from(exec.timeout.as_millis()).unwrap_or(u64::MAX);
-        let request = Request::Exec { argv: exec.argv.clone(), env: exec.env.clone(), timeout_ms };
+        let Exec { argv, env, watch: watched, .. } = exec.clone();
+        let request = Request::Exec { argv, env, timeout_ms, watch: watched };
         let mut call = Call::new(&exec.argv.join(" "), exec.timeout.saturating_add(GRACE));
         call.id = self.link.send(request)?;
         let mut asked_to_end = false;
@@ -158,12 +167,16 @@ impl Guest {
                 Some(Reply::Output { stream, text }) => {
                     ExecEvent::Line(OutputLine { stream, text })
                 }
-                Some(Reply::Exited { status, elapsed_ms }) => {
-                    return Ok(ExecResult { status, elapsed: Duration::from_millis(elapsed_ms) });
+                Some(Reply::Exited { status, elapsed_ms, watched, left_behind }) => {
+                    let elapsed = Duration::from_millis(elapsed_ms);
+                    return Ok(ExecResult { status, elapsed, watched, left_behind });
                 }
                 Some(other) => return Err(unexpected(other)),
             };
             match watch(event) {
+                Flow::Heard => {
+                    self.link.send(Request::Heard { exec: call.id })?;
+                }
                 Flow::Terminate if !asked_to_end => {
                     self.link.send(Request::Terminate { exec: call.id })?;
                     asked_to_end = true;

@@ -1,0 +1,279 @@
+//! One cell on a running guest: label it, run its script, watch the counters, and tell what was seen.
+
+mod heard;
+mod log;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::guest::protocol::ExitStatus;
+use crate::record::Counters;
+use crate::runner::daemon::{Daemon, DaemonError};
+use crate::runner::errors::one_line;
+use crate::runner::guest::{Exec, Guest, GuestError};
+use crate::runner::owners::Answers;
+use crate::runner::plan::PlannedCell;
+use crate::runner::progress::Progress;
+use crate::verdict::Expect;
+use heard::{Heard, Words};
+use log::{CellLog, Source};
+
+/// Where scripts lie in the guest.
+pub const SCRIPTS: &str = "/dixtrap";
+/// Where a user's own scripts lie in the guest: their names may be those of ours.
+pub const OWN_SCRIPTS: &str = "/dixtrap/own";
+/// The status of a script that cannot do its work here.
+const SKIPPED: i32 = 77;
+/// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
+const OVERHEAD: Duration = Duration::from_secs(120);
+/// How many times longer a scenario may write that is expected to race and has not yet: it ends at
+/// its first race, so that only a rare race, or a missing one, costs the time.
+const PATIENCE: u32 = 4;
+
+/// What every cell of a boot runs with.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// The disk.
+    pub daemon: &'a mut Daemon,
+    /// Who listens.
+    pub progress: &'a dyn Progress,
+    /// The user wants an end.
+    pub interrupted: &'a AtomicBool,
+    /// The directory of the boot's files.
+    pub directory: &'a Path,
+    /// The disk's path in the guest.
+    pub disk: &'a str,
+    /// How long a scenario writes.
+    pub seconds: u32,
+    /// How long a cell may take in all, where that was asked for.
+    pub timeout: Option<Duration>,
+}
+
+/// One run of a cell.
+#[derive(Debug)]
+pub struct Ran {
+    /// The label of its records.
+    pub label: String,
+    /// What the daemon counted.
+    pub counters: Counters,
+    /// Blocks that differ between the legs of a mirror, where the script compared some.
+    pub divergent: Option<u64>,
+    /// What the kernel did wrong, in the script's words.
+    pub wrong: Option<String>,
+    /// What the guest told of owners.
+    pub answers: Answers,
+    /// Where what it printed is kept, seen from the directory of all boots.
+    pub log: Option<String>,
+    /// How that ended.
+    pub last_lines: Vec<String>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a run of a cell ended.
+#[derive(Debug)]
+pub enum End {
+    /// The script did its work.
+    Done,
+    /// The script cannot do its work here, and said why.
+    Skipped(String),
+    /// The script failed.
+    Trouble(String),
+    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
+    Hung(String),
+    /// The guest is lost; no other cell can run on it.
+    GuestLost(GuestError),
+}
+
+impl End {
+    /// In one line.
+    pub fn words(&self) -> String {
+        match self {
+            End::Done => "the script did its work".to_owned(),
+            End::Skipped(why) => format!("skipped: {why}"),
+            End::Trouble(why) | End::Hung(why) => why.clone(),
+            End::GuestLost(error) => one_line(error),
+        }
+    }
+}
+
+/// Runs `cell` once. Only the daemon's failure is an error: without it nothing was seen.
+pub fn run_once(
+    site: &mut Site<'_>,
+    guest: &mut Guest,
+    cell: &PlannedCell,
+    repetition: u32,
+) -> Result<Ran, DaemonError> {
+    let label = format!("{}#{repetition}", cell.square.name());
+    let before = site.daemon.stats()?.counters;
+    site.daemon.begin(&setup_of(&label))?;
+    for fault in &cell.square.scenario.faults {
+        site.daemon.inject(fault)?;
+    }
+    let (limit, seconds) = times(cell, site.seconds, site.timeout);
+    let exec = script(cell, site.disk, seconds, limit);
+    let mut log = CellLog::open(site.directory, &cell.square.name(), repetition);
+    let mut heard = Heard::new(site, cell, &label, &before, &mut log);
+    let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
+    let heard = heard.close();
+    let end = match result {
+        Ok(result) => {
+            for name in &result.left_behind {
+                log.line(Source::Dixtrap, &format!("left behind and killed: {name}"));
+            }
+            end_of_script(result.status, limit, &heard)
+        }
+        Err(error) => End::GuestLost(error),
+    };
+    if let Some(error) = heard.failed {
+        return Err(error);
+    }
+    let counters = site.daemon.end(&heard.label)?;
+    log.line(Source::Dixtrap, &end.words());
+    Ok(Ran {
+        label: heard.label,
+        counters,
+        divergent: heard.divergent,
+        wrong: heard.wrong,
+        answers: heard.answers,
+        last_lines: log.last_lines(),
+        log: log.close(),
+        end,
+    })
+}
+
+/// The label of a cell's set-up.
+fn setup_of(label: &str) -> String {
+    format!("{label}/setup")
+}
+
+/// How long the cell may take in all, and how many seconds of that it may write.
+fn times(cell: &PlannedCell, asked: u32, limit: Option<Duration>) -> (Duration, u32) {
+    let patient = match cell.expectation.expect {
+        Expect::Race => asked.saturating_mul(PATIENCE),
+        Expect::Stable | Expect::Survey => asked,
+    };
+    match limit {
+        None => (OVERHEAD.saturating_add(Duration::from_secs(patient.into())), patient),
+        // Patience ends early enough to leave half of the time for everything else.
+        Some(limit) => {
+            let half = u32::try_from(limit.as_secs() / 2).unwrap_or(u32::MAX);
+            (limit, patient.min(half.max(asked)))
+        }
+    }
+}
+
+/// The script's command line and environment.
+fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec {
+    let square = &cell.square;
+    let folder = if square.scenario.own { OWN_SCRIPTS } else { SCRIPTS };
+    let path = format!("{folder}/{}.sh", square.scenario.name);
+    let stable = square.stable_writes.map_or_else(String::new, |stable| stable.to_string());
+    let env = [
+        ("DIXTRAP_LIB", SCRIPTS.to_owned()),
+        ("DIXTRAP_DEV", disk.to_owned()),
+        ("DIXTRAP_FS", square.fs.name.clone()),
+        ("DIXTRAP_STABLE", stable),
+        ("DIXTRAP_SECONDS", seconds.to_string()),
+        ("DIXTRAP_OWNERS", disk.to_owned()),
+    ];
+    Exec {
+        argv: vec!["sh".to_owned(), path, disk.to_owned()],
+        env: env
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<BTreeMap<_, _>>(),
+        timeout: limit,
+        watch: None,
+    }
+}
+
+fn end_of_script(status: ExitStatus, limit: Duration, words: &Words) -> End {
+    let within = format!("within {} s; --timeout gives a cell more", limit.as_secs());
+    let trouble = |what: &str| End::Trouble(format!("{what}: {}", words.what_failed()));
+    match status {
+        ExitStatus::Code(0) => end_of_success(words),
+        ExitStatus::Code(SKIPPED) => words.skip.clone().map_or_else(
+            // A command of that status is no reason to skip anything.
+            || trouble("the script failed (77, and gave no reason to skip it)"),
+            End::Skipped,
+        ),
+        ExitStatus::Code(code) => trouble(&format!("the script failed ({code})")),
+        ExitStatus::Signal(signal) => trouble(&format!("the script died of signal {signal}")),
+        ExitStatus::TimedOut { stuck: false } => {
+            End::Hung(format!("the script was killed: it did not end {within}"))
+        }
+        ExitStatus::TimedOut { stuck: true } => {
+            End::Hung(format!("the script hangs inside the guest kernel: it did not end {within}"))
+        }
+    }
+}
+
+/// A script that exits with 0 may have lost a part of its work on the way, in the background.
+fn end_of_success(words: &Words) -> End {
+    if words.error.is_some() {
+        End::Trouble(format!("the script went on after a failure: {}", words.what_failed()))
+    } else if let Some(reason) = &words.skip {
+        End::Trouble(format!("a part of the script cannot work here: {reason}"))
+    } else if !words.wrote {
+        End::Trouble(
+            "the script never said that it writes ('say writing', or work), so nothing that was written counts"
+                .to_owned(),
+        )
+    } else {
+        End::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> Words {
+        let stderr = ["mount: wrong fs type", "mount failed"].map(str::to_owned).into();
+        Words { wrote: true, stderr, ..Words::default() }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(77);
+
+    fn trouble(status: ExitStatus, words: &Words) -> String {
+        let End::Trouble(why) = end_of_script(status, LIMIT, words) else { panic!("{status:?}") };
+        why
+    }
+
+    #[test]
+    fn a_scripts_status_becomes_its_end() {
+        let skips = Words { skip: Some("no mkfs".to_owned()), ..words() };
+        assert!(matches!(end_of_script(ExitStatus::Code(0), LIMIT, &words()), End::Done));
+        let end = end_of_script(ExitStatus::Code(77), LIMIT, &skips);
+        assert!(matches!(end, End::Skipped(why) if why == "no mkfs"));
+        let failed = Words { error: Some("cannot mount".to_owned()), ..words() };
+        for (status, words, said) in [
+            (ExitStatus::Code(1), &failed, "(1): cannot mount: mount: wrong fs type; mount failed"),
+            (ExitStatus::Signal(9), &words(), "signal 9: mount: wrong fs type; mount failed"),
+            (ExitStatus::Code(3), &Words::default(), "(3): it gave no reason"),
+            (ExitStatus::Code(77), &words(), "gave no reason to skip it"),
+        ] {
+            let why = trouble(status, words);
+            assert!(why.contains(said), "{why}");
+        }
+        for stuck in [false, true] {
+            let end = end_of_script(ExitStatus::TimedOut { stuck }, LIMIT, &words());
+            let End::Hung(why) = end else { panic!("{stuck}") };
+            assert!(why.contains("within 77 s; --timeout"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_lost_a_part_of_its_work_did_not_do_it() {
+        let well = ExitStatus::Code(0);
+        let failed = Words { error: Some("the writer 'mmap' failed".to_owned()), ..words() };
+        assert!(trouble(well, &failed).contains("went on after a failure: the writer 'mmap' failed"));
+        let skips = Words { skip: Some("no io_uring".to_owned()), ..words() };
+        assert!(trouble(well, &skips).contains("no io_uring"));
+        let silent = Words { wrote: false, ..words() };
+        assert!(trouble(well, &silent).contains("'say writing'"));
+    }
+}

@@ -87,7 +87,10 @@ fn a_guest_runs_commands_and_uses_its_disk() {
     // What a program leaves behind ends with it, in whatever session it hides.
     let script = "setsid sleep 1000 & setsid sh -c 'sleep 1001 & sleep 1002' & sleep 0.5";
     let (result, _) = shell(&mut guest, script).unwrap();
-    assert!(result.status.success() && result.left_behind.contains(&"sleep".to_owned()), "{result:?}");
+    assert!(
+        result.status.success() && result.left_behind.contains(&"sleep".to_owned()),
+        "{result:?}"
+    );
     let (_, text) = shell(&mut guest, "ps").unwrap();
     assert!(!text.contains("sleep 100"), "{text}");
 

@@ -41,7 +41,9 @@ impl Case {
         let log = cell.log.as_ref().map(|log| std::fs::read_to_string(out.join(log)).unwrap());
         let log = log.unwrap_or_default();
         let mut wrong = Vec::new();
-        let [outcome] = self.lines("outcome")[..] else { panic!("{}: which outcome?", self.name()) };
+        let [outcome] = self.lines("outcome")[..] else {
+            panic!("{}: which outcome?", self.name())
+        };
         if cell.outcome.to_string() != outcome {
             wrong.push(format!("{} is not {outcome}: {reason}", cell.outcome));
         }

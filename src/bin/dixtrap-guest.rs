@@ -98,11 +98,9 @@ fn main() -> ExitCode {
                 .map_err(Into::into)
         }
         Command::Unmap { name } => mapper::remove(&name).map_err(Into::into),
-        Command::Compare { one, other, size } => {
-            mirror::compare(&one, &other, size).map_err(Into::into).and_then(|seen| {
-                tell::output().write_all(seen.words().as_bytes()).map_err(Into::into)
-            })
-        }
+        Command::Compare { one, other, size } => mirror::compare(&one, &other, size)
+            .map_err(Into::into)
+            .and_then(|seen| tell::output().write_all(seen.words().as_bytes()).map_err(Into::into)),
     };
     result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }

@@ -138,7 +138,8 @@ impl Attended<'_> {
     fn pass_on(&mut self, send: &dyn Fn(Reply)) -> bool {
         match self.output.recv_timeout(LOOK) {
             Ok(reply) => {
-                if matches!(&reply, Reply::Output { stream: Stream::Told, text } if text == WRITING) {
+                if matches!(&reply, Reply::Output { stream: Stream::Told, text } if text == WRITING)
+                {
                     self.watched.begin();
                 }
                 send(reply);
@@ -265,12 +266,16 @@ mod tests {
 
     #[test]
     fn a_flood_neither_hangs_nor_arrives_whole() {
-        let replies = shell("head -c 50000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo end", 60_000);
+        let replies =
+            shell("head -c 50000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo end", 60_000);
         assert_eq!(status_of(&replies), ExitStatus::Code(0));
-        let bytes: usize = replies.iter().map(|reply| match reply {
-            Reply::Output { text, .. } => text.len(),
-            _ => 0,
-        }).sum();
+        let bytes: usize = replies
+            .iter()
+            .map(|reply| match reply {
+                Reply::Output { text, .. } => text.len(),
+                _ => 0,
+            })
+            .sum();
         assert!(bytes < 1 << 20, "{bytes}");
         assert!(replies.contains(&line(Stream::Stdout, "end")));
     }

@@ -37,11 +37,7 @@ impl Limits {
 }
 
 /// Sends what comes out of `pipe`, on a thread of its own.
-pub fn forward(
-    pipe: Option<impl Read + Send + 'static>,
-    stream: Stream,
-    lines: SyncSender<Reply>,
-) {
+pub fn forward(pipe: Option<impl Read + Send + 'static>, stream: Stream, lines: SyncSender<Reply>) {
     let Some(pipe) = pipe else { return };
     thread::spawn(move || {
         // Nobody listens any more: the program is read to its end all the same.

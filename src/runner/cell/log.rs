@@ -57,8 +57,7 @@ impl CellLog {
     /// Goes on with the log of `cell`: its repetitions share one.
     pub(super) fn open(directory: &Path, cell: &str, repetition: u32) -> CellLog {
         let file_name = file_name(cell);
-        let opened =
-            OpenOptions::new().create(true).append(true).open(directory.join(&file_name));
+        let opened = OpenOptions::new().create(true).append(true).open(directory.join(&file_name));
         if let Err(error) = &opened {
             log::warn!("what {cell} prints is not kept: {error}");
         }

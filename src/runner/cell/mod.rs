@@ -270,7 +270,9 @@ mod tests {
     fn a_script_that_lost_a_part_of_its_work_did_not_do_it() {
         let well = ExitStatus::Code(0);
         let failed = Words { error: Some("the writer 'mmap' failed".to_owned()), ..words() };
-        assert!(trouble(well, &failed).contains("went on after a failure: the writer 'mmap' failed"));
+        assert!(
+            trouble(well, &failed).contains("went on after a failure: the writer 'mmap' failed")
+        );
         let skips = Words { skip: Some("no io_uring".to_owned()), ..words() };
         assert!(trouble(well, &skips).contains("no io_uring"));
         let silent = Words { wrote: false, ..words() };

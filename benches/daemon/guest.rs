@@ -1,7 +1,6 @@
 //! A guest under TCG writes to both of its disks in turn: dixtrapd's, with everything checked and a
 //! window of 0, and QEMU's own virtio-blk on a raw file beside it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -65,7 +64,7 @@ fn write_all(guest: &mut Guest, disk: &str) -> anyhow::Result<Duration> {
     let count = DISK_BYTES >> 17;
     let dd = format!("dd if=/dev/zero of={disk} bs=128k count={count} oflag=direct conv=notrunc");
     let argv = dd.split(' ').map(str::to_owned).collect();
-    let exec = Exec { argv, env: BTreeMap::new(), timeout: Duration::from_secs(120) };
+    let exec = Exec { argv, timeout: Duration::from_secs(120), ..Exec::default() };
     let mut said = String::new();
     let result = guest.exec(&exec, &mut |line| said.push_str(&line.text))?;
     ensure!(result.status.success(), "dd failed in the guest: {said}");

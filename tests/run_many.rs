@@ -45,6 +45,11 @@ fn shards_prove_their_own_arms_and_become_one_verdict() {
     assert_eq!(all.verdict, Ruling::Untestable);
     assert_eq!(all.cells.len(), first.cells.len() + second.cells.len());
     assert!(text(&merged.stdout).contains("is not a built kernel tree"));
+    let plans = [&first, &second, &all].map(|verdict| &verdict.shard.as_ref().unwrap().plan);
+    assert!(plans[0] == plans[1] && plans[1] == plans[2], "{plans:?}");
+    let lost = output(&["report", &one]);
+    assert_eq!(lost.status.code(), Some(129));
+    assert!(text(&lost.stdout).contains("missing: part 2 of 2"), "{}", text(&lost.stdout));
 }
 
 /// A cell that crashes the kernel is untestable, with the console's end; what is left runs in a

@@ -5,7 +5,7 @@ use chrono::DateTime;
 use super::{Colour, verdict_html, verdict_json, verdict_junit, verdict_ktap, verdict_text};
 use crate::record::Phases;
 use crate::verdict::tests::bare_cell;
-use crate::verdict::{Cell, CellOutcome, Expect, Repeat, StableWrites, Verdict};
+use crate::verdict::{Cell, CellOutcome, Expect, Repeat, ShardOf, StableWrites, Verdict};
 
 fn verdict() -> Verdict {
     let seen = |scenario, outcome, races: u64| Cell {
@@ -146,6 +146,24 @@ fn facts(cell: &Cell) -> Vec<String> {
         None => "not run".to_owned(),
     };
     cell.reason.iter().chain(&cell.why).cloned().chain([seen]).collect()
+}
+
+#[test]
+fn a_verdict_that_is_an_error_of_its_own_is_one_in_every_format() {
+    let whole = verdict();
+    let shard = ShardOf { index: 2, of: 3, plan: "p".into() };
+    let lost = Verdict::merge(vec![("b.json".into(), whole.of_shard(shard))]).unwrap();
+    let reason = "missing: parts 1, 3 of 3 (there is b.json)";
+    let junit = verdict_junit(&lost).unwrap();
+    assert!(junit.contains("errors=\"2\"") && junit.contains(reason), "{junit}");
+    let ktap = verdict_ktap(&lost);
+    assert!(ktap.starts_with("KTAP version 1\n1..3\n"), "{ktap}");
+    assert!(ktap.ends_with(&format!("\nnot ok 3 verdict # ERROR {reason}\n")), "{ktap}");
+    assert!(verdict_html(&lost).contains(&format!("<p class=\"error\">{reason}</p>")));
+    let text = verdict_text(&lost, Colour::Never);
+    assert!(text.contains(&format!("\nerror: {reason}\nverdict: error (")), "{text}");
+    let json: Verdict = serde_json::from_str(&verdict_json(&lost).unwrap()).unwrap();
+    assert_eq!(json, lost);
 }
 
 #[test]

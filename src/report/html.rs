@@ -32,9 +32,12 @@ pub fn verdict_html(verdict: &Verdict) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <title>dixtrap: {word}</title><style>{STYLE}</style></head>\n<body>\n\
          <h1>dixtrap: <span class=\"{word}\">{word}</span></h1>\n\
-         <p>exit status {status}, {seconds:.0} s, begun {started}, dixtrap {version}</p>\n\
+         {reason}<p>exit status {status}, {seconds:.0} s, begun {started}, dixtrap {version}</p>\n\
          {tables}</body></html>\n",
         word = verdict.verdict,
+        reason = verdict.reason.as_ref().map_or_else(String::new, |reason| {
+            format!("<p class=\"error\">{}</p>\n", escaped(reason))
+        }),
         status = verdict.exit_status,
         seconds = verdict.seconds,
         started = verdict.started.to_rfc3339(),

@@ -1,4 +1,5 @@
-//! The verdict as JUnit XML: a suite for each kernel and device, a case for each cell.
+//! The verdict as JUnit XML: a suite for each kernel and device, a case for each cell; one
+//! more for a verdict that is an error of its own.
 
 use std::time::Duration;
 
@@ -16,6 +17,13 @@ pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
     for Group { kernel, device, cells } in verdict.groups() {
         let mut suite = TestSuite::new(format!("{kernel} {device}"));
         suite.add_test_cases(cells.into_iter().map(case));
+        report.add_test_suite(suite);
+    }
+    if let Some(reason) = &verdict.reason {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(reason.as_str());
+        let mut suite = TestSuite::new("verdict");
+        suite.add_test_case(TestCase::new("verdict", status));
         report.add_test_suite(suite);
     }
     report.to_string()

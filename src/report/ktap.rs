@@ -1,5 +1,5 @@
 //! The verdict as KTAP version 1 (the kernel's Documentation/dev-tools/ktap.rst): a subtest for
-//! each kernel and device, a line for each cell.
+//! each kernel and device, a line for each cell; a last one for a verdict that is an error of its own.
 
 use std::fmt::Write;
 
@@ -10,7 +10,8 @@ use super::words::{expected_words, seen_words};
 /// The verdict as KTAP.
 pub fn verdict_ktap(verdict: &Verdict) -> String {
     let groups = verdict.groups();
-    let mut out = format!("KTAP version 1\n1..{}\n", groups.len());
+    let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
+    let mut out = format!("KTAP version 1\n1..{count}\n");
     for (number, Group { kernel, device, cells }) in groups.into_iter().enumerate() {
         let name = format!("{kernel} {device}");
         // A String takes every write.
@@ -29,12 +30,19 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
         let word = if bad { "not ok" } else { "ok" };
         let _ = writeln!(out, "{word} {} {name}", number + 1);
     }
+    if let Some(reason) = &verdict.reason {
+        let _ = writeln!(out, "not ok {count} verdict # ERROR {}", in_a_line(reason));
+    }
     out
 }
 
+/// `#` begins a directive and a line ends the result.
+fn in_a_line(reason: &str) -> String {
+    reason.replace(['#', '\n'], " ")
+}
+
 fn result_line(number: usize, cell: &Cell) -> String {
-    // `#` begins a directive and a line ends the result.
-    let reason = cell.reason.as_deref().unwrap_or("").replace(['#', '\n'], " ");
+    let reason = in_a_line(cell.reason.as_deref().unwrap_or(""));
     let name = cell.name();
     match cell.outcome {
         CellOutcome::Pass => format!("ok {number} {name}"),

@@ -57,7 +57,7 @@ fn painted(outcome: CellOutcome, colour: Colour) -> String {
     colour.paint(style, &outcome.to_string())
 }
 
-/// The verdict in one line.
+/// The verdict in one line, and before it why it is an error though no cell is.
 pub fn verdict_line(verdict: &Verdict, colour: Colour) -> String {
     let counts: Vec<String> =
         [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
@@ -65,8 +65,11 @@ pub fn verdict_line(verdict: &Verdict, colour: Colour) -> String {
             .map(|outcome| format!("{} {outcome}", verdict.count(outcome)))
             .collect();
     let word = colour.paint(Style::new().bold(), &verdict.verdict.to_string());
+    let reason = verdict.reason.as_ref().map_or_else(String::new, |reason| {
+        format!("{}: {reason}\n", painted(CellOutcome::Error, colour))
+    });
     format!(
-        "verdict: {word} ({}), exit status {}, {:.0} s\n",
+        "{reason}verdict: {word} ({}), exit status {}, {:.0} s\n",
         counts.join(", "),
         verdict.exit_status,
         verdict.seconds

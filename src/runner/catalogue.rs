@@ -14,6 +14,11 @@ use crate::runner::table::{
 /// file.
 static SCRIPTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/guest-scripts");
 
+/// Every file of that folder, with its contents.
+pub fn files_built_in() -> impl Iterator<Item = (&'static Path, &'static [u8])> {
+    SCRIPTS.files().map(|file| (file.path(), file.contents()))
+}
+
 /// Why there is no catalogue, or no choice from it.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {

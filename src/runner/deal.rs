@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::runner::device::Device;
 use crate::runner::plan::Selection;
+use crate::verdict::ShardOf;
 
 /// A boot costs as much as a few cells: no boot is made for fewer than these to run beside others.
 const WORTH_A_BOOT: usize = 8;
@@ -21,6 +22,12 @@ pub struct Shard {
 impl Shard {
     /// Everything.
     pub const WHOLE: Shard = Shard { index: 0, of: NonZeroUsize::MIN };
+
+    /// What a verdict says of it.
+    pub fn of_plan(self, plan: String) -> ShardOf {
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        ShardOf { index: number(self.index.saturating_add(1)), of: number(self.of.get()), plan }
+    }
 
     /// The shard's part of `total` things that lie in a row.
     fn range(self, total: usize) -> Range<usize> {
@@ -154,7 +161,11 @@ mod tests {
     #[test]
     fn shards_are_written_from_one() {
         assert_eq!("1/1".parse(), Ok(Shard::WHOLE));
-        assert_eq!("2/4".parse::<Shard>().unwrap().range(8), 2..4);
+        let second: Shard = "2/4".parse().unwrap();
+        assert_eq!(second.range(8), 2..4);
+        let told = ShardOf { index: 2, of: 4, plan: "p".into() };
+        assert_eq!(second.of_plan("p".into()), told);
+        assert_eq!(Shard::WHOLE.of_plan("p".into()), ShardOf::whole("p"));
         for bad in ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b"] {
             assert!(bad.parse::<Shard>().unwrap_err().contains("use I/N"), "{bad}");
         }

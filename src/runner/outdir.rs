@@ -1,18 +1,20 @@
 //! The directory of `--out`: one run's alone, a directory of its own for each boot.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// The file that a running run holds a lock on; it stays, empty.
+/// The file that a running run holds a lock on; it stays, and says what is to come.
 const LOCK: &str = ".lock";
 /// What the directory of a boot is called, before its number.
 const BOOT: &str = "boot-";
 /// The verdict of a run.
 pub const VERDICT: &str = "verdict.json";
+/// What the lock's file says where a run will leave its verdict.
+const PROMISE: &str = "verdict.json is written when the run ends\n";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,8 @@ pub enum OutError {
 /// The right to write to a directory; it ends with this value, or with the process.
 #[derive(Debug)]
 pub struct OutDir {
-    _lock: Flock<File>,
+    path: PathBuf,
+    lock: Flock<File>,
 }
 
 impl OutDir {
@@ -51,7 +54,9 @@ impl OutDir {
     pub fn take(path: &Path) -> Result<OutDir, OutError> {
         let unusable = |error| OutError::Unusable(path.to_owned(), error);
         fs::create_dir_all(path).map_err(unusable)?;
-        let file = File::create(path.join(LOCK)).map_err(unusable)?;
+        // Not emptied before it is ours: another run may have its promise in it.
+        let how = OpenOptions::new().write(true).create(true).truncate(false).clone();
+        let file = how.open(path.join(LOCK)).map_err(unusable)?;
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => return Err(OutError::Busy(path.to_owned())),
@@ -59,9 +64,29 @@ impl OutDir {
         };
         match left_by_a_run(path).map_err(unusable)? {
             Some(found) => Err(OutError::Used { path: path.to_owned(), found }),
-            None => Ok(OutDir { _lock: lock }),
+            None => {
+                lock.set_len(0).map_err(unusable)?;
+                Ok(OutDir { path: path.to_owned(), lock })
+            }
         }
     }
+
+    /// Notes that a verdict is to come, so that a run that was killed cannot pass for a folder of mere
+    /// records.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn promise_verdict(&self) -> Result<(), OutError> {
+        let written = (&*self.lock).write_all(PROMISE.as_bytes());
+        written.map_err(|error| OutError::Unusable(self.path.clone(), error))
+    }
+}
+
+/// The run that took `path` promised a verdict, and has left none: it is not at its end, or never
+/// came to one.
+pub fn lacks_its_verdict(path: &Path) -> bool {
+    !path.join(VERDICT).exists()
+        && fs::read(path.join(LOCK)).is_ok_and(|it| it == PROMISE.as_bytes())
 }
 
 /// The name of something that an earlier run left in `path`.
@@ -125,6 +150,18 @@ mod tests {
         fs::write(out.path().join(VERDICT), "").unwrap();
         let said = OutDir::take(out.path()).unwrap_err().to_string();
         assert!(said.contains(VERDICT) && said.contains("name another --out"), "{said}");
+    }
+
+    #[test]
+    fn a_promised_verdict_is_missed() {
+        let out = tempfile::tempdir().unwrap();
+        let taken = OutDir::take(out.path()).unwrap();
+        assert!(!lacks_its_verdict(out.path()));
+        taken.promise_verdict().unwrap();
+        assert!(matches!(OutDir::take(out.path()), Err(OutError::Busy(_))));
+        assert!(lacks_its_verdict(out.path()));
+        fs::write(out.path().join(VERDICT), "").unwrap();
+        assert!(!lacks_its_verdict(out.path()));
     }
 
     #[test]

@@ -156,6 +156,11 @@ impl Selection {
         if self.chosen.is_empty() { Err(PlanError::Knob(knob.word())) } else { Ok(self) }
     }
 
+    /// What every chosen cell is judged by, where that was asked for.
+    pub fn asks(&self) -> Option<Expect> {
+        self.expecting
+    }
+
     /// The cells that the user chose.
     pub fn chosen(&self) -> &[Square] {
         &self.chosen

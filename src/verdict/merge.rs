@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cell, CellOutcome, CellWindow, Cut, ExitStatus, Repeat, Verdict, merge_groups};
+use super::shard::{Given, what_is_wrong};
+use super::{
+    Cell, CellOutcome, CellWindow, Cut, ExitStatus, Part, Repeat, ShardOf, Verdict, merge_groups,
+};
 use crate::record::Phases;
 
 /// Why verdicts do not go together.
@@ -20,28 +23,88 @@ pub enum MergeError {
 }
 
 impl Verdict {
-    /// One verdict over the cells of all: a cell that several hold is one cell with the sum of what
-    /// was seen and the worst of its outcomes. The time is what all took together.
+    /// One verdict over the cells of all, each with the name of its file: a cell that several hold is
+    /// one cell with the sum of what was seen and the worst of its outcomes. The time is what all took
+    /// together. Where parts of a plan are missing, doubled or foreign it is an error, and says which.
     ///
     /// # Errors
-    /// When they are not of one kind.
-    pub fn merge(verdicts: Vec<Verdict>) -> Result<Verdict, MergeError> {
-        let first = verdicts.first().ok_or(MergeError::Nothing)?;
+    /// When their cells cannot stand in one verdict.
+    pub fn merge(verdicts: Vec<(String, Verdict)>) -> Result<Verdict, MergeError> {
+        let (_, first) = verdicts.first().ok_or(MergeError::Nothing)?;
         let version = first.version.clone();
-        if let Some(other) = verdicts.iter().find(|verdict| verdict.version != version) {
-            return Err(MergeError::Versions(version, other.version.clone()));
+        let mut others = verdicts.iter().map(|(_, verdict)| &verdict.version);
+        if let Some(other) = others.find(|other| **other != version) {
+            return Err(MergeError::Versions(version, other.clone()));
         }
-        let started = verdicts.iter().map(|v| v.started).min().unwrap_or(first.started);
+        let started = verdicts.iter().map(|(_, v)| v.started).min().unwrap_or(first.started);
+        let given: Vec<Given> = verdicts.iter().flat_map(|(file, v)| v.given(file)).collect();
+        let mut wrong = what_is_wrong(&given);
+        let parts: Vec<Part> = verdicts.iter().flat_map(|(_, v)| v.own_parts()).collect();
+        let verdicts = without_copies(verdicts, &mut wrong);
         let seconds = verdicts.iter().map(|verdict| verdict.seconds).sum();
-        let cut = verdicts.iter().filter_map(cut_of).max();
+        let cut = parts.iter().filter_map(|part| cut_of(part.exit_status)).max();
         let cells: Vec<Cell> = verdicts.into_iter().flat_map(|verdict| verdict.cells).collect();
-        Ok(Verdict::over(merge_cells(cells)?, cut, started, seconds))
+        let merged = Verdict::over(merge_cells(cells)?, cut, started, seconds);
+        Ok(match wrong.is_empty() {
+            true => Verdict { shard: plan_of(&parts), parts, ..merged },
+            false => Verdict { parts, ..merged }.broken(wrong.join("; ")),
+        })
+    }
+
+    /// The same cells, of which nothing can be said for this reason, beside those that are known.
+    #[must_use]
+    pub fn broken(self, reason: String) -> Verdict {
+        let (verdict, exit_status) = (ExitStatus::Fault.ruling(), ExitStatus::Fault.code());
+        let reasons: Vec<String> = self.reason.into_iter().chain([reason]).collect();
+        Verdict { verdict, exit_status, shard: None, reason: Some(reasons.join("; ")), ..self }
+    }
+
+    /// What it was made of; of a run's own verdict, itself.
+    fn own_parts(&self) -> Vec<Part> {
+        let itself = || Part {
+            shard: self.shard.clone(),
+            started: self.started,
+            seconds: self.seconds,
+            exit_status: self.exit_status,
+        };
+        if self.parts.is_empty() { vec![itself()] } else { self.parts.clone() }
+    }
+
+    fn given(&self, file: &str) -> Vec<Given> {
+        let given = |part: Part| {
+            let (file, Part { shard, started, .. }) = (file.to_owned(), part);
+            Given { file, shard, started }
+        };
+        self.own_parts().into_iter().map(given).collect()
     }
 }
 
+/// The verdicts without those that are there twice, so that nothing counts twice. Of one that does not
+/// know its plan nobody has told yet.
+fn without_copies(verdicts: Vec<(String, Verdict)>, wrong: &mut Vec<String>) -> Vec<Verdict> {
+    let mut once: Vec<(String, Verdict)> = Vec::new();
+    for (file, verdict) in verdicts {
+        match once.iter().find(|(_, known)| *known == verdict) {
+            Some((known, same)) if same.own_parts().iter().all(|part| part.shard.is_none()) => {
+                wrong.push(format!("doubled: {file} is the same as {known}"));
+            }
+            Some(_) => {}
+            None => once.push((file, verdict)),
+        }
+    }
+    once.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// The plan that all parts are of, as one whole.
+fn plan_of(parts: &[Part]) -> Option<ShardOf> {
+    let plan = &parts.first()?.shard.as_ref()?.plan;
+    let same = |part: &Part| part.shard.as_ref().is_some_and(|shard| shard.plan == *plan);
+    parts.iter().all(same).then(|| ShardOf::whole(plan))
+}
+
 /// What cut a finished run short, read back from its status.
-fn cut_of(verdict: &Verdict) -> Option<Cut> {
-    let is = |status: ExitStatus| verdict.exit_status == status.code();
+fn cut_of(exit_status: u8) -> Option<Cut> {
+    let is = |status: ExitStatus| exit_status == status.code();
     if is(ExitStatus::Interrupted) {
         Some(Cut::Interrupted)
     } else {
@@ -194,7 +257,7 @@ mod tests {
     use super::*;
     use crate::record::{Owner, OwnerKind};
     use crate::units::WindowSpec;
-    use crate::verdict::OwnerGroup;
+    use crate::verdict::{OwnerGroup, Ruling};
     use chrono::DateTime;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -233,7 +296,7 @@ mod tests {
         use CellOutcome::{Error, Fail, Pass, Skip};
         let one = verdict(vec![seen("control", Pass, 3), bare_cell("a", Skip)], None);
         let two = verdict(vec![seen("control", Error, 0), seen("b", Fail, 7)], None);
-        let all = Verdict::merge(vec![one.clone(), two]).unwrap();
+        let all = merge(&[&one, &two]).unwrap();
         let names: Vec<&str> = all.cells.iter().map(|c| c.scenario.as_str()).collect();
         assert_eq!(names, ["control", "a", "b"]);
         let control = &all.cells[0];
@@ -243,7 +306,7 @@ mod tests {
         assert!(control.reason.is_some());
         assert_eq!((all.exit_status, all.seconds), (1, 4.0));
         let cut = verdict(vec![], Some(Cut::Interrupted));
-        assert_eq!(Verdict::merge(vec![one, cut]).unwrap().exit_status, 130);
+        assert_eq!(merge(&[&one, &cut]).unwrap().exit_status, 130);
     }
 
     #[test]
@@ -252,10 +315,58 @@ mod tests {
         let one = verdict(vec![seen("a", CellOutcome::Pass, 1)], None);
         let mut older = one.clone();
         older.version = "0.0.1".to_owned();
-        assert!(matches!(Verdict::merge(vec![one.clone(), older]), Err(MergeError::Versions(..))));
+        assert!(matches!(merge(&[&one, &older]), Err(MergeError::Versions(..))));
         let mut other = one.clone();
         other.cells[0].window_us.as_mut().unwrap().asked = WindowSpec::Fixed(Duration::ZERO);
-        assert!(matches!(Verdict::merge(vec![one, other]), Err(MergeError::Windows(_))));
+        assert!(matches!(merge(&[&one, &other]), Err(MergeError::Windows(_))));
+    }
+
+    /// A verdict over one clean cell, begun at this second.
+    fn part(index: u64, of: u64, plan: &str, second: u64) -> Verdict {
+        let cells = vec![seen(&format!("s{index}"), CellOutcome::Pass, 0)];
+        let started = DateTime::UNIX_EPOCH + Duration::from_secs(second);
+        let shard = ShardOf { index, of, plan: plan.to_owned() };
+        Verdict::over(cells, None, started, 2.0).of_shard(shard)
+    }
+
+    #[test]
+    fn a_lost_part_is_an_error_until_it_is_found() {
+        let [one, two, three] = [1, 2, 3].map(|index| part(index, 3, "p", index));
+        let lost = merge(&[&one, &three]).unwrap();
+        assert_eq!((lost.verdict, lost.exit_status), (Ruling::Error, 129));
+        let reason = lost.reason.as_ref().unwrap();
+        assert!(reason.contains("missing: part 2 of 3 (there is f0, f1)"), "{reason}");
+        assert_eq!((lost.shard.as_ref(), lost.cells.len()), (None, 2));
+        // A part alone is no whole either.
+        assert_eq!(merge(&[&one]).unwrap().exit_status, 129);
+        for whole in [merge(&[&one, &two, &three]).unwrap(), merge(&[&lost, &two]).unwrap()] {
+            assert_eq!((whole.exit_status, &whole.reason), (0, &None), "{whole:?}");
+            assert_eq!(whole.shard, Some(ShardOf::whole("p")));
+            assert_eq!((whole.parts.len(), whole.cells.len(), whole.seconds), (3, 3, 6.0));
+            // What it is made of must not come in a second time.
+            let again = merge(&[&whole, &two]).unwrap();
+            assert!(again.reason.unwrap().contains("doubled: part 2 of 3 (f1)"));
+        }
+    }
+
+    #[test]
+    fn what_is_there_twice_counts_once_and_is_an_error() {
+        let whole = part(1, 1, "p", 1);
+        let old = Verdict { shard: None, ..whole.clone() };
+        for verdict in [whole.clone(), old] {
+            let twice = merge(&[&verdict, &verdict]).unwrap();
+            assert_eq!((twice.exit_status, twice.cells[0].repeat.unwrap().n), (129, 1));
+            assert!(twice.reason.unwrap().starts_with("doubled: "));
+        }
+        let again = merge(&[&whole, &part(1, 1, "p", 2)]).unwrap();
+        assert_eq!((again.exit_status, again.cells[0].repeat.unwrap().n), (0, 2), "another night");
+        let other = merge(&[&whole, &part(1, 1, "q", 1)]).unwrap();
+        assert_eq!((other.exit_status, other.shard, other.parts.len()), (0, None, 2));
+    }
+
+    fn merge(verdicts: &[&Verdict]) -> Result<Verdict, MergeError> {
+        let named = verdicts.iter().enumerate().map(|(at, v)| (format!("f{at}"), (*v).clone()));
+        Verdict::merge(named.collect())
     }
 
     proptest! {
@@ -278,8 +389,8 @@ mod tests {
                 .collect();
             let whole = verdict(cells.clone(), None);
             let (left, right) = cells.split_at(at.min(cells.len()));
-            let parts = [left, right].map(|part| verdict(part.to_vec(), None)).to_vec();
-            let merged = Verdict::merge(parts).unwrap();
+            let [left, right] = [left, right].map(|part| verdict(part.to_vec(), None));
+            let merged = merge(&[&left, &right]).unwrap();
             prop_assert_eq!(merged.exit_status, whole.exit_status);
             prop_assert_eq!(merged.cells, whole.cells);
         }

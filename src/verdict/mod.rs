@@ -7,6 +7,7 @@ mod exit;
 mod judge;
 mod merge;
 mod owners;
+mod shard;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};
 pub use owners::{OwnerGroup, merge_groups};
+pub use shard::ShardOf;
 
 /// The version of the verdict's schema.
 pub const SCHEMA: u32 = 1;
@@ -40,12 +42,35 @@ pub struct Verdict {
     pub verdict: Ruling,
     /// The status that the process ends with.
     pub exit_status: u8,
+    /// Why the verdict is an error though no cell is to blame, as where a part of the run is missing.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// When the run began.
     pub started: DateTime<Utc>,
     /// How long it took.
     pub seconds: f64,
+    /// Which part of which plan it is about; `None` where it is of several plans or not of whole ones,
+    /// and in verdicts of before it was noted.
+    #[serde(default)]
+    pub shard: Option<ShardOf>,
+    /// The verdicts that this one was made of; empty where a run gave it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Every cell that was planned.
     pub cells: Vec<Cell>,
+}
+
+/// A verdict that went into another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which part of which plan it was about.
+    pub shard: Option<ShardOf>,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its own exit status.
+    pub exit_status: u8,
 }
 
 impl Verdict {
@@ -62,10 +87,19 @@ impl Verdict {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             verdict: status.ruling(),
             exit_status: status.code(),
+            reason: None,
             started,
             seconds,
+            shard: None,
+            parts: Vec::new(),
             cells,
         }
+    }
+
+    /// The same verdict, of this part of a plan.
+    #[must_use]
+    pub fn of_shard(self, shard: ShardOf) -> Verdict {
+        Verdict { shard: Some(shard), ..self }
     }
 
     /// How many cells had this outcome.

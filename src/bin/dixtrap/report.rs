@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use dixtrap::report::{Colour, Session, SessionError, session_text, verdict_text};
-use dixtrap::runner::outdir::VERDICT;
+use dixtrap::runner::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
 
 use crate::formats::Formats;
@@ -48,23 +48,39 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     text.push_str(&session_text(&session, args.top, colour));
                     text.push('\n');
                 }
-                Content::Verdict(verdict) => verdicts.push(*verdict),
+                Content::Verdict(verdict) => verdicts.push((file.display().to_string(), *verdict)),
             }
         }
     }
+    let cut_short = cut_short(&args.files);
     ensure!(
         args.formats.is_empty() || !verdicts.is_empty(),
         "there is no verdict to write: give the files of 'dixtrap run --json', or its --out folder"
     );
     if verdicts.is_empty() {
         print(&text)?;
-        return Ok(ExitCode::SUCCESS);
+        return cut_short.map_or(Ok(ExitCode::SUCCESS), |why| Err(anyhow::anyhow!(why)));
     }
-    let verdict = Verdict::merge(verdicts)?;
+    let mut verdict = Verdict::merge(verdicts)?;
+    if let Some(why) = cut_short {
+        verdict = verdict.broken(why);
+    }
     text.push_str(&verdict_text(&verdict, colour));
     print(&text)?;
     args.formats.write(&verdict, None)?;
     Ok(ExitCode::from(verdict.exit_status))
+}
+
+/// Which of the folders are of runs that left no verdict: their records alone must not pass for one.
+fn cut_short(paths: &[PathBuf]) -> Option<String> {
+    let cut: Vec<String> = paths
+        .iter()
+        .filter(|path| lacks_its_verdict(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    (!cut.is_empty()).then(|| {
+        format!("the run in {} left no verdict: it still runs, or was killed", cut.join(", "))
+    })
 }
 
 /// The file itself, or the reports that a folder of `dixtrap run --out` holds.

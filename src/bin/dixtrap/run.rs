@@ -15,6 +15,7 @@ use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
 use dixtrap::runner::deal::Shard;
 use dixtrap::runner::device::Device;
+use dixtrap::runner::fingerprint::plan_hash;
 use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::runner::plan::{Knob, Selection};
@@ -129,14 +130,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         disk,
         timeout,
     };
-    let _taken = OutDir::take(&options.out)?;
+    let taken = OutDir::take(&options.out)?;
+    taken.promise_verdict()?;
     let (started, clock) = (Utc::now(), Instant::now());
-    let mut run = run_all(&args, &options, &selection, &kernels)?;
+    let mut run = run_all(&args, &options, &selection, (&kernels, &devices))?;
     if args.out.is_none() {
         // The files go with the temporary folder.
         run.cells.iter_mut().for_each(|cell| cell.log = None);
     }
-    let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64());
+    let plan = plan_hash(&kernels, &devices, &selection, &options);
+    let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64())
+        .of_shard(args.shard.of_plan(plan));
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
@@ -169,7 +173,7 @@ fn run_all(
     args: &Args,
     options: &RunOptions,
     selection: &Selection,
-    kernels: &[Asked],
+    (kernels, devices): (&[Asked], &[Device]),
 ) -> anyhow::Result<KernelRun> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -185,7 +189,7 @@ fn run_all(
     let campaign = Campaign {
         options,
         kernels,
-        devices: &each_once(&args.device),
+        devices,
         selection,
         shard: args.shard,
         jobs: jobs(args.jobs, cores),

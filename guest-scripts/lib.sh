@@ -216,7 +216,8 @@ tell_owners() {
         say "nobody can tell whose the blocks were"
 }
 
-# Checks that this kernel exchanges protection information with the disk.
+# Checks that this kernel exchanges protection information with the disk. Sets wrong_tag to what a
+# transfer ends with whose reference tag is wrong: Type 3's is the program's, and nobody checks it.
 check_protection() {
     integrity=/sys/class/block/${DIXTRAP_DEV##*/}/integrity
     [ -e "$integrity/format" ] || skip "this kernel has no $integrity (CONFIG_BLK_DEV_INTEGRITY)"
@@ -226,13 +227,15 @@ check_protection() {
     esac
     [ "$(cat "$integrity/write_generate")" = 1 ] || skip "the kernel does not generate protection information"
     [ "$(cat "$integrity/read_verify")" = 1 ] || skip "the kernel does not verify protection information"
+    wrong_tag=EILSEQ
+    ! grep -q TYPE3 "$integrity/format" || wrong_tag=ok
 }
 
 # What was not as expected, so far: of the kernel, and of its words, which may change.
 wrong=
 unsaid=
 
-# One transfer of 4096 bytes, what it should end with, and what the kernel's log should say of it:
+# One transfer of 4096 bytes, what it should end with, and what the kernel's log should say of an error:
 # expect_of ok|ERRNO read|write|sync SECTOR [PATTERN].
 expect_of() {
     [ -z "$stopped" ] || return 0
@@ -241,7 +244,7 @@ expect_of() {
     got=$("$DIXTRAP_GUEST" attempt "$2" "$DIXTRAP_DEV" "$3") || die "no $2 of sector $3 was attempted"
     if [ "$got" != "$1" ]; then
         wrong="$wrong; $2 of sector $3 ended with $got, not $1"
-    elif [ -n "${4:-}" ] && ! dmesg | sed "1,/$mark/d" | grep -q -- "$4"; then
+    elif [ "$1" != ok ] && [ -n "${4:-}" ] && ! dmesg | sed "1,/$mark/d" | grep -q -- "$4"; then
         unsaid="$unsaid; the kernel's log says nothing like '$4' of the $2 of sector $3"
     fi
 }

@@ -1,5 +1,8 @@
 //! What both programs do with arguments they cannot use.
 
+use std::ffi::OsString;
+
+use clap::Command;
 use clap::error::ErrorKind;
 
 /// A usage error as one line: what was wrong, and clap's tip where it has one.
@@ -17,10 +20,24 @@ pub fn one_line(error: &clap::Error) -> Option<String> {
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
+        // A flag that does not exist is meant as no value.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass '"))
         .collect::<Vec<_>>()
         .join(" ");
     Some(format!("{}; --help lists what can be given", said.trim_start_matches("error: ")))
+}
+
+/// The commands that can stand where `words`, the arguments behind the program's name, leave the ones
+/// that are known; none where that command takes none.
+pub fn commands_there(program: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let mut at = program;
+    for word in words {
+        match at.find_subcommand(word) {
+            Some(further) => at = further,
+            None => break,
+        }
+    }
+    at.get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -45,6 +62,25 @@ mod tests {
     fn an_unknown_flag_is_one_line() {
         let line = said(&["--windov", "1ms"]).unwrap();
         assert!(line.contains("--windov") && line.contains("--window"), "{line}");
+        let line = one_line(
+            &Command::new("p")
+                .arg(clap::Arg::new("x"))
+                .try_get_matches_from(["p", "--y"])
+                .unwrap_err(),
+        );
+        assert!(line.is_some_and(|line| line.contains("'--y'") && !line.contains("tip")));
+    }
+
+    #[test]
+    fn the_commands_that_can_stand_there_are_known() {
+        let program = Command::new("p")
+            .subcommand(Command::new("run"))
+            .subcommand(Command::new("list").subcommands([Command::new("a"), Command::new("b")]));
+        let there = |words: &[&str]| commands_there(&program, words.iter().map(OsString::from));
+        assert_eq!(there(&[]), ["run", "list"]);
+        assert_eq!(there(&["lost", "a"]), ["run", "list"]);
+        assert_eq!(there(&["list", "c"]), ["a", "b"]);
+        assert_eq!(there(&["run", "x"]), [""; 0]);
     }
 
     #[test]

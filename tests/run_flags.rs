@@ -8,7 +8,8 @@ mod running;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use running::{output, text};
+use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
+use running::{cell, kernel_name, output, run, scenario, text};
 
 /// A program that is no QEMU, in one way or another.
 fn impostor(dir: &Path, name: &str, script: &str) -> String {
@@ -61,5 +62,167 @@ fn wrong_values_are_one_line_and_status_129() {
         assert!(said.contains(message), "{words:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
         assert!(output.stdout.is_empty(), "{words:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn wrong_names_are_met_with_what_may_have_been_meant_and_all_there_are() {
+    for (words, said) in [
+        (&["run", "mmap-rewrite"][..], "did you mean --scenario mmap-rewrite?"),
+        (&["run", "mmap_rewrit"], "did you mean --scenario mmap-rewrite?"),
+        (&["run", "ext4"], "did you mean --fs ext4?"),
+        (&["run", "scsi"], "did you mean --device scsi?"),
+        (&["run", "debian:trixie"], "did you mean --kernel debian:trixie?"),
+        (&["run", "quux"], "dixtrap list scenarios"),
+        (
+            &["run", "--scenario", "mmap-rewrit"],
+            "did you mean mmap-rewrite? There are aio-rewrite,",
+        ),
+        (&["run", "--fs", "etx4"], "did you mean ext4? There are raw,"),
+        (&["sweep", "--fs", "btrf"], "did you mean btrfs? There are raw,"),
+        (&["run", "--device", "scsy"], "possible values: blk, scsi"),
+        (&["run", "--accel", "kmv"], "use auto, kvm or tcg"),
+        (&["run", "--expect", "stabl"], "use stable, race or survey"),
+        (&["run", "--jnuit", "f"], "a similar argument exists: '--junit'"),
+        (&["list"], "(scenarios, kernels"),
+        (&["list", "scenario"], "'scenarios'"),
+        (&["list", "quux"], "(scenarios, kernels"),
+        (&["lst"], "'list'; --help lists what can be given (run, sweep, report, list, image, ctl)"),
+        (&[], "(run, sweep, report, list, image, ctl)"),
+    ] {
+        let output = output(words);
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(129), "{words:?}: {line}");
+        assert!(line.contains(said), "{words:?}: {line}");
+        assert_eq!(line.lines().count(), 1, "{words:?}: {line}");
+    }
+}
+
+/// A program or a driver that is not there is known before the boot; then there is none.
+#[test]
+fn no_guest_is_booted_for_a_skip() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = scenario(dir.path(), "program", "stable", "die 'it ran'");
+    let two = scenario(dir.path(), "driver", "stable", "die 'it ran'");
+    let header = |path: &str, line: &str| {
+        let script = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, script.replacen("# fs:", &format!("{line}\n# fs:"), 1)).unwrap();
+    };
+    header(&one, "# needs: no-such-program");
+    header(&two, "# drivers: no_such_driver");
+    let out = dir.path().join("out");
+    let words = ["--kernel", &kernel_name(), "--out", out.to_str().unwrap()];
+    let (output, verdict) = run(
+        dir.path(),
+        &[&words[..], &["--scenario", &one, "--scenario", &two, "--device", "blk"]].concat(),
+    );
+    assert_eq!((output.status.code(), verdict.verdict), (Some(125), Ruling::Untestable));
+    assert!(!out.join("boot-1").exists() && out.join("verdict.json").is_file());
+    assert!(text(&output.stderr).contains("is not booted: none of 2 cells can run"));
+    let told: Vec<(CellOutcome, String)> = verdict
+        .cells
+        .iter()
+        .map(|cell| (cell.outcome, cell.reason.clone().unwrap_or_default()))
+        .collect();
+    assert_eq!(told.len(), 2, "no control: {told:?}");
+    assert!(told.iter().all(|(outcome, _)| *outcome == CellOutcome::Skip), "{told:?}");
+    assert!(told[0].1.contains("no-such-program is not on this machine"), "{told:?}");
+    assert!(told[1].1.contains("no driver no_such_driver"), "{told:?}");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("no-such-program is not on this machine"), "{shown}");
+
+    let output = self::output(&["sweep", "--kernel", &kernel_name(), "--scenario", &one]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("no-such-program") && !said.contains("booting"), "{said}");
+}
+
+/// What every cell of a 4096-byte disk has to show: whole blocks, owners in the right unit.
+fn told_in_blocks_of_4096(verdict: &Verdict, name: &str, owner: &str) {
+    let cell = cell(verdict, name);
+    assert_eq!(cell.outcome, CellOutcome::Pass, "{cell:?}");
+    assert!(cell.races > Some(0) && cell.blocks_checked >= cell.writes, "{cell:?}");
+    let owners = cell.owners.as_ref().unwrap();
+    assert_eq!(owners.get(owner).copied(), cell.races, "{cell:?}");
+}
+
+/// 4096-byte blocks over virtio-blk, without protection information; and whatever else the guest was
+/// to be given.
+#[test]
+fn a_guest_is_given_what_was_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "prepare \"$@\"
+        grep -q ' dixtrap.test=1 dixtrap.more=\"a b\"$' /proc/cmdline || fail \"$(cat /proc/cmdline)\"
+        [ \"$(nproc)\" = 3 ] || fail \"$(nproc) CPUs\"
+        [ \"$(awk '/MemTotal/ { print int($2 / 1048576 + 0.5) }' /proc/meminfo)\" = 1 ] || fail \"$(cat /proc/meminfo)\"
+        [ \"$(cat /sys/class/block/vda/queue/logical_block_size)\" = 4096 ] || fail 'small blocks'
+        [ \"$(cat /sys/class/block/vda/size)\" = 4194304 ] || fail \"$(cat /sys/class/block/vda/size) sectors\"
+        grep -q flagged /sys/class/dmi/id/product_serial || fail 'no word of --qemu-arg came through'
+        work direct \"$TARGET\"; finish";
+    let own = scenario(dir.path(), "given", "survey", own);
+    let out = dir.path().join("out");
+    let kernel = kernel_name();
+    let words = [
+        &["--kernel", &kernel, "--out", out.to_str().unwrap(), "--seconds", "2"][..],
+        &[
+            "--block-size",
+            "4096",
+            "--pi-type",
+            "0",
+            "--size",
+            "2G",
+            "--memory",
+            "1G",
+            "--cpus",
+            "3",
+        ],
+        &[
+            "--append",
+            "dixtrap.test=1",
+            "--append",
+            "dixtrap.more=\"a b\"",
+            "--stable-writes",
+            "off",
+        ],
+        &[
+            "--qemu",
+            "qemu-system-x86_64",
+            "--qemu-arg",
+            "-smbios",
+            "--qemu-arg",
+            "type=1,serial=flagged",
+        ],
+        &["--fs", "raw", "--fs", "ext4*", "--scenario", &own, "--scenario", "direct-rewrite"],
+        &["--timeout", "100s"],
+    ];
+    let (output, verdict) = run(dir.path(), &words.concat());
+    assert_eq!(output.status.code(), Some(0), "{verdict:#?}");
+    assert_eq!(cell(&verdict, "given/raw").outcome, CellOutcome::Pass);
+    told_in_blocks_of_4096(&verdict, "direct-rewrite/raw/stable_writes=off", "disk");
+    told_in_blocks_of_4096(&verdict, "direct-rewrite/ext4/stable_writes=off", "file");
+    let small = cell(&verdict, "direct-rewrite/ext4-1k/stable_writes=off");
+    assert_eq!(small.outcome, CellOutcome::Skip);
+    assert!(small.reason.as_ref().unwrap().contains("4096-byte blocks"), "{small:?}");
+    assert!(verdict.cells.iter().all(|cell| !cell.name().ends_with("=on")), "{verdict:#?}");
+}
+
+/// 4096-byte blocks and Type 3 over virtio-scsi: the guest's tuples verify, every fault ends as that
+/// type has it, and races are told in blocks.
+#[test]
+fn a_drive_of_large_blocks_and_type_3_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel_name();
+    let words = [
+        &["--kernel", &kernel, "--device", "scsi", "--block-size", "4096", "--pi-type", "3"][..],
+        &["--fs", "raw", "--fs", "ext4", "--seconds", "2", "--stable-writes", "off"],
+        &["--scenario", "direct-rewrite", "--scenario", "dix-verify", "--scenario", "*-faults"],
+    ];
+    let (output, verdict) = run(dir.path(), &words.concat());
+    assert_eq!(output.status.code(), Some(0), "{verdict:#?}");
+    told_in_blocks_of_4096(&verdict, "direct-rewrite/raw/stable_writes=off", "disk");
+    told_in_blocks_of_4096(&verdict, "direct-rewrite/ext4/stable_writes=off", "file");
+    for name in ["dix-verify/ext4", "read-faults/raw", "write-faults/raw"] {
+        let cell = cell(&verdict, name);
+        assert_eq!((cell.outcome, cell.races), (CellOutcome::Pass, Some(0)), "{cell:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 use include_dir::{Dir, include_dir};
 
+use crate::runner::meant::did_you_mean;
 use crate::runner::scenario::{Scenario, ScenarioError};
 use crate::runner::table::{
     CellKey, ExpectError, Expectation, Expectations, FileSystems, FileSystemsError,
@@ -39,11 +40,13 @@ pub enum CatalogueError {
     Pattern(String, #[source] glob::PatternError),
     /// A name that nothing has.
     #[error(
-        "no scenario matches '{pattern}': there are {known}; a file of your own needs a / in its path"
+        "no scenario matches '{pattern}'{meant} There are {known}; a file of your own needs a / in its path"
     )]
     Unknown {
         /// What was asked for.
         pattern: String,
+        /// What may have been meant; ends the sentence.
+        meant: String,
         /// What there is.
         known: String,
     },
@@ -117,6 +120,7 @@ impl Catalogue {
             let names: Vec<&str> = self.scenarios.iter().map(|s| s.name.as_str()).collect();
             return Err(CatalogueError::Unknown {
                 pattern: want.to_owned(),
+                meant: did_you_mean(want, names.iter().copied()),
                 known: names.join(", "),
             });
         }

@@ -10,6 +10,9 @@ use glob::Pattern;
 
 use crate::runner::catalogue::{Catalogue, CatalogueError};
 use crate::runner::device::Device;
+use crate::runner::faults;
+use crate::runner::machine::DiskShape;
+use crate::runner::meant::did_you_mean;
 use crate::runner::scenario::Scenario;
 use crate::runner::table::{CellKey, Expectation, FileSystem, FileSystems, Guest};
 use crate::verdict::{Expect, StableWrites, cell_name};
@@ -21,10 +24,12 @@ pub enum PlanError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// A file system that is not known.
-    #[error("file system '{name}' is not known: there are {known}")]
+    #[error("file system '{name}' is not known{meant} There are {known}")]
     UnknownFs {
         /// What was asked for.
         name: String,
+        /// What may have been meant; ends the sentence.
+        meant: String,
         /// What there is.
         known: String,
     },
@@ -233,6 +238,12 @@ impl Selection {
         PlannedCell {
             expectation: self.catalogue.expectation(&square.scenario, key),
             skip: around.obstacle(square),
+            faults: square
+                .scenario
+                .faults
+                .iter()
+                .filter_map(|fault| faults::on_disk(fault, around.disk).ok())
+                .collect(),
             square: square.clone(),
         }
     }
@@ -246,7 +257,8 @@ fn wanted_fs(known: &FileSystems, wanted: &[String]) -> Result<Vec<Pattern>, Pla
             return Ok(pattern);
         }
         let known: Vec<&str> = known.iter().map(|system| system.name.as_str()).collect();
-        Err(PlanError::UnknownFs { name: want.clone(), known: known.join(", ") })
+        let meant = did_you_mean(want, known.iter().copied());
+        Err(PlanError::UnknownFs { name: want.clone(), meant, known: known.join(", ") })
     };
     wanted.iter().map(parse).collect()
 }
@@ -303,6 +315,8 @@ fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) ->
 pub struct Surroundings {
     /// The device that it boots on.
     pub device: Device,
+    /// The disk under test.
+    pub disk: DiskShape,
     /// What the guest told of itself; `None` before it did.
     pub guest: Option<Guest>,
     /// Programs that this machine does not have.
@@ -313,7 +327,7 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// Why a cell cannot run, where it cannot.
-    fn obstacle(&self, square: &Square) -> Option<String> {
+    pub fn obstacle(&self, square: &Square) -> Option<String> {
         if let Some(program) = square.programs().find(|p| self.missing_programs.contains(*p)) {
             let package =
                 square.fs.package.as_ref().filter(|_| square.fs.mkfs.as_deref() == Some(program));
@@ -322,6 +336,17 @@ impl Surroundings {
                 |package| format!("install the package {package}"),
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
+        }
+        let block = self.disk.block_size;
+        if let Some(bytes) = square.fs.block_bytes.filter(|bytes| *bytes < block.bytes_u64()) {
+            return Some(format!(
+                "no {bytes}-byte blocks of a file system fit on {block}-byte blocks"
+            ));
+        }
+        let faults = square.scenario.faults.iter();
+        if let Some(why) = faults.filter_map(|fault| faults::on_disk(fault, self.disk).err()).next()
+        {
+            return Some(why);
         }
         let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
         Some(format!("this kernel has no driver {driver}"))
@@ -337,12 +362,15 @@ pub struct PlannedCell {
     pub expectation: Expectation,
     /// Why it will not run.
     pub skip: Option<String>,
+    /// The faults that the disk has while it runs, as `dixtrapd --inject` takes them.
+    pub faults: Vec<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runner::table::tests::guest;
+    use crate::units::{BlockSize, ByteSize};
 
     fn select(scenarios: &[&str], fs: &[&str]) -> Result<Selection, PlanError> {
         let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
@@ -353,6 +381,7 @@ mod tests {
         let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         Surroundings {
             device: Device::Blk,
+            disk: DiskShape::default(),
             guest: Some(guest("6.1.0")),
             missing_programs: set(programs),
             missing_drivers: set(drivers),
@@ -426,6 +455,21 @@ mod tests {
         assert!(cells[0].skip.is_none(), "the control that was added");
         let cells = selection.plan(&around(&[], &["ext4"]));
         assert!(cells[1].skip.as_ref().unwrap().contains("no driver ext4"));
+    }
+
+    #[test]
+    fn what_does_not_fit_on_the_disk_is_skipped() {
+        let selection = select(&["mmap-rewrite", "write-faults"], &["ext4*", "raw"]).unwrap();
+        let skipped = |block_size, bytes| -> BTreeSet<String> {
+            let disk = DiskShape { block_size, size: ByteSize(bytes), ..DiskShape::default() };
+            let around = Surroundings { disk, ..around(&[], &[]) };
+            let cells = selection.plan(&around).into_iter().filter(|cell| cell.skip.is_some());
+            cells.map(|c| format!("{}/{}", c.square.scenario.name, c.square.fs.name)).collect()
+        };
+        let of = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(skipped(BlockSize::B512, 1 << 30), of(&[]));
+        assert_eq!(skipped(BlockSize::B4096, 1 << 30), of(&["mmap-rewrite/ext4-1k"]));
+        assert_eq!(skipped(BlockSize::B512, 512 << 20), of(&["write-faults/raw"]));
     }
 
     #[test]

@@ -154,6 +154,15 @@ impl Runner<'_> {
     /// Runs every cell on one kernel. Whatever happens, every planned cell is accounted for.
     pub fn run(&self, kernel: &Kernel, device: Device) -> KernelRun {
         let mut run = KernelRun::default();
+        if let Some(trip) = Trip::needless(self, (kernel, device), self.selection) {
+            let count = self.selection.len();
+            self.progress.note(&format!(
+                "{} is not booted: none of {count} cells can run ({})",
+                kernel.release, kernel.origin
+            ));
+            self.note(&mut run, trip, false);
+            return run;
+        }
         let mut left = self.selection.clone();
         for boot in 1..=MAX_LOST {
             let mut trip = match outdir::make_boot_directory(&self.options.out) {

@@ -41,7 +41,7 @@ pub struct Scenario {
     pub drivers: Vec<String>,
     /// The devices that it runs on; none for all.
     pub devices: Vec<Device>,
-    /// Faults that the disk has while it runs, as `dixtrapd --inject` takes them.
+    /// Faults that the disk has while it runs, as `dixtrapd --inject` takes them, places in sectors.
     pub faults: Vec<String>,
     /// The user's own file: the table of expectations says nothing about it.
     pub own: bool,

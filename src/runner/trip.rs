@@ -15,6 +15,8 @@ use crate::runner::fate::{fate, fate_words, fill_from_records};
 use crate::runner::guest::{BootError, BootRequest, Exec, Guest};
 use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
+use crate::runner::machine::DiskShape;
+use crate::runner::modules;
 use crate::runner::plan::{PlannedCell, Selection, Surroundings};
 use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, Runner};
@@ -77,6 +79,22 @@ impl Trip {
         }
     }
 
+    /// Nothing that is known to lack something here needs a guest to say so: where every chosen cell
+    /// does, the trip is over before it began. A control alone would prove nothing about anything.
+    pub fn needless(
+        runner: &Runner<'_>,
+        (kernel, device): (&Kernel, Device),
+        selection: &Selection,
+    ) -> Option<Trip> {
+        let known = nothing_runs(kernel, device, runner.options.disk, selection)?;
+        let mut planned = selection.plan(&known);
+        planned.retain(|cell| cell.skip.is_some());
+        let reasons = planned.iter().filter_map(|cell| cell.skip.clone());
+        let fates = reasons.map(Fate::Skipped).collect();
+        let nowhere = Trip::nowhere(&kernel.release, device, selection);
+        Some(Trip { planned, fates, ..nowhere })
+    }
+
     /// It ended before it began.
     pub fn lost_by(mut self, error: &RunError) -> Trip {
         self.lost = Some(Lost::by(error));
@@ -104,6 +122,28 @@ impl Trip {
         let planned = self.planned.get(..self.fates.len()).unwrap_or(&self.planned);
         settle(ground, planned, &self.fates)
     }
+}
+
+/// What is known of a guest that no cell of the selection can run on, where that is known before it is
+/// booted: by the programs of this machine, the disk's shape and the kernel's modules.
+pub fn nothing_runs(
+    kernel: &Kernel,
+    device: Device,
+    disk: DiskShape,
+    selection: &Selection,
+) -> Option<Surroundings> {
+    let missing_programs = Programs::find(selection).missing;
+    let mut known = Surroundings { device, disk, missing_programs, ..Surroundings::default() };
+    while let Some(cell) = selection.chosen().iter().find(|cell| known.obstacle(cell).is_none()) {
+        let drivers: Vec<String> = cell.drivers().cloned().collect();
+        // Whatever is wrong with the modules, the boot will tell.
+        let lacks = modules::resolve(kernel.modules.as_ref(), &[], &drivers).ok()?.missing;
+        if lacks.is_empty() {
+            return None;
+        }
+        known.missing_drivers.extend(lacks);
+    }
+    Some(known)
 }
 
 /// Boots `kernel` in `directory` and runs the selection's cells until the guest is lost.
@@ -180,6 +220,7 @@ pub fn depart(
     runner.progress.note(&told.words());
     let planned = selection.plan(&Surroundings {
         device,
+        disk: runner.options.disk,
         guest: Some(told),
         missing_programs: programs.missing,
         missing_drivers: guest.missing_wishes().iter().cloned().collect(),

@@ -20,7 +20,7 @@ use crate::runner::machine::{DiskShape, Machine};
 use crate::runner::plan::{PlannedCell, Selection};
 use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, RunOptions, Runner};
-use crate::runner::trip::{Ready, depart};
+use crate::runner::trip::{Ready, depart, nothing_runs};
 use crate::units::WindowSpec;
 use crate::verdict::Expect;
 
@@ -98,6 +98,11 @@ pub fn sweep(
     let [square] = selection.chosen() else {
         return Err(SweepError::NotOneCell(selection.len()));
     };
+    if let Some(why) = nothing_runs(kernel, device, options.disk, selection)
+        .and_then(|known| known.obstacle(square))
+    {
+        return Err(SweepError::Skipped(square.name(), why));
+    }
     let accel = Mutex::new(None);
     let run = RunOptions {
         accel: options.accel,

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use dixtrap::cli::one_line;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use dixtrap::cli::{commands_there, one_line};
 
 mod ctl;
 mod formats;
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     match one_line(error) {
         Some(line) => {
-            eprintln!("dixtrap: {line}");
+            eprintln!("dixtrap: {line}{}", commands(error));
             ExitCode::from(EXIT_ERROR)
         }
         None => {
@@ -75,6 +76,20 @@ fn refuse(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// The commands that there are, where the error is that there is none or a wrong one.
+fn commands(error: &clap::Error) -> String {
+    let asked = [
+        ErrorKind::InvalidSubcommand,
+        ErrorKind::MissingSubcommand,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ];
+    let there = commands_there(&Cli::command(), std::env::args_os().skip(1));
+    if asked.contains(&error.kind()) && !there.is_empty() {
+        return format!(" ({})", there.join(", "));
+    }
+    String::new()
 }
 
 /// A panic's own status is 101, which `git bisect run` would take for a bad commit.

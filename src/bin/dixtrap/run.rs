@@ -1,13 +1,13 @@
 //! `dixtrap run`: kernels, devices, file systems and scenarios, one verdict.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use dixtrap::report::{Colour, Session, offenders_text, verdict_line, verdict_text};
 use dixtrap::runner::accel::AccelMode;
@@ -17,6 +17,7 @@ use dixtrap::runner::deal::Shard;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::fingerprint::plan_hash;
 use dixtrap::runner::kernel::KernelSpec;
+use dixtrap::runner::meant::meant;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::runner::plan::{Knob, Selection};
 use dixtrap::runner::progress::for_stderr;
@@ -83,6 +84,9 @@ pub struct Args {
     /// own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Taken only to say what was meant
+    #[arg(hide = true, value_name = "WORD")]
+    stray: Vec<String>,
     #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
@@ -101,7 +105,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.window != WindowSpec::Hold,
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
     );
-    let selection = Selection::new(Catalogue::embedded()?, &args.scenario, &args.fs)?;
+    let catalogue = Catalogue::embedded()?;
+    if let Some(word) = args.stray.first() {
+        bail!("{}", stray(word, &catalogue));
+    }
+    let selection = Selection::new(catalogue, &args.scenario, &args.fs)?;
     let selection = selection.with_knob(args.stable_writes)?.expecting(args.expect);
     let devices = each_once(&args.device);
     for device in &devices {
@@ -146,6 +154,34 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
     args.formats.write(&verdict, kept.as_deref())?;
     Ok(ExitCode::from(verdict.exit_status))
+}
+
+/// What to say of a word that belongs to no flag: the flag that it may have been meant for.
+fn stray(word: &str, catalogue: &Catalogue) -> String {
+    let scenarios = || catalogue.scenarios().iter().map(|scenario| scenario.name.as_str());
+    let systems = || catalogue.file_systems.iter().map(|system| system.name.as_str());
+    let path = Path::new(word);
+    let meant = if word.ends_with(".sh") || scenarios().any(|name| name == word) {
+        Some(format!("--scenario {word}"))
+    } else if systems().any(|name| name == word) {
+        Some(format!("--fs {word}"))
+    } else if let Some(device) = Device::named(word) {
+        Some(format!("--device {}", device.name()))
+    } else if word.parse::<AccelMode>().is_ok() {
+        Some(format!("--accel {word}"))
+    } else if word.starts_with("debian:") || path.exists() {
+        Some(format!("--kernel {word}"))
+    } else if let Some(name) = meant(word, scenarios().chain(systems())) {
+        let flag = if scenarios().any(|known| known == name) { "scenario" } else { "fs" };
+        Some(format!("--{flag} {name}"))
+    } else {
+        None
+    };
+    let meant = meant.map_or_else(
+        || "; --help lists the flags, 'dixtrap list scenarios' what there is to run".to_owned(),
+        |flag| format!(", did you mean {flag}?"),
+    );
+    format!("'{word}' belongs to no flag{meant}")
 }
 
 /// The kernels, each once.
@@ -260,8 +296,8 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
     text
 }
 
-/// The worst blocks, the verdict, and what went wrong. A kernel that was never booted has nothing to
-/// show but the verdict's line.
+/// The worst blocks, the verdict, and what went wrong. Kernels of which none was booted have nothing to
+/// show but the verdict's line, and why their cells were skipped.
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
     for trouble in &run.troubles {
@@ -276,7 +312,7 @@ fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    if run.boots.is_empty() {
+    if run.boots.is_empty() && verdict.count(CellOutcome::Skip) == 0 {
         return print(&verdict_line(verdict, colour));
     }
     print(&format!("{}\n{}", worst_blocks(run, verdict, colour), verdict_text(verdict, colour)))

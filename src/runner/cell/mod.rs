@@ -109,7 +109,7 @@ pub fn run_once(
     let label = format!("{}#{repetition}", cell.square.name());
     let before = site.daemon.stats()?.counters;
     site.daemon.begin(&setup_of(&label))?;
-    for fault in &cell.square.scenario.faults {
+    for fault in &cell.faults {
         site.daemon.inject(fault)?;
     }
     let (limit, seconds) = times(cell, site.seconds, site.timeout);

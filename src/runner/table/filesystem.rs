@@ -24,6 +24,8 @@ pub struct FileSystem {
     pub package: Option<String>,
     /// The program that makes it.
     pub mkfs: Option<String>,
+    /// The bytes of its blocks, where the command says so: no less than a block of the disk.
+    pub block_bytes: Option<u64>,
 }
 
 /// Every file system that is known.
@@ -86,7 +88,9 @@ fn parse_row(line: &str) -> Option<FileSystem> {
     let mkfs = some(column()?);
     let drivers =
         drivers.map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect());
-    Some(FileSystem { name, drivers, package, mkfs })
+    let block_bytes = words.skip_while(|word| *word != "-b").nth(1);
+    let block_bytes = block_bytes.and_then(|bytes| bytes.parse().ok());
+    Some(FileSystem { name, drivers, package, mkfs, block_bytes })
 }
 
 #[cfg(test)]
@@ -103,6 +107,8 @@ mod tests {
         assert_eq!(vfat.package.as_deref(), Some("dosfstools"));
         assert_eq!(vfat.drivers, ["vfat", "nls_ascii"]);
         assert!(systems.get("ntfs").is_none());
+        let small = FileSystems::parse("s ext4 ext4 - - mkfs.ext4 -q -b 1024 -O x").unwrap();
+        assert_eq!(small.get("s").unwrap().block_bytes, Some(1024));
         let short = FileSystems::parse("raw disk - - - -\next4 ext4");
         assert_eq!(short, Err(FileSystemsError::Columns(2)));
         let known = FileSystems::parse("# default: raw\nraw disk - - - -").unwrap();

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use client::{Client, Pattern};
 use dixtrap::clock::MonotonicClock;
-use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::pi::PiType;
 use dixtrap::proto::blk::BlkDevice;
 use dixtrap::record::OnRace;
@@ -101,7 +101,7 @@ fn requests_allocate_nothing(window: WindowSpec) {
     let trap = trap();
     let pace = Arc::new(Pace::new(window, 1, Duration::ZERO));
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), 1));
-    let server = Server::new(device, Arc::clone(trap.ledger()), pace).unwrap();
+    let server = Server::new(device, Arc::clone(trap.ledger()), IoQueues::none(), pace).unwrap();
     let endpoint = Endpoint::bind(&socket).unwrap();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| server.serve(&endpoint, true).unwrap());

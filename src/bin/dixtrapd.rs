@@ -10,7 +10,7 @@ use dixtrap::cli::one_line;
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
-use dixtrap::media::{Disk, DiskSpec};
+use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
 use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
@@ -79,13 +79,9 @@ fn run(config: Config) -> anyhow::Result<()> {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
-    let mut disks = config.disks.iter().map(Disk::open);
-    let mut first = disks.next().context("there is no disk")??;
-    if config.device == DeviceKind::Blk {
-        first.overlap(config.queues);
-    }
-    let others = disks.collect::<Result<Vec<_>, _>>()?;
-    let disks = std::iter::once(first).chain(others).collect();
+    let mut disks = config.disks.iter().map(Disk::open).collect::<Result<Vec<_>, _>>()?;
+    let io = io_queues(&config, &disks);
+    disks.iter_mut().for_each(|disk| disk.overlap(&io));
     let (ledger, traps) = trap_all(&config, disks, sink);
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
@@ -95,14 +91,14 @@ fn run(config: Config) -> anyhow::Result<()> {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
             let device = Arc::new(BlkDevice::new(Arc::clone(trap), config.queues));
-            serve(&config, Daemon { device, ledger, traps }, entries, || Ok(()))
+            serve(&config, Daemon { device, ledger, io, traps }, entries, || Ok(()))
         }
         DeviceKind::Scsi => {
             let units = config.disks.iter().zip(&traps).map(unit).collect();
             let device = Arc::new(ScsiDevice::new(units, config.queues)?);
             let watched = Arc::clone(&device);
             let begin = move || watch_growth(&watched);
-            serve(&config, Daemon { device, ledger, traps }, entries, begin)
+            serve(&config, Daemon { device, ledger, io, traps }, entries, begin)
         }
     }
 }
@@ -111,6 +107,7 @@ fn run(config: Config) -> anyhow::Result<()> {
 struct Daemon<D> {
     device: Arc<D>,
     ledger: Arc<Ledger>,
+    io: IoQueues,
     traps: Vec<Arc<Trap>>,
 }
 
@@ -119,6 +116,15 @@ struct Entries {
     endpoint: Endpoint,
     control: Option<Endpoint>,
     signals: Signals,
+}
+
+/// Where direct reads and writes are in flight, where there is a direct disk.
+fn io_queues(config: &Config, disks: &[Disk]) -> IoQueues {
+    if config.device == DeviceKind::Blk && disks.iter().any(Disk::is_direct) {
+        IoQueues::open(0..config.queues)
+    } else {
+        IoQueues::none()
+    }
 }
 
 /// A trap for every disk; all of them write to one ledger and draw their faults from one place.
@@ -150,10 +156,10 @@ fn serve<D: Device>(
     entries: Entries,
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Daemon { device, ledger, traps } = daemon;
+    let Daemon { device, ledger, io, traps } = daemon;
     let Entries { endpoint, control, signals } = entries;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Arc::new(Server::new(device, Arc::clone(&ledger), pace)?);
+    let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
     let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;

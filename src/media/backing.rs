@@ -12,9 +12,9 @@ use nix::fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg, OFlag, fallocate, fc
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
 
-use super::direct::Room;
 use super::error::OpenError;
 use super::mapped::Mapped;
+use crate::memory::Buffer;
 
 /// How long a file that is locked is waited for, and how long between two attempts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -131,7 +131,7 @@ impl Backing {
         self.direct = true;
         // Not every device takes such small units: the second one, where there is one, is aligned to
         // nothing larger.
-        let mut probe = Room::new(unit);
+        let mut probe = Buffer::new(unit);
         let at = u64::try_from(unit).unwrap_or(0);
         let at = if at.saturating_mul(2) <= self.bytes { at } else { 0 };
         self.file.read_at(&mut probe, at).map(drop)
@@ -169,9 +169,9 @@ impl Backing {
             return Ok(());
         }
         if self.direct {
-            let mut room = Room::new(buffer.len());
-            self.file.read_exact_at(&mut room, offset)?;
-            buffer.copy_from_slice(&room);
+            let mut reached = Buffer::new(buffer.len());
+            self.file.read_exact_at(&mut reached, offset)?;
+            buffer.copy_from_slice(&reached);
             return Ok(());
         }
         self.file.read_exact_at(buffer, offset)
@@ -198,7 +198,7 @@ impl Backing {
                 mapped.note_present(offset, u64::try_from(bytes.len()).unwrap_or(0));
                 Ok(())
             }
-            None if self.direct => self.write_file(offset, &Room::with(bytes)),
+            None if self.direct => self.write_file(offset, &Buffer::with(bytes)),
             None => self.write_file(offset, bytes),
         }
     }

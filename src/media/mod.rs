@@ -2,7 +2,8 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `disk` | blocks and tuples as one consistent pair |
+//! | `disk` | blocks and tuples, read and written under the locks of their range |
+//! | `pair` | the two files that they are in, and the order of what is done to them |
 //! | `open` | which files make a disk, and every way in which they may not fit |
 //! | `backing` | bytes of a raw file, a block device or a memory file |
 //! | `mapped`, `copy` | a file whose pages are memory, through a mapping |
@@ -26,10 +27,11 @@ mod locks;
 mod mapped;
 mod note;
 mod open;
+mod pair;
 mod pi_file;
 
-pub use direct::{Landed, Loaded, Ticket};
-pub use disk::{Allocation, Disk};
+pub use direct::{Blocks, Completion, IoQueues, QueueIo, TransferId};
+pub use disk::{Allocation, Disk, Started};
 pub use error::{MediaError, OpenError};
 pub use geometry::Geometry;
 pub use open::{DEFAULT_SIZE, DiskSpec};

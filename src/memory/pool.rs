@@ -12,54 +12,61 @@ const MAX_KEPT_BYTES: usize = 8 << 20;
 const MAX_KEPT_LISTS: usize = 4096;
 /// The longest list that is kept.
 const MAX_KEPT_ITEMS: usize = 256;
-/// The smallest buffer.
-const MIN_BUFFER: usize = 4096;
 
-/// Buffers by size class, a power of two each.
+/// The buffers that a thread keeps, by size class, a power of two each.
 #[derive(Default)]
-struct Shelf {
-    classes: Vec<Vec<Box<[Line]>>>,
+struct FreeList {
+    classes: Vec<Vec<Box<[Page]>>>,
     bytes: usize,
 }
 
 thread_local! {
-    static BUFFERS: RefCell<Shelf> = RefCell::default();
+    static BUFFERS: RefCell<FreeList> = RefCell::default();
 }
 
-/// As many bytes as a cache keeps together, in one place: no vector of a copy lies in two.
+/// Where direct I/O may begin in memory: no device asks for more than a page. And no vector of a copy
+/// lies in two lines of a cache.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; LINE]);
+#[repr(C, align(4096))]
+struct Page([u8; PAGE]);
 
-const LINE: usize = 64;
+const PAGE: usize = 4096;
 
-/// A buffer of bytes. What is in it at first is of no meaning: zeros, or what an earlier request left.
+/// A buffer of bytes, beginning where a page does. What is in it at first is of no meaning: zeros, or
+/// what an earlier request left.
 pub struct Buffer {
-    room: Box<[Line]>,
+    pages: Box<[Page]>,
     len: usize,
 }
 
 impl Buffer {
     /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Buffer {
-        let lines = len.max(MIN_BUFFER).div_ceil(LINE);
-        let size = lines.checked_next_power_of_two().unwrap_or(lines);
-        let kept = BUFFERS.try_with(|shelf| shelf.borrow_mut().take(size)).ok().flatten();
-        let room = kept.unwrap_or_else(|| vec![Line([0; LINE]); size].into_boxed_slice());
-        Buffer { room, len }
+        let pages = len.max(PAGE).div_ceil(PAGE);
+        let size = pages.checked_next_power_of_two().unwrap_or(pages);
+        let kept = BUFFERS.try_with(|free| free.borrow_mut().take(size)).ok().flatten();
+        let pages = kept.unwrap_or_else(|| vec![Page([0; PAGE]); size].into_boxed_slice());
+        Buffer { pages, len }
+    }
+
+    /// A buffer with a copy of `bytes`.
+    pub fn with(bytes: &[u8]) -> Buffer {
+        let mut buffer = Buffer::new(bytes.len());
+        buffer.copy_from_slice(bytes);
+        buffer
     }
 }
 
-impl Shelf {
-    fn take(&mut self, size: usize) -> Option<Box<[Line]>> {
-        let room = self.classes.get_mut(class_of(size))?.pop()?;
-        self.bytes -= room.len() * LINE;
-        Some(room)
+impl FreeList {
+    fn take(&mut self, size: usize) -> Option<Box<[Page]>> {
+        let pages = self.classes.get_mut(class_of(size))?.pop()?;
+        self.bytes -= pages.len() * PAGE;
+        Some(pages)
     }
 
     /// Keeps a buffer, unless enough is kept already.
-    fn put(&mut self, room: Box<[Line]>) {
-        let (class, bytes) = (class_of(room.len()), room.len() * LINE);
+    fn put(&mut self, pages: Box<[Page]>) {
+        let (class, bytes) = (class_of(pages.len()), pages.len() * PAGE);
         if self.bytes.saturating_add(bytes) > MAX_KEPT_BYTES {
             return;
         }
@@ -68,21 +75,21 @@ impl Shelf {
         }
         if let Some(kept) = self.classes.get_mut(class) {
             self.bytes += bytes;
-            kept.push(room);
+            kept.push(pages);
         }
     }
 }
 
-/// The class of buffers of `size` lines, which is a power of two.
+/// The class of buffers of `size` pages, which is a power of two.
 fn class_of(size: usize) -> usize {
     usize::try_from(size.trailing_zeros()).unwrap_or_default()
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let room = std::mem::take(&mut self.room);
+        let pages = std::mem::take(&mut self.pages);
         // Where the thread is ending, the buffer is simply freed.
-        let _ = BUFFERS.try_with(|shelf| shelf.borrow_mut().put(room));
+        let _ = BUFFERS.try_with(|free| free.borrow_mut().put(pages));
     }
 }
 
@@ -90,26 +97,24 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let room = self.room.as_ptr().cast::<u8>();
-        // SAFETY: the room is lines of nothing but bytes, and not shorter than `len`; it is borrowed
+        let bytes = self.pages.as_ptr().cast::<u8>();
+        // SAFETY: pages are nothing but bytes, and together not shorter than `len`; they are borrowed
         // with the buffer.
-        unsafe { std::slice::from_raw_parts(room, self.len) }
+        unsafe { std::slice::from_raw_parts(bytes, self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let room = self.room.as_mut_ptr().cast::<u8>();
+        let bytes = self.pages.as_mut_ptr().cast::<u8>();
         // SAFETY: as above, exclusively.
-        unsafe { std::slice::from_raw_parts_mut(room, self.len) }
+        unsafe { std::slice::from_raw_parts_mut(bytes, self.len) }
     }
 }
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Buffer::new(self.len);
-        copy.copy_from_slice(self);
-        copy
+        Buffer::with(self)
     }
 }
 
@@ -238,12 +243,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_as_long_as_asked_whatever_it_was_before() {
+    fn a_buffer_begins_with_a_page_and_is_as_long_as_asked_whatever_it_was_before() {
         for len in [0, 1, 512, 4096, 4097, 131_072, 5000] {
             let mut buffer = Buffer::new(len);
-            assert_eq!(buffer.len(), len);
+            assert_eq!((buffer.len(), buffer.as_ptr().addr() % 4096), (len, 0));
             buffer.fill(7);
             assert!(buffer.iter().all(|byte| *byte == 7));
+            assert_eq!(*Buffer::with(&buffer), *buffer);
         }
     }
 
@@ -254,7 +260,7 @@ mod tests {
         drop(first);
         assert_eq!(Buffer::new(8000).as_ptr(), place);
         drop((0..40).map(|_| Buffer::new(1 << 20)).collect::<Vec<_>>());
-        BUFFERS.with(|shelf| assert!(shelf.borrow().bytes <= MAX_KEPT_BYTES));
+        BUFFERS.with(|free| assert!(free.borrow().bytes <= MAX_KEPT_BYTES));
     }
 
     #[test]

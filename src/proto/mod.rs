@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::os::fd::RawFd;
 
 use crate::clock::Moment;
-use crate::media::{Landed, Ticket};
+use crate::media::{Completion, TransferId};
 use crate::memory::Segments;
 use crate::units::QueueIndex;
 
@@ -60,7 +60,7 @@ pub enum Step<H, U = Infallible> {
     /// Not answered, because a fault was injected that says so.
     Silent(Silence<H>),
     /// Its data is under way; [`Device::conclude`] answers it.
-    UnderWay(Ticket, U),
+    UnderWay(TransferId, U),
     /// Kept until the device has [`Device::news`], which go to the place given.
     Parked(Segments),
     /// Acts on the held requests of every queue before it is answered.
@@ -79,7 +79,7 @@ pub enum Finished<H, U = Infallible> {
     /// Not answered, because a fault was injected that says so.
     Silent(Silence<H>),
     /// Its data is under way; [`Device::conclude`] answers it.
-    UnderWay(Ticket, U),
+    UnderWay(TransferId, U),
 }
 
 /// A request that acts on held and silenced requests: it sees each of them, ends those that it takes,
@@ -126,22 +126,11 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
         held: Self::Held,
     ) -> Result<Finished<Self::Held, Self::UnderWay>, Unanswerable>;
     /// Answers a request whose data has landed.
-    fn conclude(&self, request: Self::UnderWay, landed: Landed) -> Result<Answered, Unanswerable>;
-    /// Sets off what the queue's requests have put under way.
-    fn submit(&self, _queue: QueueIndex) {}
-    /// What has landed of the queue's requests; waits for one where `wait` says so and any is under
-    /// way.
-    fn collect(&self, _queue: QueueIndex, _wait: bool) -> Vec<(Ticket, Landed)> {
-        Vec::new()
-    }
-    /// Whether there is something to collect.
-    fn has_landed(&self, _queue: QueueIndex) -> bool {
-        false
-    }
-    /// What becomes readable whenever something has landed.
-    fn medium_bell(&self, _queue: QueueIndex) -> Option<RawFd> {
-        None
-    }
+    fn conclude(
+        &self,
+        request: Self::UnderWay,
+        completion: Completion,
+    ) -> Result<Answered, Unanswerable>;
     /// The front end resets the device.
     fn reset(&self) {}
     /// Whether this queue's requests may be held, so that their bytes count against the budget.

@@ -17,6 +17,7 @@ use vmm_sys_util::event::{
 use super::lane::Lane;
 use super::pace::Pace;
 use super::sweep::Others;
+use crate::media::IoQueues;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
 use crate::queue::{LastPlace, Ring, SharedMemory, Vring};
@@ -50,13 +51,15 @@ impl<D: Device> Backend<D> {
     pub fn new(
         device: Arc<D>,
         ledger: &Arc<Ledger>,
+        io: &IoQueues,
         pace: &Arc<Pace>,
         memory: SharedMemory,
         places: &[LastPlace],
     ) -> io::Result<Self> {
         let lane = |queue| {
             let (device, ledger) = (Arc::clone(&device), Arc::clone(ledger));
-            Lane::new(QueueIndex(queue), device, ledger, Arc::clone(pace))
+            let (queue, pace) = (QueueIndex(queue), Arc::clone(pace));
+            Lane::new(queue, device, ledger, io.of(queue), pace)
         };
         let lanes = (0..device.queues()).map(lane).collect::<io::Result<Vec<_>>>()?;
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
@@ -77,7 +80,7 @@ impl<D: Device> Backend<D> {
 
     /// What wakes each queue's thread when the medium is done with something, where it takes its time.
     pub fn medium_bells(&self) -> impl Iterator<Item = Option<RawFd>> + '_ {
-        (0..self.device.queues()).map(|queue| self.device.medium_bell(QueueIndex(queue)))
+        self.lanes.iter().map(Lane::completion_fd)
     }
 
     /// The thread that tells the device's news, and what wakes it.

@@ -14,6 +14,7 @@ use super::sweep::{Nobody, Others};
 use super::timer::{Alarm, Timer};
 use super::work::{InFlight, LaneError, Work, complete, cost_of};
 use crate::clock::Moment;
+use crate::media::QueueIo;
 use crate::proto::{Device, Exchange, Finished, InWindow, Step};
 use crate::queue::{Request, Ring};
 use crate::trap::Ledger;
@@ -46,6 +47,7 @@ pub struct Lane<D: Device> {
     pub(super) index: QueueIndex,
     pub(super) device: Arc<D>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) io: QueueIo,
     pub(super) pace: Arc<Pace>,
     timer: Timer,
     /// How many wait for `work` that are not the queue's own thread.
@@ -59,6 +61,7 @@ impl<D: Device> Lane<D> {
         index: QueueIndex,
         device: Arc<D>,
         ledger: Arc<Ledger>,
+        io: QueueIo,
         pace: Arc<Pace>,
     ) -> io::Result<Self> {
         let policy = pace.policy(index);
@@ -77,7 +80,7 @@ impl<D: Device> Lane<D> {
             retired: false,
         };
         let (callers, work) = (AtomicUsize::new(0), Mutex::new(work));
-        Ok(Lane { index, device, ledger, pace, timer: Timer::new()?, callers, work })
+        Ok(Lane { index, device, ledger, io, pace, timer: Timer::new()?, callers, work })
     }
 
     /// The doorbell rang, or the timer did.
@@ -142,6 +145,11 @@ impl<D: Device> Lane<D> {
         if let Err(error) = ring.notify() {
             self.break_off(work, &error.into());
         }
+    }
+
+    /// What becomes readable when the medium is done with something, where it takes its time.
+    pub fn completion_fd(&self) -> Option<RawFd> {
+        self.io.completion_fd()
     }
 
     /// How many writes are inside their windows.

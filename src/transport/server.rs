@@ -15,6 +15,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::backend::Backend;
 use super::listener::Endpoint;
 use super::pace::Pace;
+use crate::media::IoQueues;
 use crate::proto::Device;
 use crate::queue::{LastPlace, SharedMemory, from_note, to_note};
 use crate::trap::Ledger;
@@ -35,6 +36,7 @@ pub enum ServerError {
 pub struct Server<D: Device> {
     device: Arc<D>,
     ledger: Arc<Ledger>,
+    io: IoQueues,
     pace: Arc<Pace>,
     /// Where the ring of each queue was left, by the last front end that had it.
     places: Vec<LastPlace>,
@@ -56,13 +58,19 @@ impl<D: Device> std::fmt::Debug for Session<D> {
 }
 
 impl<D: Device> Server<D> {
-    /// A server for `device`, which keeps its books in `ledger`.
-    pub fn new(device: Arc<D>, ledger: Arc<Ledger>, pace: Arc<Pace>) -> Result<Self, ServerError> {
+    /// A server for `device`, which keeps its books in `ledger`; its disks' transfers are in flight in
+    /// `io`.
+    pub fn new(
+        device: Arc<D>,
+        ledger: Arc<Ledger>,
+        io: IoQueues,
+        pace: Arc<Pace>,
+    ) -> Result<Self, ServerError> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
         let session = Session { backend: None, connection: None, stopping: false };
         let places = (0..device.queues()).map(|_| LastPlace::default()).collect();
-        Ok(Server { device, ledger, pace, places, stop, session: Mutex::new(session) })
+        Ok(Server { device, ledger, io, pace, places, stop, session: Mutex::new(session) })
     }
 
     /// Takes over where the process before this one left its rings, as it noted it.
@@ -147,9 +155,14 @@ impl<D: Device> Server<D> {
     /// One connection from its beginning to its end, with a fresh memory map.
     fn serve_one(&self, endpoint: &Endpoint) -> Result<(), ServerError> {
         let memory = SharedMemory::new(GuestMemoryMmap::new());
-        let (device, memory_of) = (Arc::clone(&self.device), memory.clone());
-        let backend = Backend::new(device, &self.ledger, &self.pace, memory_of, &self.places)?;
-        let backend = Arc::new(backend);
+        let backend = Arc::new(Backend::new(
+            Arc::clone(&self.device),
+            &self.ledger,
+            &self.io,
+            &self.pace,
+            memory.clone(),
+            &self.places,
+        )?);
         let mut daemon =
             VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&backend), memory)
                 .map_err(setup)?;

@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::work::{InFlight, LaneError, Work, complete};
-use crate::media::{Landed, Ticket};
+use crate::media::{Completion, TransferId};
 use crate::proto::Device;
 use crate::queue::Ring;
 
@@ -12,7 +12,7 @@ impl<D: Device> Lane<D> {
         &self,
         work: &mut Work<D>,
         ring: &Ring,
-        ticket: Ticket,
+        ticket: TransferId,
         item: InFlight<D::UnderWay>,
     ) -> Result<(), LaneError> {
         let size = ring.size();
@@ -31,7 +31,7 @@ impl<D: Device> Lane<D> {
         if work.under_way.is_empty() {
             return Ok(());
         }
-        self.device.submit(self.index);
+        self.io.submit();
         self.answer_landed(work, ring, false).map(drop)
     }
 
@@ -52,7 +52,8 @@ impl<D: Device> Lane<D> {
         ring: &Ring,
         wait: bool,
     ) -> Result<bool, LaneError> {
-        let (landed, mut result) = (self.device.collect(self.index, wait), Ok(()));
+        let (mut landed, mut result) = (Vec::new(), Ok(()));
+        self.io.collect(wait, &mut landed);
         let any = !landed.is_empty();
         for (ticket, landed) in landed {
             let Some(item) = work.under_way.remove(&ticket) else { continue };
@@ -72,7 +73,8 @@ impl<D: Device> Lane<D> {
     /// Waits for what is under way and answers none of it: there is no ring any more.
     pub(super) fn let_land(&self, work: &mut Work<D>) {
         while !work.under_way.is_empty() {
-            let landed = self.device.collect(self.index, true);
+            let mut landed = Vec::new();
+            self.io.collect(true, &mut landed);
             if landed.is_empty() {
                 self.abandon_under_way(work);
             }
@@ -91,7 +93,7 @@ impl<D: Device> Lane<D> {
         }
     }
 
-    fn forget(&self, work: &mut Work<D>, ticket: Ticket, landed: Landed) {
+    fn forget(&self, work: &mut Work<D>, ticket: TransferId, landed: Completion) {
         let Some(InFlight { held, token, cost }) = work.under_way.remove(&ticket) else { return };
         self.pace.budget.give_back(cost);
         token.abandon();

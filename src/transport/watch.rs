@@ -22,7 +22,7 @@ impl<D: Device> Lane<D> {
             if ring.has_requests()? || work.in_window.is_due(now) {
                 return Ok(true);
             }
-            if !work.under_way.is_empty() && self.device.has_landed(self.index) {
+            if !work.under_way.is_empty() && self.io.has_landed() {
                 return Ok(true);
             }
             if now >= self.watch_until(work, now) {

@@ -7,7 +7,7 @@ use super::schedule::Schedule;
 use super::silenced::Silenced;
 use super::timer::Alarm;
 use crate::clock::Moment;
-use crate::media::Ticket;
+use crate::media::TransferId;
 use crate::proto::{Answered, Device, Unanswerable};
 use crate::queue::{Request, Ring, RingError, Token};
 use crate::trap::WindowPolicy;
@@ -20,7 +20,7 @@ const REQUEST_BYTES: u64 = 512;
 pub struct Work<D: Device> {
     pub(super) in_window: Schedule<InFlight<D::Held>>,
     /// Requests whose data is on its way to or from the medium.
-    pub(super) under_way: HashMap<Ticket, InFlight<D::UnderWay>>,
+    pub(super) under_way: HashMap<TransferId, InFlight<D::UnderWay>>,
     /// A request that waits for room in the budget.
     pub(super) waiting: Option<Request>,
     /// Requests that are not answered, and that a sweep may still end.

@@ -13,11 +13,11 @@ use super::trap::Trap;
 use super::verdict::tuples_to_store;
 use super::write::{Fetched, Held};
 use crate::inject::Op;
-use crate::media::{Landed, MediaError, Ticket};
+use crate::media::{Blocks, Completion, Started, TransferId};
 use crate::memory::Segments;
 use crate::pi::Checks;
 use crate::record::Outcome;
-use crate::units::{BlockCount, Lba, QueueIndex};
+use crate::units::{BlockCount, BlockRange, Lba, QueueIndex};
 
 /// How far a write or read got.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub enum Begun<T> {
     /// To its end.
     Done,
     /// Its data is under way.
-    UnderWay(Ticket, T),
+    UnderWay(TransferId, T),
 }
 
 /// A write that was fetched and judged, and is being stored.
@@ -50,7 +50,7 @@ impl Trap {
     /// As [`Trap::fetch`], and lets the medium take its time where it can.
     pub fn begin_fetch(&self, held: Held) -> Result<Begun<Storing>, TrapError> {
         let (queue, lba, blocks) = (held.write.queue, held.write.lba, held.write.blocks);
-        if self.unchecked || !self.disk.overlaps(queue) || self.has_faults() {
+        if self.unchecked || self.has_faults() {
             return self.fetch(held).map(|()| Begun::Done);
         }
         let fetched = self.fetch_sample(&held)?;
@@ -58,9 +58,10 @@ impl Trap {
         let clues = self.compare(&held, &fetched);
         let storing = Storing { held, fetched, clues };
         match self.start_store(&storing, (queue, lba)) {
-            Ok(Some(ticket)) => Ok(Begun::UnderWay(ticket, storing)),
-            // Not reached: a queue that overlaps has an engine for good.
-            Ok(None) => self.conclude(storing, (lba, blocks), Ok(())).map(|()| Begun::Done),
+            Ok(Started::Pending(id, ())) => Ok(Begun::UnderWay(id, storing)),
+            Ok(Started::Done(())) => {
+                self.conclude(storing, (lba, blocks), Ok(())).map(|()| Begun::Done)
+            }
             Err(error) => self.conclude(storing, (lba, blocks), Err(error)).map(|()| Begun::Done),
         }
     }
@@ -69,7 +70,7 @@ impl Trap {
         &self,
         storing: &Storing,
         (queue, lba): (QueueIndex, Lba),
-    ) -> Result<Option<Ticket>, TrapError> {
+    ) -> Result<Started<()>, TrapError> {
         let Storing { held, fetched, clues } = storing;
         let sample = fetched.sample(held);
         self.judge(held, fetched, clues)?;
@@ -79,13 +80,13 @@ impl Trap {
     }
 
     /// The data of a write has landed, or failed to.
-    pub fn conclude_fetch(&self, storing: Storing, landed: Landed) -> Result<(), TrapError> {
+    pub fn conclude_fetch(
+        &self,
+        storing: Storing,
+        completion: Completion,
+    ) -> Result<(), TrapError> {
         let range = (storing.held.write.lba, storing.held.write.blocks);
-        let stored = match landed {
-            Landed::Stored(stored) => stored,
-            Landed::Loaded(_) => Err(mixed_up()),
-        };
-        self.conclude(storing, range, stored.map_err(TrapError::from))
+        self.conclude(storing, range, completion.map(drop).map_err(TrapError::from))
     }
 
     fn conclude(
@@ -119,53 +120,24 @@ impl Trap {
         self.admit(Op::Read, lba, blocks)?;
         let span = self.ledger.span();
         self.ledger.count(&span, Count::Reads, 1);
-        match self.disk.start_read(queue, lba, blocks)? {
-            Some(ticket) => Ok(Begun::UnderWay(ticket, Reading { lba, into: into.clone(), span })),
-            // Not reached, as above.
-            None => Err(mixed_up().into()),
+        let reading = Reading { lba, into: into.clone(), span };
+        match self.disk.start_read(queue, BlockRange::new(lba, blocks))? {
+            Started::Pending(id, ()) => Ok(Begun::UnderWay(id, reading)),
+            Started::Done(blocks) => self.conclude_read(reading, Ok(blocks)).map(|()| Begun::Done),
         }
     }
 
     /// The data of a read is here, or failed to come.
-    pub fn conclude_read(&self, reading: Reading, landed: Landed) -> Result<(), TrapError> {
+    pub fn conclude_read(&self, reading: Reading, completion: Completion) -> Result<(), TrapError> {
         let Reading { lba, into, span } = reading;
-        let loaded = match landed {
-            Landed::Loaded(loaded) => loaded?,
-            Landed::Stored(_) => return Err(mixed_up().into()),
-        };
+        let Blocks { data, tuples } = completion?;
         let checks = Checks::of_address(self.geometry().pi_type, lba);
-        self.check_stored(&span, (lba, 0), loaded.bytes(), &loaded.tuples, &checks)?;
-        Ok(into.copy_in(0, loaded.bytes())?)
-    }
-
-    /// Sets off what a queue has begun.
-    pub fn submit(&self, queue: QueueIndex) {
-        self.disk.submit(queue);
-    }
-
-    /// What has landed of a queue's requests; waits for one where `wait` says so and there is one.
-    pub fn collect(&self, queue: QueueIndex, wait: bool) -> Vec<(Ticket, Landed)> {
-        self.disk.collect(queue, wait)
-    }
-
-    /// Whether something of a queue's requests has landed.
-    pub fn has_landed(&self, queue: QueueIndex) -> bool {
-        self.disk.has_landed(queue)
-    }
-
-    /// What becomes readable when something of a queue's requests has landed.
-    pub fn medium_bell(&self, queue: QueueIndex) -> Option<std::os::fd::RawFd> {
-        self.disk.bell(queue)
+        self.check_stored(&span, (lba, 0), &data, &tuples, &checks)?;
+        Ok(into.copy_in(0, &data)?)
     }
 
     /// Faults are aimed at requests that are carried out one by one.
     fn has_faults(&self) -> bool {
         self.faults.are_armed()
     }
-}
-
-/// A ticket of one kind that comes back as another: a bug here, and an error to the guest.
-fn mixed_up() -> MediaError {
-    let source = std::io::Error::other("a transfer came back as another one");
-    MediaError::Io { what: "end a transfer", source }
 }

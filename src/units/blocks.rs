@@ -39,6 +39,32 @@ impl fmt::Display for BlockCount {
     }
 }
 
+/// Consecutive logical blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRange {
+    /// The first one.
+    pub first: Lba,
+    /// How many.
+    pub count: BlockCount,
+}
+
+impl BlockRange {
+    /// `count` blocks from `first` on.
+    pub fn new(first: Lba, count: BlockCount) -> BlockRange {
+        BlockRange { first, count }
+    }
+
+    /// The block behind the last; saturates.
+    pub fn end(self) -> Lba {
+        self.first.offset(self.count.0)
+    }
+
+    /// Whether the two have a block in common.
+    pub fn overlaps(self, other: BlockRange) -> bool {
+        self.first < other.end() && other.first < self.end()
+    }
+}
+
 /// The number of a virtqueue of the device, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,7 +5,7 @@ mod duration;
 mod size;
 mod window;
 
-pub use blocks::{BlockCount, BlockSize, Lba, QueueIndex};
+pub use blocks::{BlockCount, BlockRange, BlockSize, Lba, QueueIndex};
 pub use duration::{DurationError, format_duration, parse_duration, parse_limit};
 pub use size::{ByteSize, SizeError};
 pub use window::{WindowSpec, WindowSpecError};

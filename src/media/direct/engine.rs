@@ -1,7 +1,8 @@
-//! An io_uring with the transfers that are under way in it.
+//! An io_uring with the transfers that are in flight in it.
 //!
 //! The engine owns the memory of each transfer from its start until the kernel says that it has ended,
-//! whatever becomes of who started it. Any thread may start, submit and reap.
+//! whatever becomes of who started it. Any thread may start, submit and reap. What a transfer is about
+//! is the business of its [`Transfer`], which is told of the end under the engine's lock.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,103 +13,115 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::overlap::{Errand, Landed};
-use super::room::Room;
+use crate::memory::Buffer;
 
 /// Room in the submission queue.
 const ENTRIES: u32 = 256;
-/// The most transfers under way: no more than the completion queue has room for.
-const MAX_UNDER_WAY: usize = 2 * ENTRIES as usize;
+/// The most transfers in flight: no more than the completion queue has room for.
+const MAX_IN_FLIGHT: usize = 2 * ENTRIES as usize;
 /// How many bytes are set off without being asked: the device has work while more is being copied.
 const SET_OFF_AT: usize = 64 << 10;
 /// How long to wait where the kernel has no memory for a submission.
 const RETRY: Duration = Duration::from_micros(200);
 
-/// A transfer's number.
+/// A transfer's number, among those of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(u64);
+pub struct TransferId(u64);
 
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the device.
     In,
     /// To the device.
     Out,
 }
 
-/// What the kernel has finished: the transfer's memory, and a count or an error number.
+/// What the kernel is asked to do.
 #[derive(Debug)]
-pub struct Finished {
-    pub errand: Errand,
-    pub room: Room,
-    pub result: io::Result<usize>,
+pub struct Job {
+    /// Of which file. It stays open until the transfer has ended.
+    pub file: RawFd,
+    /// Where in the file.
+    pub offset: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// All of this memory.
+    pub buffer: Buffer,
 }
 
-/// A ring, and what rings when a transfer ends.
-pub struct Engine {
-    inner: Mutex<Inner>,
-    bell: EventFd,
+/// What a transfer is about.
+pub trait Transfer {
+    /// What is told to who collects it.
+    type Completion;
+
+    /// The kernel has finished, with a count or an error number, and gives the memory back. Whoever
+    /// reaps runs this, under the engine's lock: it must not wait for another transfer.
+    fn land(self, buffer: Buffer, result: io::Result<usize>) -> Self::Completion;
 }
 
-struct Inner {
+/// A ring, and what becomes readable when a transfer ends.
+pub struct Engine<T: Transfer> {
+    inner: Mutex<Inner<T>>,
+    completed: EventFd,
+}
+
+struct Inner<T: Transfer> {
     ring: IoUring,
-    under_way: HashMap<Ticket, (Errand, Room)>,
+    in_flight: HashMap<TransferId, (T, Buffer)>,
     unsubmitted: usize,
     unsubmitted_bytes: usize,
     next: u64,
-    /// What has ended and was not collected yet.
-    landed: Vec<(Ticket, Landed)>,
+    /// What has landed and was not collected yet.
+    landed: Vec<(TransferId, T::Completion)>,
 }
 
-impl Engine {
+impl<T: Transfer> Engine<T> {
     /// An engine, where the kernel lets us have one.
-    pub fn new() -> io::Result<Engine> {
+    pub fn new() -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        ring.submitter().register_eventfd(bell.as_fd().as_raw_fd())?;
-        let (under_way, landed) = (HashMap::new(), Vec::new());
-        let inner =
-            Inner { ring, under_way, unsubmitted: 0, unsubmitted_bytes: 0, next: 0, landed };
-        Ok(Engine { inner: Mutex::new(inner), bell })
+        let completed = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        ring.submitter().register_eventfd(completed.as_fd().as_raw_fd())?;
+        let inner = Inner {
+            ring,
+            in_flight: HashMap::new(),
+            unsubmitted: 0,
+            unsubmitted_bytes: 0,
+            next: 0,
+            landed: Vec::new(),
+        };
+        Ok(Engine { inner: Mutex::new(inner), completed })
     }
 
     /// Becomes readable whenever a transfer ends.
-    pub fn bell(&self) -> RawFd {
-        self.bell.as_fd().as_raw_fd()
+    pub fn completion_fd(&self) -> RawFd {
+        self.completed.as_fd().as_raw_fd()
     }
 
-    /// Puts a transfer of all of `room` in; [`Engine::submit`] sets it off, at the latest. `file` stays open until it
-    /// has ended.
-    pub fn start(
-        &self,
-        (file, offset): (RawFd, u64),
-        way: Way,
-        mut room: Room,
-        errand: Errand,
-        land: &dyn Fn(Finished) -> Landed,
-    ) -> Ticket {
+    /// Puts a transfer in; [`Engine::submit`] sets it off, at the latest.
+    pub fn start(&self, job: Job, transfer: T) -> TransferId {
+        let Job { file, offset, direction, mut buffer } = job;
         let mut inner = self.lock();
-        while inner.under_way.len() >= MAX_UNDER_WAY {
-            inner.reap(true, land);
+        while inner.in_flight.len() >= MAX_IN_FLIGHT {
+            inner.reap(true);
         }
-        let ticket = Ticket(inner.next);
+        let id = TransferId(inner.next);
         inner.next += 1;
-        // A room is as long as a request, which is far less.
-        let (start, len) = (room.as_mut_ptr(), u32::try_from(room.len()).unwrap_or(u32::MAX));
+        // A buffer is as long as a request, which is far less.
+        let (start, len) = (buffer.as_mut_ptr(), u32::try_from(buffer.len()).unwrap_or(u32::MAX));
         let file = types::Fd(file);
-        let entry = match way {
-            Way::In => opcode::Read::new(file, start, len).offset(offset).build(),
-            Way::Out => opcode::Write::new(file, start, len).offset(offset).build(),
+        let entry = match direction {
+            Direction::In => opcode::Read::new(file, start, len).offset(offset).build(),
+            Direction::Out => opcode::Write::new(file, start, len).offset(offset).build(),
         };
-        // Moving the room does not move the memory that it owns.
-        inner.unsubmitted_bytes = inner.unsubmitted_bytes.saturating_add(room.len());
-        inner.under_way.insert(ticket, (errand, room));
-        inner.push(&entry.user_data(ticket.0));
+        inner.unsubmitted_bytes = inner.unsubmitted_bytes.saturating_add(buffer.len());
+        // Moving the buffer does not move the memory that it owns.
+        inner.in_flight.insert(id, (transfer, buffer));
+        inner.push(&entry.user_data(id.0));
         if inner.unsubmitted_bytes >= SET_OFF_AT {
             inner.submit(0);
         }
-        ticket
+        id
     }
 
     /// Sets off what was started.
@@ -117,17 +130,17 @@ impl Engine {
     }
 
     /// Takes what the kernel has finished and lets it land. Waits for one transfer to end where `wait`
-    /// says so and any is under way.
-    pub fn reap(&self, wait: bool, land: &dyn Fn(Finished) -> Landed) {
-        self.lock().reap(wait, land);
+    /// says so and any is in flight.
+    pub fn reap(&self, wait: bool) {
+        self.lock().reap(wait);
     }
 
-    /// As [`Engine::reap`], and collects what has landed; waits only while there is nothing.
-    pub fn collect(&self, wait: bool, land: &dyn Fn(Finished) -> Landed) -> Vec<(Ticket, Landed)> {
+    /// As [`Engine::reap`], and adds what has landed to `into`; waits only while there is nothing.
+    pub fn collect(&self, wait: bool, into: &mut Vec<(TransferId, T::Completion)>) {
         let mut inner = self.lock();
         let wait = wait && inner.landed.is_empty();
-        inner.reap(wait, land);
-        std::mem::take(&mut inner.landed)
+        inner.reap(wait);
+        into.append(&mut inner.landed);
     }
 
     /// Whether there is something to collect, as far as can be told without waiting.
@@ -137,15 +150,15 @@ impl Engine {
             .is_ok_and(|mut inner| !inner.landed.is_empty() || !inner.ring.completion().is_empty())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl<T: Transfer> Inner<T> {
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: the entry's memory is owned by `under_way` until its completion is taken, and its
+            // SAFETY: the entry's memory is owned by `in_flight` until its completion is taken, and its
             // file is open as long (the caller's word).
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 self.unsubmitted += 1;
@@ -183,38 +196,78 @@ impl Inner {
         }
     }
 
-    fn reap(&mut self, wait: bool, land: &dyn Fn(Finished) -> Landed) {
-        if wait && !self.under_way.is_empty() {
+    fn reap(&mut self, wait: bool) {
+        if wait && !self.in_flight.is_empty() {
             self.submit(1);
         }
-        let ended: Vec<(Ticket, i32)> = self
-            .ring
-            .completion()
-            .map(|entry| (Ticket(entry.user_data()), entry.result()))
-            .collect();
-        for (ticket, result) in ended {
-            let Some((errand, room)) = self.under_way.remove(&ticket) else { continue };
+        for entry in self.ring.completion() {
+            let (id, result) = (TransferId(entry.user_data()), entry.result());
+            let Some((transfer, buffer)) = self.in_flight.remove(&id) else { continue };
             let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-            self.landed.push((ticket, land(Finished { errand, room, result })));
+            self.landed.push((id, transfer.land(buffer, result)));
         }
     }
 }
 
-impl Drop for Inner {
+impl<T: Transfer> Drop for Inner<T> {
     /// The kernel may still write to memory of a transfer: that is freed only after it has ended.
     fn drop(&mut self) {
-        while !self.under_way.is_empty() {
+        while !self.in_flight.is_empty() {
             self.submit(1);
-            let ended: Vec<u64> = self.ring.completion().map(|entry| entry.user_data()).collect();
-            for ticket in ended {
-                self.under_way.remove(&Ticket(ticket));
+            for entry in self.ring.completion() {
+                self.in_flight.remove(&TransferId(entry.user_data()));
             }
         }
     }
 }
 
-impl std::fmt::Debug for Engine {
+impl<T: Transfer> std::fmt::Debug for Engine<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("bell", &self.bell).finish_non_exhaustive()
+        f.debug_struct("Engine").field("completed", &self.completed).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Answers with the bytes and its own name.
+    struct Named(&'static str);
+
+    impl Transfer for Named {
+        type Completion = (&'static str, io::Result<usize>, Buffer);
+
+        fn land(self, buffer: Buffer, result: io::Result<usize>) -> Self::Completion {
+            (self.0, result, buffer)
+        }
+    }
+
+    #[test]
+    fn what_a_transfer_is_about_comes_back_with_its_memory_and_its_result() {
+        let Ok(engine) = Engine::<Named>::new() else { return };
+        let file = tempfile::tempfile().unwrap();
+        let job =
+            |offset, direction, buffer| Job { file: file.as_raw_fd(), offset, direction, buffer };
+        file.write_all_at(b"stored", 4096).unwrap();
+        let written = engine.start(job(0, Direction::Out, Buffer::with(b"sent")), Named("write"));
+        let read = engine.start(job(4096, Direction::In, Buffer::new(100)), Named("read"));
+        let bad = Job { file: -1, ..job(0, Direction::In, Buffer::new(1)) };
+        let bad = engine.start(bad, Named("bad"));
+        let mut landed = Vec::new();
+        while landed.len() < 3 {
+            engine.collect(true, &mut landed);
+        }
+        landed.sort_by_key(|(id, _)| id.0);
+        assert_eq!(landed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [written, read, bad]);
+        let [(_, write), (_, read), (_, bad)] = landed.as_slice() else { panic!() };
+        assert_eq!((write.0, write.1.as_ref().unwrap(), &*write.2), ("write", &4, &b"sent"[..]));
+        assert_eq!((read.0, *read.1.as_ref().unwrap(), &read.2[..6]), ("read", 6, &b"stored"[..]));
+        assert_eq!((bad.0, bad.1.as_ref().unwrap_err().raw_os_error()), ("bad", Some(libc::EBADF)));
+        let mut stored = [0; 4];
+        file.read_exact_at(&mut stored, 0).unwrap();
+        assert_eq!(&stored, b"sent");
+        assert!(!engine.has_landed());
     }
 }

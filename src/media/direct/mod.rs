@@ -2,22 +2,20 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `room` | buffers that a device can reach |
-//! | `engine` | an io_uring with the transfers that are under way in it |
-//! | `extents` | locks that outlive the call that took them |
-//! | `overlap` | a disk's reads and writes, begun here and ended there |
+//! | `engine` | an io_uring with the transfers that are in flight in it |
+//! | `transfer` | a disk's blocks on their way, and what is done when they have landed |
+//! | `queues` | an engine for each queue, shared by all disks |
 //!
 //! A transfer that takes a while must not keep its queue from looking at the next doorbell, and a
-//! device is only fast when it has several. So on a direct disk a write is fetched and judged, begun,
+//! device is only fast when it has several. So on a direct disk a write is fetched, judged and started,
 //! and concluded when its data has landed.
 
 mod engine;
-mod extents;
-mod overlap;
-mod room;
+mod queues;
+mod transfer;
 
-pub(super) use engine::Engine;
-pub use engine::Ticket;
-pub(super) use extents::{Extents, Hold};
-pub use overlap::{Landed, Loaded};
-pub(super) use room::Room;
+pub use engine::TransferId;
+pub(super) use engine::{Direction, Job};
+pub use queues::{IoQueues, QueueIo};
+pub(super) use transfer::BlockTransfer;
+pub use transfer::{Blocks, Completion};

@@ -1,6 +1,5 @@
 //! The block device: commands carried out on the trap.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +11,7 @@ use super::request::{Command, HEADER_BYTES, ID_BYTES, Layout, RANGE_BYTES, Range
 use super::status::{Failure, status_byte};
 use crate::clock::Moment;
 use crate::inject::Op;
-use crate::media::{Landed, Ticket};
+use crate::media::{Completion, TransferId};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
 use crate::trap::{Begun, Held, Reading, Storing, Trap, TrapError, Write};
@@ -79,7 +78,7 @@ enum Progress {
     /// In its window.
     Held(Held),
     /// A read whose data is under way; so many bytes.
-    Reading(Ticket, Reading, u32),
+    Reading(TransferId, Reading, u32),
 }
 
 impl BlkDevice {
@@ -263,32 +262,20 @@ impl Device for BlkDevice {
         self.answer(&status, outcome).map(Finished::Answered)
     }
 
-    fn conclude(&self, request: UnderWay, landed: Landed) -> Result<Answered, Unanswerable> {
+    fn conclude(
+        &self,
+        request: UnderWay,
+        completion: Completion,
+    ) -> Result<Answered, Unanswerable> {
         let outcome = match request.transfer {
             Transfer::Write(storing) => {
-                let stored = self.trap.conclude_fetch(storing, landed);
+                let stored = self.trap.conclude_fetch(storing, completion);
                 stored.and_then(|()| self.persist()).map(|()| 0)
             }
             Transfer::Read(reading, bytes) => {
-                self.trap.conclude_read(reading, landed).map(|()| bytes)
+                self.trap.conclude_read(reading, completion).map(|()| bytes)
             }
         };
         self.answer(&request.status, outcome.map_err(Failure::from))
-    }
-
-    fn submit(&self, queue: QueueIndex) {
-        self.trap.submit(queue);
-    }
-
-    fn collect(&self, queue: QueueIndex, wait: bool) -> Vec<(Ticket, Landed)> {
-        self.trap.collect(queue, wait)
-    }
-
-    fn has_landed(&self, queue: QueueIndex) -> bool {
-        self.trap.has_landed(queue)
-    }
-
-    fn medium_bell(&self, queue: QueueIndex) -> Option<RawFd> {
-        self.trap.medium_bell(queue)
     }
 }

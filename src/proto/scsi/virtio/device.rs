@@ -14,7 +14,7 @@ use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
 use super::management;
 use super::request::{self, HeldCommand};
-use crate::media::Landed;
+use crate::media::Completion;
 use crate::proto::scsi::target::{Attention, Target, Unit};
 use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
 use crate::units::QueueIndex;
@@ -135,7 +135,7 @@ impl Device for ScsiDevice {
         held.finish()
     }
 
-    fn conclude(&self, request: Infallible, _: Landed) -> Result<Answered, Unanswerable> {
+    fn conclude(&self, request: Infallible, _: Completion) -> Result<Answered, Unanswerable> {
         match request {}
     }
 

@@ -5,8 +5,10 @@
 
 mod running;
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
 use running::{cell, kernel_name, output, run, scenario, text};
@@ -204,6 +206,42 @@ fn a_guest_is_given_what_was_asked_for_it() {
     assert_eq!(small.outcome, CellOutcome::Skip);
     assert!(small.reason.as_ref().unwrap().contains("4096-byte blocks"), "{small:?}");
     assert!(verdict.cells.iter().all(|cell| !cell.name().ends_with("=on")), "{verdict:#?}");
+    // The folder may have moved since.
+    let moved = dir.path().join("it's moved");
+    std::fs::rename(out.join("boot-1"), &moved).unwrap();
+    starts_again(&moved);
+}
+
+/// The script of a boot starts the same guest once more, with a shell and a disk of its own.
+fn starts_again(boot: &Path) {
+    let before = std::fs::read(boot.join("races.jsonl")).unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "200"]).arg(boot.join("qemu.sh"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut said = Vec::new();
+    let mut chunk = [0; 4096];
+    // What is typed before anybody reads the line is lost.
+    while !text(&said).contains("dixtrap# ") {
+        let count = output.read(&mut chunk).unwrap();
+        assert!(count > 0, "no prompt: {}", text(&said));
+        said.extend_from_slice(&chunk[..count]);
+    }
+    let typed = "cat /proc/cmdline; cat /sys/class/block/vda/queue/logical_block_size; nproc
+        DIXTRAP_SECONDS=2 sh /dixtrap/direct-rewrite.sh /dev/vda; tty; exit\n";
+    input.write_all(typed.as_bytes()).unwrap();
+    output.read_to_end(&mut said).unwrap();
+    let said = text(&said).replace('\r', "");
+    assert!(child.wait().unwrap().success(), "{said}");
+    for part in ["dixtrap.more=\"a b\" dixtrap.shell\n4096\n3\n", "dixtrap: done\n", "/dev/ttyS0\n"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(std::fs::read(boot.join("races.jsonl")).unwrap(), before);
+    let records = std::fs::read_to_string(boot.join("again.jsonl")).unwrap();
+    assert!(records.contains("\"type\":\"race\"") && records.contains("\"block_size\":4096"));
+    assert!(records.contains("\"type\":\"stop\""), "the disk was not ended in order");
 }
 
 /// 4096-byte blocks and Type 3 over virtio-scsi: the guest's tuples verify, every fault ends as that

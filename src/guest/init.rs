@@ -16,6 +16,12 @@ use nix::unistd::sync;
 /// The file that names the modules to load, one a line, in order.
 pub const MODULE_LIST: &str = "/modules.list";
 
+/// The word of the kernel's command line that asks for a shell on the console instead of the agent.
+pub const SHELL_WORD: &str = "dixtrap.shell";
+
+/// Where the scenarios lie in the guest.
+const SCRIPTS: &str = "/dixtrap";
+
 /// PATH for everything in the guest; the host's programs stand before busybox's applets.
 pub const PATH: &str = "/usr/local/bin:/usr/local/sbin:/sbin:/bin:/usr/sbin:/usr/bin";
 
@@ -35,7 +41,9 @@ pub fn run() {
         }
     }
     load_modules(Path::new(MODULE_LIST));
-    if let Err(error) = run_agent() {
+    if is_for_a_shell(&fs::read_to_string("/proc/cmdline").unwrap_or_default()) {
+        run_shell();
+    } else if let Err(error) = run_agent() {
         complain(&format!("cannot run the agent: {error}"));
     }
     end(RebootMode::RB_POWER_OFF);
@@ -81,6 +89,23 @@ fn load(path: &Path) -> io::Result<()> {
     Ok(finit_module(&file, c"", ModuleInitFlags::empty())?)
 }
 
+fn is_for_a_shell(command_line: &str) -> bool {
+    command_line.split_whitespace().any(|word| word == SHELL_WORD)
+}
+
+/// Runs a shell on the serial line, which is to be its controlling terminal, until it ends.
+fn run_shell() {
+    complain(&format!(
+        "a shell for you: the disk is in /proc/partitions, the scripts in {SCRIPTS}"
+    ));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec setsid -c sh -i </dev/ttyS0 >/dev/ttyS0 2>&1"]).current_dir("/root");
+    shell.env("PATH", PATH).env("HOME", "/root").env("TERM", "vt100").env("PS1", "dixtrap# ");
+    if let Err(error) = shell.status() {
+        complain(&format!("cannot run a shell: {error}"));
+    }
+}
+
 /// Runs the agent as a child, and waits for it; orphans come by on the way.
 fn run_agent() -> io::Result<()> {
     let program = "/proc/self/exe";
@@ -99,5 +124,16 @@ fn run_agent() -> io::Result<()> {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_asked_for_by_its_word_alone() {
+        assert!(is_for_a_shell("console=ttyS0 dixtrap.shell\n"));
+        assert!(!is_for_a_shell("console=ttyS0 dixtrap.shellfish x=dixtrap.shell"));
     }
 }

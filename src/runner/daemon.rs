@@ -1,6 +1,6 @@
 //! A `dixtrapd` of our own: started for one boot, asked over its control socket, gone with us.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::control::{Client, ClientError, Request, Stats};
 use crate::record::{Counters, MarkState};
+use crate::runner::again;
 use crate::runner::child::{ChildGuard, spawn_tied};
 use crate::runner::device::Device;
 use crate::runner::machine::DiskShape;
@@ -86,6 +87,7 @@ pub struct Daemon {
     client: Client,
     sockets: TempDir,
     directory: PathBuf,
+    again: Vec<String>,
 }
 
 impl Daemon {
@@ -97,9 +99,18 @@ impl Daemon {
         // Not in `directory`: a socket's path holds 107 bytes.
         let sockets = tempfile::Builder::new().prefix("dixtrap-").tempdir().map_err(files)?;
         let log = File::create(directory.join(MESSAGES)).map_err(files)?;
+        let files_of_ours = Files {
+            socket: sockets.path().join(SOCKET),
+            control: sockets.path().join(CONTROL),
+            records: directory.join(RECORDS),
+        };
+        let mut again = vec![program.display().to_string()];
+        let words = arguments(&Files::again(), options);
+        again.extend(words.iter().map(|word| word.to_string_lossy().into_owned()));
+        again.push("--exit-on-disconnect".to_owned());
         let mut command = Command::new(&program);
         command
-            .args(arguments(directory, sockets.path(), options))
+            .args(arguments(&files_of_ours, options))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -107,12 +118,17 @@ impl Daemon {
             .process_group(0);
         let mut child = spawn_tied(command).map_err(|error| DaemonError::Start(program, error))?;
         let client = wait_until_it_listens(&mut child, sockets.path(), directory)?;
-        Ok(Daemon { child, client, sockets, directory: directory.to_owned() })
+        Ok(Daemon { child, client, sockets, directory: directory.to_owned(), again })
     }
 
     /// The vhost-user socket.
     pub fn socket(&self) -> PathBuf {
         self.sockets.path().join(SOCKET)
+    }
+
+    /// A command line that starts such a daemon once more in the directory of the boot, by hand.
+    pub fn command_line(&self) -> Vec<String> {
+        self.again.clone()
     }
 
     /// The file of the records.
@@ -187,16 +203,34 @@ fn find() -> Result<PathBuf, DaemonError> {
     near.into_iter().find(|path| path.is_file()).ok_or(DaemonError::Missing(ours))
 }
 
-fn arguments(directory: &Path, sockets: &Path, options: &DaemonOptions) -> Vec<std::ffi::OsString> {
-    let mut words: Vec<std::ffi::OsString> = Vec::new();
+/// Where a daemon's files are.
+struct Files {
+    socket: PathBuf,
+    control: PathBuf,
+    records: PathBuf,
+}
+
+impl Files {
+    /// Those of a daemon that is started by hand, in the directory of the boot.
+    fn again() -> Files {
+        Files {
+            socket: again::SOCKET.into(),
+            control: again::CONTROL.into(),
+            records: again::RECORDS.into(),
+        }
+    }
+}
+
+fn arguments(files: &Files, options: &DaemonOptions) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
     let mut add = |flag: &str, value: &dyn AsRef<OsStr>| {
         words.push(flag.into());
         words.push(value.as_ref().to_owned());
     };
-    add("--socket-path", &sockets.join(SOCKET));
-    add("--control", &sockets.join(CONTROL));
+    add("--socket-path", &files.socket);
+    add("--control", &files.control);
     add("--device", &options.device.name());
-    add("--races", &directory.join(RECORDS));
+    add("--races", &files.records);
     add("--on-race", &"report");
     add("--window", &options.window.to_string());
     add("--size", &options.disk.size.to_string());

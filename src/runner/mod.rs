@@ -2,6 +2,7 @@
 //! control socket and its records; imports none of the stages inside it.
 
 pub mod accel;
+pub mod again;
 pub mod blame;
 pub mod campaign;
 pub mod catalogue;

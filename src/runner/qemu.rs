@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -21,10 +20,10 @@ pub const CONSOLE: &str = "console.log";
 pub const LINK: &str = "link.sock";
 /// The initramfs.
 pub const INITRAMFS: &str = "initramfs.cpio";
+/// The kernel's image.
+pub const KERNEL: &str = "vmlinuz";
 /// QEMU's own messages.
 pub const MESSAGES: &str = "qemu.log";
-/// QEMU's command line, as a script to be run by hand.
-pub const SCRIPT: &str = "qemu.sh";
 
 /// A disk of the guest, in the order of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +53,26 @@ pub enum Disk {
     },
 }
 
+impl Disk {
+    /// Where its back end listens, where it has one.
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Disk::VhostUserBlk { socket, .. } | Disk::VhostUserScsi { socket, .. } => Some(socket),
+            Disk::File { .. } => None,
+        }
+    }
+
+    /// The same disk of a back end that listens elsewhere.
+    #[must_use]
+    pub fn listening_on(&self, elsewhere: &Path) -> Disk {
+        let mut disk = self.clone();
+        if let Disk::VhostUserBlk { socket, .. } | Disk::VhostUserScsi { socket, .. } = &mut disk {
+            elsewhere.clone_into(socket);
+        }
+        disk
+    }
+}
+
 /// What the command line is made of.
 #[derive(Debug, Clone)]
 pub struct QemuConfig<'a> {
@@ -61,8 +80,6 @@ pub struct QemuConfig<'a> {
     pub program: Option<&'a Path>,
     /// The directory that QEMU works in.
     pub dir: &'a Path,
-    /// The kernel's image.
-    pub kernel: &'a Path,
     /// What executes the guest's instructions.
     pub accel: Accel,
     /// The guest's memory.
@@ -160,8 +177,17 @@ pub fn version(program: &Path) -> Result<String, QemuError> {
     }))
 }
 
+/// Who talks to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// The runner, with the agent in the guest; the console goes to a file.
+    Agent,
+    /// Somebody at the terminal, which is the guest's console.
+    Shell,
+}
+
 /// QEMU's arguments. Relative paths in them are relative to the boot's directory.
-pub fn arguments(config: &QemuConfig<'_>) -> Vec<String> {
+pub fn arguments(config: &QemuConfig<'_>, front: Front) -> Vec<String> {
     let mut args = Args { words: Vec::new(), dir: config.dir };
     args.add("-machine", "q35,memory-backend=mem");
     for word in config.accel.qemu_arguments() {
@@ -180,16 +206,15 @@ pub fn arguments(config: &QemuConfig<'_>) -> Vec<String> {
     if !config.allow_reboot {
         args.add("-no-reboot", "");
     }
-    args.add("-chardev", format!("file,id=console,path={CONSOLE}"));
-    args.add("-serial", "chardev:console");
-    args.add("-device", "virtio-serial-pci");
-    args.add("-chardev", format!("socket,id=link,path={LINK},server=on,wait=off"));
-    args.add("-device", format!("virtserialport,chardev=link,name={PORT_NAME}"));
+    match front {
+        Front::Agent => args.agent(),
+        Front::Shell => args.add("-serial", "mon:stdio"),
+    }
     args.add("-device", "virtio-rng-pci");
     for (index, disk) in config.disks.iter().enumerate() {
         args.disk(index, disk);
     }
-    args.add("-kernel", absolute(config.kernel).display());
+    args.add("-kernel", KERNEL);
     args.add("-initrd", INITRAMFS);
     args.add("-append", kernel_command_line(config.append));
     args.words.extend_from_slice(config.more);
@@ -215,6 +240,14 @@ impl Args<'_> {
         if !value.is_empty() {
             self.words.push(value);
         }
+    }
+
+    fn agent(&mut self) {
+        self.add("-chardev", format!("file,id=console,path={CONSOLE}"));
+        self.add("-serial", "chardev:console");
+        self.add("-device", "virtio-serial-pci");
+        self.add("-chardev", format!("socket,id=link,path={LINK},server=on,wait=off"));
+        self.add("-device", format!("virtserialport,chardev=link,name={PORT_NAME}"));
     }
 
     fn disk(&mut self, index: usize, disk: &Disk) {
@@ -250,7 +283,9 @@ impl Args<'_> {
 
     /// A path inside an option, where a comma would end the value; as short as it can be.
     fn path(&self, path: &Path) -> String {
-        let path = absolute(path);
+        // QEMU works in the boot's directory: what is relative already means a file of it.
+        let path = if path.is_relative() { self.dir.join(path) } else { path.to_owned() };
+        let path = absolute(&path);
         let short = path.strip_prefix(absolute(self.dir)).unwrap_or(&path);
         short.display().to_string().replace(',', ",,")
     }
@@ -273,14 +308,13 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Writes the command line to [`SCRIPT`] in `dir` and starts QEMU there.
+    /// Starts QEMU in `dir`, where the kernel and the initramfs lie already.
     ///
     /// # Errors
     /// When QEMU is not installed, its files cannot be written or its process not be made.
     pub fn start(dir: &Path, config: &QemuConfig<'_>) -> Result<Qemu, QemuError> {
         let program = find(config.program)?;
-        let args = arguments(config);
-        write_script(&dir.join(SCRIPT), &program, &args)?;
+        let args = arguments(config, Front::Agent);
         let messages = dir.join(MESSAGES);
         // Files of an earlier boot would be taken for this one's.
         for name in [CONSOLE, LINK] {
@@ -308,29 +342,6 @@ impl Qemu {
     }
 }
 
-fn write_script(path: &Path, program: &Path, args: &[String]) -> io::Result<()> {
-    let mut text = String::from(
-        "#!/bin/sh\n# Starts this guest again.\ncd \"$(dirname \"$0\")\" || exit\nexec ",
-    );
-    text.push_str(&quote(&program.display().to_string()));
-    for arg in args {
-        text.push_str(if arg.starts_with('-') { " \\\n  " } else { " " });
-        text.push_str(&quote(arg));
-    }
-    text.push('\n');
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-}
-
-/// A word as a POSIX shell reads it back.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,7 +350,6 @@ mod tests {
         QemuConfig {
             program: None,
             dir: Path::new("/out/1"),
-            kernel: Path::new("/k/bzImage"),
             accel: Accel::Tcg,
             memory_mib: 512,
             cpus: 2,
@@ -356,7 +366,7 @@ mod tests {
             Disk::VhostUserBlk { socket: "/run/a,b".into(), queues: 3 },
             Disk::VhostUserScsi { socket: "/out/1/s".into(), queues: 2, t10_pi: true },
         ];
-        let line = arguments(&config(&disks, "x=1")).join(" ");
+        let line = arguments(&config(&disks, "x=1"), Front::Agent).join(" ");
         for part in [
             "memory-backend-memfd,id=mem,size=512M,share=on",
             "-accel tcg,thread=multi -cpu max",
@@ -369,16 +379,5 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is not in {line}");
         }
-    }
-
-    #[test]
-    fn the_script_means_the_same_to_a_shell() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join(SCRIPT);
-        let args = ["-append".to_owned(), "a 'b' $c".to_owned(), "-x".to_owned()];
-        write_script(&script, Path::new("/usr/bin/printf"), &args).unwrap();
-        let text = fs::read_to_string(&script).unwrap().replace("printf", "printf '%s|'");
-        let output = Command::new("sh").arg("-c").arg(text).arg(&script).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "-append|a 'b' $c|-x|");
     }
 }

@@ -213,6 +213,7 @@ pub fn depart(
     request.require = owned(device.drivers());
     request.wish.extend(owned(device.wishes()));
     request.programs.clone_from(&programs.found);
+    request.again = Some(daemon.command_line());
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
     let mut guest = Guest::boot(&request)?;
     await_disk(&mut guest, device.path())?;

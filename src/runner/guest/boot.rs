@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{BootError, Guest, GuestError};
 use crate::runner::accel::Accel;
+use crate::runner::again;
 use crate::runner::console::Console;
 use crate::runner::initramfs::{self, Contents, GuestFile};
 use crate::runner::kernel::Kernel;
@@ -42,6 +43,8 @@ pub struct BootRequest<'a> {
     pub files: Vec<GuestFile>,
     /// The guest's disks.
     pub disks: Vec<Disk>,
+    /// The command line of the first disk's back end, for the script that starts the guest again.
+    pub again: Option<Vec<String>>,
     /// The guest's memory.
     pub memory_mib: u32,
     /// The guest's CPUs.
@@ -68,6 +71,7 @@ impl<'a> BootRequest<'a> {
             programs: Vec::new(),
             files: Vec::new(),
             disks: Vec::new(),
+            again: None,
             memory_mib: 768,
             cpus: 2,
             append: String::new(),
@@ -84,10 +88,12 @@ impl Guest {
     /// Each names whose fault it is: [`BootError::blame`].
     pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
         // Say that QEMU is missing before the work, not after.
-        qemu::find(request.qemu.as_deref())?;
-        fs::create_dir_all(&request.dir)
-            .map_err(|source| BootError::Output { path: request.dir.clone(), source })?;
+        let program = qemu::find(request.qemu.as_deref())?;
+        let output = |source| BootError::Output { path: request.dir.clone(), source };
+        fs::create_dir_all(&request.dir).map_err(output)?;
+        copy_kernel(request)?;
         let missing_wishes = write_initramfs(request)?;
+        again::write(&program, &config(request), request.again.as_deref()).map_err(output)?;
         let mut qemu = Qemu::start(&request.dir, &config(request))?;
         let mut console = Console::follow(&request.dir.join(qemu::CONSOLE));
         let link = connect(&mut qemu, &request.dir)?;
@@ -126,6 +132,15 @@ impl Guest {
     }
 }
 
+/// Puts the kernel beside everything else of the boot: a tree is built again, a cache deleted.
+fn copy_kernel(request: &BootRequest<'_>) -> Result<(), BootError> {
+    let path = request.dir.join(qemu::KERNEL);
+    match fs::copy(&request.kernel.image, &path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(BootError::Output { path, source }),
+    }
+}
+
 /// Writes the initramfs, and tells which wished drivers the kernel does not have.
 fn write_initramfs(request: &BootRequest<'_>) -> Result<Vec<String>, BootError> {
     let own = OWN_DRIVERS.iter().map(|name| (*name).to_owned());
@@ -144,7 +159,6 @@ fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
     QemuConfig {
         program: request.qemu.as_deref(),
         dir: &request.dir,
-        kernel: &request.kernel.image,
         accel: request.accel,
         memory_mib: request.memory_mib,
         cpus: request.cpus,

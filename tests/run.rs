@@ -128,7 +128,7 @@ fn a_kernel_without_virtio_blk_is_status_125() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel();
     let modules = dir.path().join("lib/modules").join(&kernel.release);
-    copy_without(&kernel.modules.unwrap().dir(), &modules, "virtio_blk");
+    copy_without(kernel.modules.unwrap().dir(), &modules, "virtio_blk");
     let image = kernel.image.to_str().unwrap().to_owned();
     let words = ["--kernel", &image, "--modules", modules.to_str().unwrap()];
     let (output, verdict) = run(dir.path(), &words);
@@ -220,7 +220,7 @@ fn bad_input_is_one_line_and_status_129() {
     std::fs::write(at("headless.sh"), "#!/bin/sh\necho\n").unwrap();
     let cases: [(&[&str], &str); 11] = [
         (&["run", "--kernel", &at("nowhere")], "there is no kernel"),
-        (&["run", "--kernel", &at("garbage")], "not an x86 kernel image"),
+        (&["run", "--kernel", &at("garbage")], "not an x86-64 kernel image"),
         (&["run", "--scenario", "nosuch"], "no scenario matches 'nosuch'"),
         (&["run", "--scenario", &at("nosuch.sh")], "cannot read scenario"),
         (&["run", "--scenario", &at("headless.sh")], "has no line '# expect:'"),

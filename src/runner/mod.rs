@@ -3,6 +3,7 @@
 
 pub mod accel;
 pub mod again;
+pub mod beneath;
 pub mod blame;
 pub mod campaign;
 pub mod catalogue;
@@ -28,6 +29,7 @@ pub mod meant;
 pub mod modules;
 pub mod outdir;
 pub mod owners;
+pub mod packing;
 pub mod plan;
 pub mod probe;
 pub mod progress;

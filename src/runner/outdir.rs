@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -54,8 +55,10 @@ impl OutDir {
     pub fn take(path: &Path) -> Result<OutDir, OutError> {
         let unusable = |error| OutError::Unusable(path.to_owned(), error);
         fs::create_dir_all(path).map_err(unusable)?;
-        // Not emptied before it is ours: another run may have its promise in it.
-        let how = OpenOptions::new().write(true).create(true).truncate(false).clone();
+        let mut how = OpenOptions::new();
+        // Not emptied before it is ours: another run may have its promise in it. A link of that name,
+        // left in a folder of everybody's, would have its target emptied.
+        how.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
         let file = how.open(path.join(LOCK)).map_err(unusable)?;
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
@@ -135,6 +138,18 @@ mod tests {
         let file = out.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(make_boot_directory(&file).is_err());
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_empties_nothing() {
+        let out = tempfile::tempdir().unwrap();
+        let canary = out.path().join("canary");
+        fs::write(&canary, "alive").unwrap();
+        let folder = out.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&canary, folder.join(LOCK)).unwrap();
+        assert!(matches!(OutDir::take(&folder), Err(OutError::Unusable(..))));
+        assert_eq!(fs::read(&canary).unwrap(), b"alive");
     }
 
     #[test]

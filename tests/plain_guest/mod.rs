@@ -29,10 +29,9 @@ pub fn write(dir: &Path, script: &str) {
     fs::copy(find_program("busybox").unwrap(), root.path().join("bin/busybox")).unwrap();
     let drivers = ["virtio_pci", "virtio_blk"].map(str::to_owned);
     let closure = modules::resolve(kernel.modules.as_ref(), &drivers, &[]).unwrap();
-    for (index, file) in closure.files.iter().enumerate() {
-        let module = modules::unpack(file).unwrap();
+    for (index, module) in closure.modules.iter().enumerate() {
         let place = root.path().join("modules").join(format!("{index:03}-{}", module.name));
-        fs::write(place, module.contents).unwrap();
+        fs::write(place, &module.contents).unwrap();
     }
     let init = root.path().join("init");
     fs::write(&init, format!("{PROLOGUE}{script}\npoweroff -f\n")).unwrap();

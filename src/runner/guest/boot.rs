@@ -147,7 +147,7 @@ fn write_initramfs(request: &BootRequest<'_>) -> Result<Vec<String>, BootError> 
     let require: Vec<String> = own.chain(request.require.iter().cloned()).collect();
     let closure = modules::resolve(request.kernel.modules.as_ref(), &require, &request.wish)?;
     let contents = Contents {
-        modules: closure.files,
+        modules: closure.modules,
         programs: request.programs.clone(),
         files: request.files.clone(),
     };

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::runner::modules::{self, ModulesError};
+use crate::runner::modules::Module;
 use crate::runner::tools::{Tool, ToolError};
 use cpio::Archive;
 
@@ -38,8 +38,8 @@ pub struct GuestFile {
 /// What goes into an initramfs, besides the helper and busybox.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
-    /// Module files, each behind those it needs.
-    pub modules: Vec<PathBuf>,
+    /// Modules, each behind those it needs.
+    pub modules: Vec<Module>,
     /// Programs of the host; each lands in [`PROGRAMS`] under its own file name.
     pub programs: Vec<PathBuf>,
     /// Further files.
@@ -71,9 +71,6 @@ pub enum InitramfsError {
         /// Who needs it.
         program: PathBuf,
     },
-    /// A module cannot be read.
-    #[error(transparent)]
-    Module(#[from] ModulesError),
     /// A program of the host is missing or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -171,10 +168,9 @@ impl<W: Write> Builder<W> {
         Ok(())
     }
 
-    fn modules(&mut self, files: &[PathBuf]) -> Result<(), InitramfsError> {
+    fn modules(&mut self, modules: &[Module]) -> Result<(), InitramfsError> {
         let mut list = String::new();
-        for (index, path) in files.iter().enumerate() {
-            let module = modules::unpack(path)?;
+        for (index, module) in modules.iter().enumerate() {
             // Numbered: modules of one name may lie in different directories.
             let place = format!("/modules/{index:03}-{}", module.name);
             self.file(&place, 0o644, &module.contents)?;

@@ -2,7 +2,8 @@
 //! all, whoever else is filling the cache and whenever somebody is killed.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -48,7 +49,10 @@ pub fn entry(
 }
 
 fn lock(path: &Path) -> Result<Flock<File>, KernelError> {
-    let file = File::create(path).map_err(KernelError::file(path))?;
+    let mut options = OpenOptions::new();
+    // A link of that name would have its target made, or emptied.
+    options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(KernelError::file(path))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| KernelError::file(path)(errno.into()))
 }

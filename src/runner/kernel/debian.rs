@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Kernel, KernelError, KernelSpec, cache, package};
+use super::{Kernel, KernelError, KernelSpec, cache, folder, package};
+use crate::runner::beneath::Root;
 use crate::runner::tools::{Tool, ToolError};
 
 /// What to look for; the cloud kernels are a third of the size and have the drivers we want.
@@ -40,9 +41,9 @@ pub fn locate(suite: &str, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
         say(&format!("fetching {}", names.join(", ")));
         let debs = apt.download(&names)?;
         say("unpacking");
-        package::unpack(&debs, dir)
+        package::unpack(&debs, &Root::open(dir)?)
     })?;
-    package::open(&root, &format!("debian:{suite}"))
+    folder::open(&Root::open(&root)?, &format!("debian:{suite}"))
 }
 
 /// A private apt root with one source.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::{Kernel, KernelError, image};
+use crate::runner::beneath::Root;
 use crate::runner::modules::ModuleTree;
 
 /// The newest kernel in `boot` below `root` that we may read and that has its modules.
@@ -23,15 +24,18 @@ pub fn usable_in(root: &Path) -> Vec<Kernel> {
 
 fn usable(root: &Path, image: &Path) -> Option<Kernel> {
     let named = image.file_name()?.to_str()?.starts_with("vmlinuz-");
-    // Some distributions keep their kernels from plain users.
-    if !named || File::open(image).is_err() {
+    if !named {
         return None;
     }
-    let release = image::release(image).ok()?;
-    let tree = ModuleTree { base: root.to_owned(), release: release.clone() };
-    let indexed = tree.dir().join("modules.dep.bin").is_file();
-    let (image, origin) = (image.to_owned(), image.display().to_string());
-    indexed.then(|| Kernel { image, modules: Some(tree), release, origin, _keep: None })
+    // Some distributions keep their kernels from plain users.
+    let file = File::open(image).ok()?;
+    let look = image::look(&file, image).ok()?;
+    let folder = Root::open(&root.join("lib/modules").join(&look.release)).ok()?;
+    let modules = ModuleTree::installed(folder, &look.release).ok()?;
+    let mut kernel =
+        Kernel::of(&file, image.to_owned(), look, &image.display().to_string()).ok()?;
+    kernel.modules = Some(modules);
+    Some(kernel)
 }
 
 /// Compares releases the way people number them: 6.9 is before 6.10.
@@ -76,7 +80,7 @@ mod tests {
             if has_modules {
                 let dir = root.path().join("lib/modules").join(release);
                 fs::create_dir_all(&dir).unwrap();
-                fs::write(dir.join("modules.dep.bin"), b"").unwrap();
+                fs::write(dir.join("modules.order"), b"").unwrap();
             }
         }
         assert_eq!(newest(root.path()).unwrap().release, "6.10.0");

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{cache, installed, package};
+use super::{cache, folder, installed};
+use crate::runner::beneath::Root;
 
 /// Debian's suites, oldest first; those that were fetched already come on top.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
@@ -31,7 +32,7 @@ pub fn known() -> Vec<Known> {
     let cache = cache::kernels().ok();
     let installed = installed::usable_in(Path::new("/")).into_iter().map(|kernel| Known {
         kernel: kernel.image.display().to_string(),
-        modules: kernel.modules.map(|tree| tree.dir()),
+        modules: kernel.modules.map(|tree| tree.dir().to_owned()),
         release: Some(kernel.release),
         ready: true,
     });
@@ -55,7 +56,8 @@ fn suites(cache: Option<&Path>) -> Vec<Known> {
 
 fn suite_row(suite: &str, cache: Option<&Path>) -> Known {
     let entry = cache.map(|cache| cache.join(format!("{ENTRY}{suite}")));
-    let release = entry.and_then(|entry| package::open(&entry, "").ok()).map(|k| k.release);
+    let open = |entry: PathBuf| folder::open(&Root::open(&entry).ok()?, "").ok();
+    let release = entry.and_then(open).map(|kernel| kernel.release);
     Known { kernel: format!("debian:{suite}"), modules: None, ready: release.is_some(), release }
 }
 

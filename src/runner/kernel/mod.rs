@@ -1,40 +1,47 @@
 //! Kernels: what `--kernel` names, found, fetched and unpacked.
 
+mod archive;
 mod cache;
+mod companions;
 mod debian;
+mod folder;
 mod image;
 mod installed;
 mod known;
 mod package;
 mod tree;
+mod unpack;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use crate::runner::beneath::BeneathError;
 use crate::runner::blame::Blame;
 use crate::runner::modules::{ModuleTree, ModulesError};
 use crate::runner::tools::ToolError;
 
+pub use archive::PackageError;
 pub use known::{Known, known};
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelSpec {
-    /// A bzImage, and the directory of its modules where it has any.
+    /// A bzImage, a vmlinux or a unified kernel image, and the directory of its modules where it has any.
     Image {
         /// The image.
         image: PathBuf,
         /// `lib/modules/RELEASE`, or a directory above it.
         modules: Option<PathBuf>,
     },
-    /// A kernel package.
-    Deb(PathBuf),
+    /// A kernel package: .deb, .rpm, pacman's, or a tar archive of the kernel's own making.
+    Package(PathBuf),
     /// The newest kernel of a Debian suite.
     Debian(String),
-    /// A built kernel tree.
+    /// A built kernel tree, or the folder of an unpacked package.
     Tree(PathBuf),
     /// The newest kernel in /boot that can be read, else that of the running Debian's suite.
     Default,
@@ -43,7 +50,7 @@ pub enum KernelSpec {
 /// A kernel, ready to boot.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// The bzImage; absolute.
+    /// The file for QEMU; absolute.
     pub image: PathBuf,
     /// Its modules; a kernel without any has everything built in.
     pub modules: Option<ModuleTree>,
@@ -55,11 +62,40 @@ pub struct Kernel {
     _keep: Option<Arc<TempDir>>,
 }
 
+impl Kernel {
+    /// The kernel in `file`, which lies at `path`; a part of a file becomes one of its own.
+    fn of(
+        mut file: &File,
+        path: PathBuf,
+        image: image::Image,
+        origin: &str,
+    ) -> Result<Kernel, KernelError> {
+        let (release, origin) = (image.release, origin.to_owned());
+        let Some(part) = image.part else {
+            return Ok(Kernel { image: path, modules: None, release, origin, _keep: None });
+        };
+        let dir = TempDir::with_prefix("dixtrap-kernel-")
+            .map_err(KernelError::file(&std::env::temp_dir()))?;
+        let copy = dir.path().join("vmlinuz");
+        let mut out = File::create_new(&copy).map_err(KernelError::file(&copy))?;
+        file.seek(SeekFrom::Start(part.offset)).map_err(KernelError::file(&path))?;
+        let size = part.size.min(PART_LIMIT);
+        let copied = io::copy(&mut file.take(size), &mut out).map_err(KernelError::file(&copy))?;
+        if copied != part.size {
+            return Err(KernelError::NotAnImage { path });
+        }
+        Ok(Kernel { image: copy, modules: None, release, origin, _keep: Some(Arc::new(dir)) })
+    }
+}
+
+/// Kernels have a tenth of that.
+const PART_LIMIT: u64 = 256 << 20;
+
 /// Why there is no kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// No such file or directory.
-    #[error("there is no kernel {path}: give a bzImage, a built tree, a .deb or debian:SUITE")]
+    #[error("there is no kernel {path}: give a bzImage, a built tree, a package or debian:SUITE")]
     NoSuchKernel {
         /// What was named.
         path: PathBuf,
@@ -69,12 +105,32 @@ pub enum KernelError {
     BadSuite(String),
     /// `--modules` without an image that it could belong to.
     #[error(
-        "--modules goes with --kernel and a bzImage only: everything else brings its own modules"
+        "--modules goes with --kernel and an image only: everything else brings its own modules"
     )]
     ModulesWithoutImage,
-    /// The file is not an x86 kernel.
-    #[error("{path} is not an x86 kernel image (no boot header): give a bzImage or vmlinuz")]
+    /// The file is not a kernel.
+    #[error(
+        "{path} is not an x86-64 kernel image: give a bzImage or vmlinuz, a vmlinux with a PVH note, a unified kernel image or a package"
+    )]
     NotAnImage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A kernel for another machine: no commit is to blame for that.
+    #[error(
+        "{path} is a kernel for {arch}, and dixtrap boots kernels for x86-64: build it with ARCH=x86_64, or take the package for amd64 (x86_64)"
+    )]
+    OtherArchitecture {
+        /// The kernel, its tree or its package.
+        path: PathBuf,
+        /// The machine.
+        arch: String,
+    },
+    /// An ELF file that QEMU cannot start.
+    #[error(
+        "{path} is a vmlinux without a PVH note, which QEMU cannot start: give the bzImage of the same build, or build with CONFIG_PVH=y"
+    )]
+    NoPvh {
         /// The file.
         path: PathBuf,
     },
@@ -88,7 +144,7 @@ pub enum KernelError {
     },
     /// A directory of something else.
     #[error(
-        "{path} is not a kernel tree (no Kconfig): give a bzImage, a built tree, a .deb or debian:SUITE"
+        "{path} is neither a kernel tree (no Kconfig) nor an unpacked package (no boot/vmlinuz): give a bzImage, a built tree, a package or debian:SUITE"
     )]
     NotATree {
         /// The directory.
@@ -96,11 +152,35 @@ pub enum KernelError {
     },
     /// A package without a kernel in it.
     #[error(
-        "{path} has no kernel in it: give the linux-image package (with linux-modules beside it)"
+        "{path} has no kernel in it: give the package with the image (linux-image, kernel-core), and put those with its modules beside it"
     )]
     NoKernelInPackage {
         /// The package, or the directory where packages were unpacked.
         path: PathBuf,
+    },
+    /// More than one kernel in one place.
+    #[error("{path} has several kernels in it ({releases}): give one, with its --modules")]
+    SeveralKernels {
+        /// The package or folder.
+        path: PathBuf,
+        /// Their releases.
+        releases: String,
+    },
+    /// A kernel whose other half is not there.
+    #[error("{path} needs the package {package}, which is not beside it: put it there")]
+    MissingCompanion {
+        /// The package.
+        path: PathBuf,
+        /// The missing package's name.
+        package: String,
+    },
+    /// A package that is broken, or means harm.
+    #[error("cannot use the package {path}")]
+    Package {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PackageError,
     },
     /// Nothing to boot by default.
     #[error("no kernel in /boot can be read, and this is not Debian: name one with --kernel")]
@@ -129,6 +209,9 @@ pub enum KernelError {
     /// There is nowhere to keep fetched kernels.
     #[error("neither XDG_CACHE_HOME nor HOME is set: there is nowhere to keep kernels")]
     NoCache,
+    /// Something in a folder cannot be used.
+    #[error(transparent)]
+    Beneath(#[from] BeneathError),
     /// The modules cannot be used.
     #[error(transparent)]
     Modules(#[from] ModulesError),
@@ -190,7 +273,7 @@ impl KernelSpec {
         match self {
             KernelSpec::Image { image, modules } => tree::image(image, modules.as_deref()),
             KernelSpec::Tree(tree) => tree::built(tree),
-            KernelSpec::Deb(deb) => package::locate(deb, say),
+            KernelSpec::Package(path) => package::locate(path, say),
             KernelSpec::Debian(suite) => debian::locate(suite, say),
             KernelSpec::Default => match installed::newest(Path::new("/")) {
                 Some(kernel) => Ok(kernel),
@@ -206,8 +289,8 @@ fn by_path(path: &Path, modules: Option<&Path>) -> Result<KernelSpec, KernelErro
         Ok(KernelSpec::Tree(owned))
     } else if !path.is_file() {
         Err(KernelError::NoSuchKernel { path: owned })
-    } else if path.extension().is_some_and(|extension| extension == "deb") {
-        Ok(KernelSpec::Deb(owned))
+    } else if archive::is_package(path).map_err(KernelError::file(path))? {
+        Ok(KernelSpec::Package(owned))
     } else {
         Ok(KernelSpec::Image { image: owned, modules: modules.map(Path::to_owned) })
     }
@@ -220,19 +303,19 @@ mod tests {
     #[test]
     fn what_kernel_means_is_told_by_its_form() {
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| {
+        let file = |name: &str, bytes: &[u8]| {
             let path = dir.path().join(name);
-            std::fs::write(&path, b"x").unwrap();
+            std::fs::write(&path, bytes).unwrap();
             path
         };
-        let (image, deb) = (file("bzImage"), file("linux-image-1.deb"));
+        let (image, deb) = (file("bzImage", b"x"), file("linux-image", b"!<arch>\n"));
         let parse = |path: &Path, modules| KernelSpec::parse(path.to_str(), modules);
         let modules = Some(dir.path());
         assert_eq!(
             parse(&image, modules).unwrap(),
             KernelSpec::Image { image, modules: modules.map(Path::to_owned) }
         );
-        assert_eq!(parse(&deb, None).unwrap(), KernelSpec::Deb(deb.clone()));
+        assert_eq!(parse(&deb, None).unwrap(), KernelSpec::Package(deb.clone()));
         assert_eq!(parse(dir.path(), None).unwrap(), KernelSpec::Tree(dir.path().into()));
         assert_eq!(KernelSpec::parse(None, None).unwrap(), KernelSpec::Default);
         let suite = KernelSpec::parse(Some("debian:sid"), None).unwrap();

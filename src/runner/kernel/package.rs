@@ -1,114 +1,101 @@
-//! Kernel packages (.deb), unpacked rather than installed.
+//! Kernel packages, unpacked rather than installed: .deb, .rpm, pacman's, and the kernel's own tar-pkg.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::{Kernel, KernelError, cache, image};
-use crate::runner::modules::ModuleTree;
-use crate::runner::tools::Tool;
+use crc::{CRC_64_XZ, Crc};
 
-/// The kernel in the package `deb`, together with the module packages that lie beside it.
-pub fn locate(deb: &Path, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
-    let name = entry_name(deb)?;
-    let root = cache::entry(&cache::kernels()?, &name, |dir| {
-        say(&format!("unpacking {}", deb.display()));
-        unpack(&companions(deb)?, dir)?;
-        open(dir, "").map(drop)
-    })
-    .map_err(|error| match error {
-        KernelError::NoKernelInPackage { .. } => {
-            KernelError::NoKernelInPackage { path: deb.to_owned() }
+use super::archive::Told;
+use super::companions::{missing_companion, with_companions};
+use super::{Kernel, KernelError, cache, folder, unpack};
+use crate::runner::beneath::Root;
+
+/// Bytes of a package's name that its cache entry shows.
+const SHOWN: usize = 80;
+
+/// The kernel in the package at `package`, together with the module packages that lie beside it.
+pub fn locate(package: &Path, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
+    let packages = with_companions(package)?;
+    let root = cache::entry(&cache::kernels()?, &entry_name(&packages)?, |dir| {
+        say(&format!("unpacking {}", package.display()));
+        unpack(&packages, &Root::open(dir)?).map_err(|error| named(error, package))
+    })?;
+    folder::open(&Root::open(&root)?, &package.display().to_string())
+        .map_err(|error| named(error, package))
+}
+
+/// Names the package instead of the folder that it was unpacked to.
+fn named(error: KernelError, package: &Path) -> KernelError {
+    let path = package.to_owned();
+    match error {
+        KernelError::NoKernelInPackage { .. } => KernelError::NoKernelInPackage { path },
+        KernelError::OtherArchitecture { arch, .. } => {
+            KernelError::OtherArchitecture { path, arch }
+        }
+        KernelError::SeveralKernels { releases, .. } => {
+            KernelError::SeveralKernels { path, releases }
         }
         other => other,
-    })?;
-    open(&root, &deb.display().to_string())
-}
-
-/// The name of a package's cache entry: another file under the same name gets another entry.
-fn entry_name(deb: &Path) -> Result<String, KernelError> {
-    let meta = deb.metadata().map_err(KernelError::file(deb))?;
-    let modified = meta.modified().map_err(KernelError::file(deb))?;
-    let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let stem = deb.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(format!("deb-{stem}-{}-{modified}", meta.len()))
-}
-
-/// The package itself, and the module packages of the same release in its directory: newer
-/// distributions split the modules off.
-fn companions(deb: &Path) -> Result<Vec<PathBuf>, KernelError> {
-    let file_name =
-        |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let package = file_name(deb).split('_').next().unwrap_or_default().to_owned();
-    let release = ["linux-image-unsigned-", "linux-image-", "linux-binary-"]
-        .iter()
-        .find_map(|prefix| package.strip_prefix(prefix));
-    let mut all = vec![deb.to_owned()];
-    let Some(release) = release else { return Ok(all) };
-    let wanted = ["linux-modules-", "linux-modules-extra-", "linux-binary-", "linux-base-"]
-        .map(|prefix| format!("{prefix}{release}_"));
-    let dir = deb.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for entry in fs::read_dir(dir).map_err(KernelError::file(dir))?.flatten() {
-        let name = file_name(&entry.path());
-        let matches = wanted.iter().any(|prefix| name.starts_with(prefix));
-        if matches && name.ends_with(".deb") && entry.path() != deb {
-            all.push(entry.path());
-        }
     }
-    Ok(all)
 }
 
-/// Unpacks packages into one directory, without what only documents them, and indexes the modules.
-pub fn unpack(debs: &[PathBuf], root: &Path) -> Result<(), KernelError> {
-    for deb in debs {
-        Tool::find("dpkg-deb", "dpkg")?.arg("-x").arg(deb).arg(root).output()?;
+/// The name of the packages' cache entry: another file under the same name, and a companion that was
+/// not there before, get another entry.
+fn entry_name(packages: &[PathBuf]) -> Result<String, KernelError> {
+    let mut all = String::new();
+    for package in packages {
+        let meta = package.metadata().map_err(KernelError::file(package))?;
+        let modified = meta.modified().map_err(KernelError::file(package))?;
+        let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = package.file_name().unwrap_or_default().display();
+        all.push_str(&format!("{name}\0{}\0{modified}\0", meta.len()));
     }
-    // Nothing in there is needed to boot; it may not exist.
-    let _ = fs::remove_dir_all(root.join("usr/share"));
-    // kmod looks in lib/modules or in usr/lib/modules, as its distribution has it.
-    for (real, alias, target) in [("usr/lib", "lib", "usr/lib"), ("lib", "usr/lib", "../lib")] {
-        if root.join(real).join("modules").is_dir() && !root.join(alias).exists() {
-            let alias = root.join(alias);
-            if let Some(parent) = alias.parent() {
-                fs::create_dir_all(parent).map_err(KernelError::file(parent))?;
-            }
-            symlink(target, &alias).map_err(KernelError::file(&alias))?;
-        }
+    let hash = Crc::<u64>::new(&CRC_64_XZ).checksum(all.as_bytes());
+    let first = packages.first().and_then(|package| package.file_name()).unwrap_or_default();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "._+-".contains(*c);
+    let shown: String = first.to_string_lossy().chars().filter(plain).take(SHOWN).collect();
+    Ok(format!("package-{shown}-{hash:016x}"))
+}
+
+/// Unpacks the packages of one kernel into the new folder `root`.
+pub fn unpack(packages: &[PathBuf], root: &Root) -> Result<(), KernelError> {
+    let mut told = Told::default();
+    for package in packages {
+        let size = package.metadata().map_err(KernelError::file(package))?.len();
+        let broken = |source| KernelError::Package { path: package.clone(), source };
+        let one = unpack::unpack(package, root, unpack::limit(size)).map_err(broken)?;
+        told.depends.extend(one.depends);
     }
-    open(root, "")?.modules.map_or(Ok(()), |tree| Ok(tree.index()?))
-}
-
-/// The kernel in a directory of unpacked packages.
-pub fn open(root: &Path, origin: &str) -> Result<Kernel, KernelError> {
-    let image =
-        find_image(root).ok_or_else(|| KernelError::NoKernelInPackage { path: root.to_owned() })?;
-    let release = image::release(&image)?;
-    let tree = ModuleTree { base: root.to_owned(), release: release.clone() };
-    let modules = tree.dir().is_dir().then_some(tree);
-    Ok(Kernel { image, modules, release, origin: origin.to_owned(), _keep: None })
-}
-
-/// The first kernel image: `boot/vmlinuz-RELEASE`, or `usr/lib/modules/RELEASE/vmlinuz`.
-fn find_image(root: &Path) -> Option<PathBuf> {
-    let list = |dir: &str| fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
-    let in_boot = list("boot").map(|entry| entry.path()).filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
-    });
-    let with_modules = list("lib/modules").map(|entry| entry.path().join("vmlinuz"));
-    in_boot.chain(with_modules).find(|path| path.is_file())
+    let found = folder::open(root, "");
+    let alone = match &found {
+        Ok(kernel) => kernel.modules.is_none(),
+        Err(error) => matches!(error, KernelError::NoKernelInPackage { .. }),
+    };
+    if alone && let Some(package) = missing_companion(&told.depends, packages) {
+        let path = packages.first().cloned().unwrap_or_default();
+        return Err(KernelError::MissingCompanion { path, package });
+    }
+    if let Some(tree) = found?.modules {
+        tree.write_aliases()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::kernel::image::tests::head;
+    use crate::runner::tools::Tool;
+    use std::fs;
 
     /// Builds a package with these files.
-    fn package(dir: &Path, file: &str, files: &[(&str, &[u8])]) -> PathBuf {
+    fn package(dir: &Path, file: &str, depends: &str, files: &[(&str, &[u8])]) -> PathBuf {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir(tree.path().join("DEBIAN")).unwrap();
-        let control =
-            "Package: x\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@b>\nDescription: x\n";
+        let control = format!(
+            "Package: x\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@b>\nDepends: {depends}\n\
+             Description: x\n"
+        );
         fs::write(tree.path().join("DEBIAN/control"), control).unwrap();
         for (path, contents) in files {
             let path = tree.path().join(path);
@@ -124,29 +111,60 @@ mod tests {
         deb
     }
 
+    fn unpacked(packages: &[PathBuf]) -> Result<Kernel, KernelError> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        unpack(packages, &root)?;
+        assert!(!dir.path().join("usr").exists(), "everything has one place");
+        folder::open(&root, "here")
+    }
+
     #[test]
     fn a_split_kernel_is_put_together() {
         let dir = tempfile::tempdir().unwrap();
-        let head = image::tests::head("7.0-x");
-        let deb =
-            package(dir.path(), "linux-image-7.0-x_1_amd64.deb", &[("boot/vmlinuz-7.0-x", &head)]);
-        let order = "usr/lib/modules/7.0-x/modules.order";
-        package(dir.path(), "linux-modules-7.0-x_1_amd64.deb", &[(order, b"")]);
-        package(dir.path(), "linux-modules-7.1-y_1_amd64.deb", &[("other", b"")]);
-        let debs = companions(&deb).unwrap();
+        let (head, needs) = (head("7.0-x"), "kmod, linux-modules-7.0-x (= 1)");
+        let files: [(&str, &[u8]); 1] = [("boot/vmlinuz-7.0-x", &head)];
+        let deb = package(dir.path(), "linux-image-7.0-x_1_amd64.deb", needs, &files);
+        let alone = with_companions(&deb).unwrap();
+        let name = entry_name(&alone).unwrap();
+        let error = unpacked(&alone).unwrap_err();
+        assert!(matches!(error, KernelError::MissingCompanion { .. }), "{error}");
+        assert!(error.to_string().contains("linux-modules-7.0-x,"), "{error}");
+        let module = crate::runner::modules::info::tests::module(&["alias=other"]);
+        let files: [(&str, &[u8]); 3] = [
+            ("usr/lib/modules/7.0-x/modules.order", b""),
+            ("usr/lib/modules/7.0-x/kernel/x.ko", &module),
+            ("usr/share/doc/x/copyright", b""),
+        ];
+        package(dir.path(), "linux-modules-7.0-x_1_amd64.deb", "kmod", &files);
+        package(dir.path(), "linux-modules-7.1-y_1_amd64.deb", "kmod", &[("other", b"")]);
+        let debs = with_companions(&deb).unwrap();
         assert_eq!(debs.len(), 2);
-        let root = tempfile::tempdir().unwrap();
-        unpack(&debs, root.path()).unwrap();
-        let kernel = open(root.path(), "here").unwrap();
+        assert_ne!(entry_name(&debs).unwrap(), name, "what was cached without its modules");
+        let kernel = unpacked(&debs).unwrap();
         assert_eq!((kernel.release.as_str(), kernel.origin.as_str()), ("7.0-x", "here"));
-        assert!(kernel.modules.unwrap().dir().join("modules.dep").is_file());
+        assert_eq!(kernel.modules.unwrap().names().collect::<Vec<_>>(), ["x"]);
     }
 
     #[test]
     fn a_package_without_a_kernel_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let deb = package(dir.path(), "linux-image-amd64_1_amd64.deb", &[("doc", b"")]);
-        let error = unpack(&[deb], &dir.path().join("root")).unwrap_err();
-        assert!(matches!(error, KernelError::NoKernelInPackage { .. }));
+        let deb = package(dir.path(), "linux-image-amd64_1_amd64.deb", "kmod", &[("doc", b"")]);
+        let error = unpacked(&[deb]).unwrap_err();
+        assert!(matches!(error, KernelError::NoKernelInPackage { .. }), "{error}");
+        let files: [(&str, &[u8]); 2] =
+            [("boot/vmlinuz-1", &head("6.1-a")), ("boot/vmlinuz-2", &head("6.2-b"))];
+        let deb = package(dir.path(), "linux-image-2_1_amd64.deb", "kmod", &files);
+        let error = unpacked(&[deb]).unwrap_err().to_string();
+        assert!(error.contains("6.1-a, 6.2-b"), "{error}");
+    }
+
+    #[test]
+    fn the_name_of_an_entry_is_a_plain_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("a b\n{}.deb", "x".repeat(200)));
+        fs::write(&path, "").unwrap();
+        let name = entry_name(&[path]).unwrap();
+        assert!(name.starts_with("package-abxxx") && name.len() < 120, "{name}");
     }
 }

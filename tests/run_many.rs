@@ -29,13 +29,16 @@ fn shards_prove_their_own_arms_and_become_one_verdict() {
         std::fs::create_dir(&place).unwrap();
         let words = ["--kernel", &kernel_name(), "--kernel", &tree, "--seconds", "2"];
         let cells = ["--scenario", "metadata-churn", "--fs", "ext4", "--shard", part];
-        let (output, verdict) = run(&place, &[&words[..], &cells[..]].concat());
+        let out = place.join("out");
+        let kept = ["--out", out.to_str().unwrap()];
+        let (output, verdict) = run(&place, &[&words[..], &cells[..], &kept[..]].concat());
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
         (place.join("v.json").to_str().unwrap().to_owned(), verdict)
     };
     let (one, first) = shard("1/2", 0);
     assert!(first.cells[0].control && first.cells[0].races > Some(0));
     assert_eq!(first.cells.len(), 3);
+    comes_from(&first, dir.path());
     let (two, second) = shard("2/2", 125);
     assert!(second.cells.iter().all(|cell| cell.outcome == CellOutcome::Error));
     let json = dir.path().join("all.json");
@@ -50,6 +53,21 @@ fn shards_prove_their_own_arms_and_become_one_verdict() {
     let lost = output(&["report", &one]);
     assert_eq!(lost.status.code(), Some(129));
     assert!(text(&lost.stdout).contains("missing: part 2 of 2"), "{}", text(&lost.stdout));
+}
+
+/// Where the first shard comes from: enough to run it again.
+fn comes_from(verdict: &Verdict, dir: &Path) {
+    let origin = verdict.provenance.as_ref().unwrap();
+    assert!(origin.command.contains(" run --accel tcg ") && origin.command.contains("--shard 1/2"));
+    assert!(origin.qemu.as_ref().unwrap().starts_with("QEMU emulator version"), "{origin:?}");
+    assert_eq!((origin.accel.as_deref(), origin.seed), (Some("tcg"), 0));
+    assert!(origin.host.cpu.is_some() && origin.host.load.begin.is_some(), "{origin:?}");
+    let release = &verdict.cells[0].kernel;
+    assert_eq!(&origin.kernels[&kernel_name()], release);
+    assert_eq!(origin.kernel_sha256[release].len(), 64);
+    let kept = dir.join("1-2/out").join(format!("config-{release}"));
+    assert!(std::fs::read_to_string(kept).unwrap().contains("CONFIG_VIRTIO_BLK="));
+    assert_eq!(origin.config[release].sha256.len(), 64);
 }
 
 /// A cell that crashes the kernel is untestable, with the console's end; what is left runs in a

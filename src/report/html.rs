@@ -3,6 +3,7 @@
 
 use crate::verdict::{Cell, Group, Verdict};
 
+use super::provenance::provenance_rows;
 use super::words::{micros_words, millis_words, seen_words};
 
 /// Colours that stay readable on paper and without colour: the words say the same.
@@ -33,7 +34,7 @@ pub fn verdict_html(verdict: &Verdict) -> String {
          <title>dixtrap: {word}</title><style>{STYLE}</style></head>\n<body>\n\
          <h1>dixtrap: <span class=\"{word}\">{word}</span></h1>\n\
          {reason}<p>exit status {status}, {seconds:.0} s, begun {started}, dixtrap {version}</p>\n\
-         {tables}</body></html>\n",
+         {tables}{provenance}</body></html>\n",
         word = verdict.verdict,
         reason = verdict.reason.as_ref().map_or_else(String::new, |reason| {
             format!("<p class=\"error\">{}</p>\n", escaped(reason))
@@ -42,7 +43,20 @@ pub fn verdict_html(verdict: &Verdict) -> String {
         seconds = verdict.seconds,
         started = verdict.started.to_rfc3339(),
         version = escaped(&verdict.version),
+        provenance = provenance(verdict),
     )
+}
+
+/// Where the verdict comes from, as a table that is not open at first.
+fn provenance(verdict: &Verdict) -> String {
+    let rows: String = provenance_rows(verdict)
+        .iter()
+        .map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value)))
+        .collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    format!("<details><summary>where this comes from</summary><dl>\n{rows}</dl></details>\n")
 }
 
 fn table(group: &Group<'_>) -> String {

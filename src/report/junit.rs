@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{
+    NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite,
+};
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
+use super::provenance::provenance_rows;
 use super::words::{expected_words, seen_words};
 
 /// The verdict as an XML document.
@@ -16,6 +19,9 @@ pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
     report.set_time(Duration::try_from_secs_f64(verdict.seconds).unwrap_or_default());
     for Group { kernel, device, cells } in verdict.groups() {
         let mut suite = TestSuite::new(format!("{kernel} {device}"));
+        for (name, value) in provenance_rows(verdict) {
+            suite.add_property(Property::new(name, value));
+        }
         suite.add_test_cases(cells.into_iter().map(case));
         report.add_test_suite(suite);
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
+use super::provenance::provenance_rows;
 use super::words::{expected_words, seen_words};
 
 /// The verdict as KTAP.
@@ -12,6 +13,9 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
     let groups = verdict.groups();
     let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
     let mut out = format!("KTAP version 1\n1..{count}\n");
+    for (name, value) in provenance_rows(verdict) {
+        let _ = writeln!(out, "# {name}: {}", in_a_line(&value));
+    }
     for (number, Group { kernel, device, cells }) in groups.into_iter().enumerate() {
         let name = format!("{kernel} {device}");
         // A String takes every write.

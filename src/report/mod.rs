@@ -9,6 +9,7 @@ mod junit;
 mod ktap;
 mod offenders;
 mod owners;
+mod provenance;
 mod session;
 mod text;
 mod words;

@@ -9,6 +9,7 @@ use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
+use super::provenance::provenance_lines;
 use super::session::{Session, UNLABELLED};
 use super::words::{expected_words, micros_words, millis_words, seen_words, whole_micros_words};
 
@@ -31,6 +32,9 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
             out.push_str(&owners_text(&cell.name(), cell.owner_groups.as_deref().unwrap_or(&[])));
         }
         out.push('\n');
+    }
+    for line in provenance_lines(verdict) {
+        out.push_str(&format!("{line}\n"));
     }
     out.push_str(&verdict_line(verdict, colour));
     out

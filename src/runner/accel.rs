@@ -12,6 +12,14 @@ pub enum Accel {
 }
 
 impl Accel {
+    /// Its name, as `--accel` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        }
+    }
+
     /// QEMU's words for it.
     pub fn qemu_arguments(self) -> &'static [&'static str] {
         match self {

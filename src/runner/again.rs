@@ -97,7 +97,7 @@ fn lines(args: &[String]) -> String {
 }
 
 /// A word as a POSIX shell reads it back.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -11,6 +11,7 @@ use crate::runner::device::Device;
 use crate::runner::kernel::{Kernel, KernelError, KernelSpec};
 use crate::runner::plan::Selection;
 use crate::runner::progress::Board;
+use crate::runner::provenance::UsedKernel;
 use crate::runner::run::{KernelRun, RunOptions, Runner, cpus_each};
 use crate::verdict::{MergeError, merge_cells};
 
@@ -73,8 +74,20 @@ impl Campaign<'_> {
         let dealt = deal(self.kernels.len(), self.devices, self.selection, self.shard, jobs)?;
         let found = self.find_kernels(&dealt);
         self.check_releases(&found)?;
-        let runs = self.run_all(&dealt, &found);
-        gather(runs)
+        let accel = Mutex::new(None);
+        let runs = self.run_all(&dealt, &found, &accel);
+        let mut all = gather(runs)?;
+        all.kernels = self.used(&found);
+        all.accel = accel.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(all)
+    }
+
+    /// What the words for the kernels turned out to be.
+    fn used(&self, found: &[Option<Found>]) -> Vec<UsedKernel> {
+        let used = |(asked, found): (&Asked, &Option<Found>)| {
+            found.as_ref()?.as_ref().ok().map(|kernel| UsedKernel::of(&asked.name, kernel))
+        };
+        self.kernels.iter().zip(found).filter_map(used).collect()
     }
 
     /// Locates the kernels that something was dealt to.
@@ -104,10 +117,14 @@ impl Campaign<'_> {
     }
 
     /// Runs the assignments, as many side by side as there are jobs; in their order again at the end.
-    fn run_all(&self, dealt: &[Assignment], found: &[Option<Found>]) -> Vec<KernelRun> {
+    fn run_all(
+        &self,
+        dealt: &[Assignment],
+        found: &[Option<Found>],
+        accel: &Mutex<Option<Accel>>,
+    ) -> Vec<KernelRun> {
         let queue: Mutex<VecDeque<usize>> = Mutex::new((0..dealt.len()).collect());
         let done: Mutex<Vec<(usize, KernelRun)>> = Mutex::new(Vec::new());
-        let accel = Mutex::new(None);
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.get() {
@@ -115,7 +132,7 @@ impl Campaign<'_> {
                 scope.spawn(|| {
                     while let Some(index) = next() {
                         let Some(assignment) = dealt.get(index) else { break };
-                        let run = self.run_one(assignment, found, dealt.len() > 1, &accel);
+                        let run = self.run_one(assignment, found, dealt.len() > 1, accel);
                         done.lock().unwrap_or_else(PoisonError::into_inner).push((index, run));
                     }
                 });

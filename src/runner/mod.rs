@@ -33,6 +33,7 @@ pub mod packing;
 pub mod plan;
 pub mod probe;
 pub mod progress;
+pub mod provenance;
 pub mod qemu;
 pub mod run;
 pub mod scenario;

@@ -19,6 +19,7 @@ use crate::runner::outdir;
 use crate::runner::plan::Selection;
 use crate::runner::probe::{self, AccelError};
 use crate::runner::progress::Progress;
+use crate::runner::provenance::UsedKernel;
 use crate::runner::trip::{Trip, travel};
 use crate::units::WindowSpec;
 use crate::verdict::{Cell, Cut};
@@ -108,6 +109,10 @@ pub struct KernelRun {
     pub troubles: Vec<String>,
     /// The boots that have records.
     pub boots: Vec<Boot>,
+    /// The kernels that were found.
+    pub kernels: Vec<UsedKernel>,
+    /// What executed the guests; `None` where none was booted.
+    pub accel: Option<Accel>,
 }
 
 /// What a boot left.

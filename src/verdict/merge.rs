@@ -44,7 +44,10 @@ impl Verdict {
         let seconds = verdicts.iter().map(|verdict| verdict.seconds).sum();
         let cut = parts.iter().filter_map(|part| cut_of(part.exit_status)).max();
         let cells: Vec<Cell> = verdicts.into_iter().flat_map(|verdict| verdict.cells).collect();
-        let merged = Verdict::over(merge_cells(cells)?, cut, started, seconds);
+        let mut merged = Verdict::over(merge_cells(cells)?, cut, started, seconds);
+        if let [only] = parts.as_slice() {
+            merged.provenance = only.provenance.clone();
+        }
         Ok(match wrong.is_empty() {
             true => Verdict { shard: plan_of(&parts), parts, ..merged },
             false => Verdict { parts, ..merged }.broken(wrong.join("; ")),
@@ -66,14 +69,20 @@ impl Verdict {
             started: self.started,
             seconds: self.seconds,
             exit_status: self.exit_status,
+            provenance: self.provenance.clone(),
         };
         if self.parts.is_empty() { vec![itself()] } else { self.parts.clone() }
     }
 
     fn given(&self, file: &str) -> Vec<Given> {
         let given = |part: Part| {
-            let (file, Part { shard, started, .. }) = (file.to_owned(), part);
-            Given { file, shard, started }
+            let (file, Part { shard, started, provenance, .. }) = (file.to_owned(), part);
+            Given {
+                file,
+                shard,
+                started,
+                kernels: provenance.map(|p| p.kernels).unwrap_or_default(),
+            }
         };
         self.own_parts().into_iter().map(given).collect()
     }

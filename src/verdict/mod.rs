@@ -7,6 +7,7 @@ mod exit;
 mod judge;
 mod merge;
 mod owners;
+mod provenance;
 mod shard;
 
 use chrono::{DateTime, Utc};
@@ -17,6 +18,7 @@ pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};
 pub use owners::{OwnerGroup, merge_groups};
+pub use provenance::{Host, KernelConfig, Load, Provenance};
 pub use shard::ShardOf;
 
 /// The version of the verdict's schema.
@@ -53,6 +55,9 @@ pub struct Verdict {
     /// and in verdicts of before it was noted.
     #[serde(default)]
     pub shard: Option<ShardOf>,
+    /// Where it comes from; `None` where it was made of several verdicts, whose own are in `parts`.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
     /// The verdicts that this one was made of; empty where a run gave it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -71,6 +76,9 @@ pub struct Part {
     pub seconds: f64,
     /// Its own exit status.
     pub exit_status: u8,
+    /// Where it comes from.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
 }
 
 impl Verdict {
@@ -91,6 +99,7 @@ impl Verdict {
             started,
             seconds,
             shard: None,
+            provenance: None,
             parts: Vec::new(),
             cells,
         }
@@ -100,6 +109,12 @@ impl Verdict {
     #[must_use]
     pub fn of_shard(self, shard: ShardOf) -> Verdict {
         Verdict { shard: Some(shard), ..self }
+    }
+
+    /// The same verdict, with where it comes from.
+    #[must_use]
+    pub fn with_provenance(self, provenance: Provenance) -> Verdict {
+        Verdict { provenance: Some(provenance), ..self }
     }
 
     /// How many cells had this outcome.

@@ -44,6 +44,8 @@ pub struct Given {
     pub shard: Option<ShardOf>,
     /// When it began: two runs of the same plan differ in it.
     pub started: DateTime<Utc>,
+    /// By the word that asked for a kernel, the release that it was.
+    pub kernels: BTreeMap<String, String>,
 }
 
 /// What keeps these parts from being one result, a sentence each; nothing where they are whole.
@@ -138,6 +140,7 @@ impl<'g> Set<'g> {
             a.shard.as_ref().map(|shard| shard.index) == b.shard.as_ref().map(|shard| shard.index)
         };
         let mut words = twice(&self.parts, same_index);
+        words.extend(self.other_kernels());
         let files: Vec<&str> = self.parts.iter().map(|part| part.file.as_str()).collect();
         let files = files.join(", ");
         if !self.missing.is_empty() {
@@ -151,6 +154,27 @@ impl<'g> Set<'g> {
             words.push(format!(
                 "foreign: {files} {belong} to plan {plan} in {of} parts, and the others do not"
             ));
+        }
+        words
+    }
+
+    /// A word like `debian:sid` is another kernel tomorrow. Parts that ran two of them tested neither.
+    fn other_kernels(&self) -> Vec<String> {
+        let mut known: BTreeMap<&str, (&str, &Given)> = BTreeMap::new();
+        let mut words = Vec::new();
+        for part in &self.parts {
+            for (asked, release) in &part.kernels {
+                // Where it lies may differ from machine to machine.
+                let name = asked.rsplit('/').find(|name| !name.is_empty()).unwrap_or(asked);
+                let (other, first) = known.entry(name).or_insert((release, part));
+                if *other != release {
+                    words.push(format!(
+                        "foreign: {asked} was Linux {release} for {}, and {other} for {}",
+                        part_words(part),
+                        part_words(first)
+                    ));
+                }
+            }
         }
         words
     }
@@ -179,7 +203,8 @@ mod tests {
 
     fn given(file: &str, index: u64, of: u64, plan: &str, second: u64) -> Given {
         let started = DateTime::UNIX_EPOCH + Duration::from_secs(second);
-        Given { file: file.into(), shard: Some(ShardOf { index, of, plan: plan.into() }), started }
+        let shard = Some(ShardOf { index, of, plan: plan.into() });
+        Given { file: file.into(), shard, started, kernels: BTreeMap::new() }
     }
 
     #[test]
@@ -236,6 +261,24 @@ mod tests {
         }
         let zero = given("z", 0, 0, "a", 0);
         assert_eq!(what_is_wrong(&[zero]), ["z says that it is part 0 of 0, which cannot be"]);
+    }
+
+    #[test]
+    fn parts_of_one_run_ran_the_same_kernels() {
+        let ran = |index: u64, kernels: &[(&str, &str)]| Given {
+            kernels: kernels.iter().map(|(a, r)| ((*a).into(), (*r).into())).collect(),
+            ..given(&format!("p{index}"), index, 2, "p", index)
+        };
+        let here = ran(1, &[("debian:sid", "7.2.1"), ("/a/x.deb", "6.1.0"), (".", "6.9.0")]);
+        let there = ran(2, &[("/b/x.deb", "6.1.0"), (".", "6.9.0")]);
+        assert_eq!(what_is_wrong(&[here.clone(), there]), [""; 0]);
+        let later = ran(2, &[("debian:sid", "7.2.2")]);
+        assert_eq!(
+            what_is_wrong(&[here, later]),
+            [
+                "foreign: debian:sid was Linux 7.2.2 for part 2 of 2 (p2), and 7.2.1 for part 1 of 2 (p1)"
+            ]
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ use dixtrap::runner::meant::meant;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::runner::plan::{Knob, Selection};
 use dixtrap::runner::progress::for_stderr;
+use dixtrap::runner::provenance::Origin;
 use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
@@ -141,6 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let taken = OutDir::take(&options.out)?;
     taken.promise_verdict()?;
     let (started, clock) = (Utc::now(), Instant::now());
+    let origin = Origin::now(std::env::args_os(), args.seed);
     let mut run = run_all(&args, &options, &selection, (&kernels, &devices))?;
     if args.out.is_none() {
         // The files go with the temporary folder.
@@ -148,7 +150,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let plan = plan_hash(&kernels, &devices, &selection, &options);
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64())
-        .of_shard(args.shard.of_plan(plan));
+        .of_shard(args.shard.of_plan(plan))
+        .with_provenance(origin.end((&run.kernels, run.accel), options.machine.qemu.as_deref()));
+    if let Some(out) = &args.out {
+        keep_configs(&run, out);
+    }
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
@@ -182,6 +188,16 @@ fn stray(word: &str, catalogue: &Catalogue) -> String {
         |flag| format!(", did you mean {flag}?"),
     );
     format!("'{word}' belongs to no flag{meant}")
+}
+
+/// Keeps the kernels' configurations with the run's files. A disk too full for them is no reason to
+/// lose the verdict.
+fn keep_configs(run: &KernelRun, out: &Path) {
+    for kernel in &run.kernels {
+        if let Err(error) = kernel.keep_config(out) {
+            eprintln!("dixtrap: cannot keep the configuration of {}: {error}", kernel.release);
+        }
+    }
 }
 
 /// The kernels, each once.

@@ -297,8 +297,10 @@ fn by_path(path: &Path, modules: Option<&Path>) -> Result<KernelSpec, KernelErro
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) use super::image::tests::head as image_of;
 
     #[test]
     fn what_kernel_means_is_told_by_its_form() {

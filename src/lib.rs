@@ -9,7 +9,6 @@
 //! | [`sweep`] | one cell with one window after the other, and the curve through what raced |
 //! | [`runner`] | boots kernels on `dixtrapd` and gives a verdict; knows the contract, none of the stages |
 //! | [`guest`] | the helper program that runs inside the guest: agent and writers |
-//! | [`sandbox`] | what the daemon gives up once everything is open |
 //! | [`config`] | the daemon's arguments, checked once |
 //! | [`control`] | the control socket: counters, marks, window, release |
 //! | [`transport`] | vhost-user: listener, connections, rings and the worker of each queue |
@@ -24,6 +23,8 @@
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
+//! | [`sandbox`] | what the daemon gives up once everything is open |
+//! | [`descriptor`] | what can be asked of an open descriptor without a path |
 //! | [`clock`] | time, passed in |
 //! | [`units`] | numbers that must not mix |
 
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod descriptor;
 pub mod guest;
 pub mod inject;
 pub mod media;

@@ -17,8 +17,8 @@ use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::Sink;
-use dixtrap::sandbox;
-use dixtrap::transport::{Endpoint, Pace, Server};
+use dixtrap::sandbox::{self, Janitor, Needs, Thread};
+use dixtrap::transport::{Endpoint, Pace, Server, SocketPath};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
 use dixtrap::units::BlockSize;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -73,20 +73,22 @@ fn run(config: Config) -> anyhow::Result<()> {
     allow_descriptors();
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
-    let endpoint = listen(&config)?;
-    let control = config.control.as_deref().map(Endpoint::bind).transpose()?;
-    let sink = match &config.races {
+    let mut endpoint = listen(&config)?;
+    let mut control = config.control.as_deref().map(Endpoint::bind).transpose()?;
+    let _janitor =
+        if config.sandbox { janitor([Some(&mut endpoint), control.as_mut()])? } else { None };
+    let records = match &config.races {
         Some(path) => Sink::open(path)?,
         None => Sink::none(),
     };
     let mut disks = config.disks.iter().map(Disk::open).collect::<Result<Vec<_>, _>>()?;
     let io = io_queues(&config, &disks);
     disks.iter_mut().for_each(|disk| disk.overlap(&io));
-    let (ledger, traps) = trap_all(&config, disks, sink);
+    let (ledger, traps) = trap_all(&config, disks, records.clone());
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries = Entries { endpoint, control, signals };
+    let entries = Entries { endpoint, control, signals, records };
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
@@ -116,6 +118,7 @@ struct Entries {
     endpoint: Endpoint,
     control: Option<Endpoint>,
     signals: Signals,
+    records: Sink,
 }
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
@@ -157,16 +160,17 @@ fn serve<D: Device>(
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Daemon { device, ledger, io, traps } = daemon;
-    let Entries { endpoint, control, signals } = entries;
+    let Entries { endpoint, control, signals, records } = entries;
+    if config.sandbox {
+        // Before any thread, which would stay outside.
+        sandbox::enter(Needs { uring: io.has_engines() })?;
+    }
+    records.begin()?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
     let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
     let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
-    if config.sandbox {
-        sandbox::enter(config).context("cannot enter the sandbox: start without --sandbox")?;
-    }
-
     ledger.start(start_record(config, &traps));
     begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
@@ -195,6 +199,17 @@ fn listen(config: &Config) -> anyhow::Result<Endpoint> {
         SocketSpec::Path(path) => Endpoint::bind(path)?,
         SocketSpec::Fd(fd) => Endpoint::from_fd(*fd)?,
     })
+}
+
+/// Has the paths of these sockets removed at the end, which nobody inside of the sandbox can.
+fn janitor<const N: usize>(sockets: [Option<&mut Endpoint>; N]) -> anyhow::Result<Option<Janitor>> {
+    let paths: Vec<_> = sockets.into_iter().flatten().filter_map(Endpoint::take_path).collect();
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let folders: Vec<_> = paths.iter().map(SocketPath::folder).collect();
+    let hired = Janitor::hire(&folders, move || drop(paths));
+    hired.map(Some).context("no process for removing the sockets at the end: try --no-sandbox")
 }
 
 fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
@@ -234,6 +249,7 @@ fn watch_growth(device: &Arc<ScsiDevice>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("growth".to_owned())
         .spawn(move || {
+            sandbox::confine(Thread::Growth);
             while let Some(device) = device.upgrade() {
                 device.notice_growth();
                 drop(device);
@@ -249,6 +265,7 @@ fn stop_on_signal<D: Device>(mut signals: Signals, server: Arc<Server<D>>) -> an
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
+            sandbox::confine(Thread::Signals);
             for signal in signals.forever() {
                 log::info!("signal {signal}: draining");
                 server.stop();

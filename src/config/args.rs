@@ -113,8 +113,13 @@ pub struct Args {
     #[arg(long)]
     pub exit_on_disconnect: bool,
 
-    /// Give up all access that is not needed once the files are open
-    #[arg(long)]
+    /// Keep all access to the system. Without this flag, all that is not needed once the files are open is
+    /// given up: a guest that broke into dixtrapd would find files, processes and the network closed to it
+    #[arg(long, overrides_with = "sandbox")]
+    pub no_sandbox: bool,
+
+    /// As it is without `--no-sandbox`: accepted because it was a flag once
+    #[arg(long, hide = true, overrides_with = "no_sandbox")]
     pub sandbox: bool,
 }
 
@@ -269,6 +274,20 @@ mod tests {
             &["--socket-path", "/s", "--inject", "flip=crc"],
         ] {
             assert!(config(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn the_sandbox_is_entered_unless_the_last_word_is_no() {
+        for (flags, inside) in [
+            (&[] as &[&str], true),
+            (&["--sandbox"], true),
+            (&["--no-sandbox"], false),
+            (&["--no-sandbox", "--sandbox"], true),
+            (&["--sandbox", "--no-sandbox"], false),
+        ] {
+            let config = config(&[&["--socket-path", "/s"], flags].concat()).unwrap();
+            assert_eq!(config.sandbox, inside, "{flags:?}");
         }
     }
 

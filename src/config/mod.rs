@@ -110,7 +110,7 @@ impl TryFrom<Args> for Config {
             inject: args.inject,
             control: args.control,
             exit_on_disconnect: args.exit_on_disconnect,
-            sandbox: args.sandbox,
+            sandbox: !args.no_sandbox,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::protocol::{Reply, Request, Stats};
 use crate::inject::SpecError;
 use crate::proto::Device;
+use crate::sandbox::{Thread, confine};
 use crate::transport::{Endpoint, Server};
 use crate::trap::{Ledger, Trap, inject};
 
@@ -106,9 +107,10 @@ impl ControlServer {
     /// Answers clients from a thread of its own.
     pub fn start(endpoint: Endpoint, governor: Arc<dyn Governor>) -> io::Result<Self> {
         let accepting = endpoint.listener().try_clone()?;
-        std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || accept_all(&accepting, &governor))?;
+        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            confine(Thread::Control);
+            accept_all(&accepting, &governor);
+        })?;
         Ok(ControlServer { _endpoint: endpoint })
     }
 }
@@ -136,6 +138,7 @@ fn spawn_client(mut stream: UnixStream, governor: &Arc<dyn Governor>, clients: &
     }
     let (governor, counted) = (Arc::clone(governor), Arc::clone(clients));
     let spawned = std::thread::Builder::new().name("control client".to_owned()).spawn(move || {
+        confine(Thread::Client);
         if let Err(error) = serve_client(stream, governor.as_ref()) {
             log::debug!("a control client went away: {error}");
         }

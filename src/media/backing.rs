@@ -14,6 +14,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::error::OpenError;
 use super::mapped::Mapped;
+use crate::descriptor::Description;
 use crate::memory::Buffer;
 
 /// How long a file that is locked is waited for, and how long between two attempts.
@@ -154,8 +155,8 @@ impl Backing {
 
     /// The size as it is now; a block device's is told only when it is opened.
     pub(super) fn measure(&self) -> io::Result<u64> {
-        let now = self.file.metadata()?;
-        Ok(if now.is_file() { now.len() } else { self.bytes })
+        let now = Description::of(&*self.file)?;
+        Ok(if now.is_file() { now.bytes } else { self.bytes })
     }
 
     /// Makes the file longer; what is added is a hole.

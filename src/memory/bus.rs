@@ -71,6 +71,7 @@ impl Watch {
         if !install() {
             return None;
         }
+        keep_out_of_dumps(start, len);
         let slot = SLOTS.iter().find(|slot| !slot.taken.swap(true, Ordering::AcqRel))?;
         slot.lost.store(false, Ordering::Relaxed);
         slot.guests.store(owner == Owner::Guest, Ordering::Relaxed);
@@ -119,6 +120,16 @@ fn slot_of(address: usize) -> Option<&'static Slot> {
         let end = slot.end.load(Ordering::Acquire);
         address < end && address >= slot.start.load(Ordering::Relaxed)
     })
+}
+
+/// Keeps a mapping out of core dumps: what is in it is a guest's, in its memory or on its disk.
+fn keep_out_of_dumps(start: usize, len: usize) {
+    let place = std::ptr::with_exposed_provenance_mut(start);
+    // SAFETY: advice on a mapping of ours that changes nothing of what is in it.
+    let kept = unsafe { libc::madvise(place, len, libc::MADV_DONTDUMP) };
+    if let Err(errno) = nix::errno::Errno::result(kept) {
+        log::debug!("a guest's memory may be in a core dump: {errno}");
+    }
 }
 
 /// Installs the handler, once.

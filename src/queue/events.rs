@@ -10,12 +10,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
+use crate::descriptor::Description;
+
 /// Takes a descriptor that is made for events: an eventfd, which has no file type, a pipe or a socket.
 /// A file or a device could keep us waiting however it is asked.
 pub fn only_events(file: Option<File>, what: &str) -> Option<File> {
     let file = file?;
-    let kind = nix::sys::stat::fstat(&file).map(|stat| stat.st_mode & libc::S_IFMT);
-    match kind {
+    match Description::of(&file).map(|description| description.kind) {
         Ok(0 | libc::S_IFIFO | libc::S_IFSOCK) => Some(file),
         _ => {
             log::warn!("a {what} descriptor is no eventfd: it is not used");

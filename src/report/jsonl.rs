@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::record::{Line, Record};
+use crate::sandbox::{Thread, confine};
 
 /// How many records may wait for the writer.
 const BACKLOG: usize = 1 << 16;
@@ -40,6 +41,8 @@ pub struct Sink {
 #[derive(Debug)]
 struct Shared {
     channel: Mutex<Option<SyncSender<Record>>>,
+    /// What the writer will have, until it begins.
+    ready: Mutex<Option<(Receiver<Record>, Output)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lost: Arc<AtomicU64>,
 }
@@ -47,13 +50,13 @@ struct Shared {
 impl Sink {
     /// A sink that keeps nothing.
     pub fn none() -> Sink {
-        Sink::over(None, None, Arc::default())
+        Sink::over(None)
     }
 
     /// Writes to the file at `path`, which begins anew with the first record, or to standard output for `-`.
     pub fn open(path: &Path) -> Result<Sink, SinkError> {
         if path.as_os_str() == "-" {
-            return Sink::spawn(Output::Stream(Box::new(io::stdout())));
+            return Ok(Sink::to(Output::Stream(Box::new(io::stdout()))));
         }
         let name = || path.display().to_string();
         OpenOptions::new()
@@ -66,27 +69,38 @@ impl Sink {
                 io::ErrorKind::WouldBlock => SinkError::InUse(name()),
                 _ => SinkError::Create(name(), error),
             })
-            .and_then(Sink::spawn)
+            .map(Sink::to)
     }
 
-    fn spawn(output: Output) -> Result<Sink, SinkError> {
+    fn to(output: Output) -> Sink {
         let (sender, receiver) = sync_channel(BACKLOG);
-        let lost = Arc::new(AtomicU64::new(0));
-        let losses = Arc::clone(&lost);
+        Sink::over(Some((sender, receiver, output)))
+    }
+
+    fn over(ready: Option<(SyncSender<Record>, Receiver<Record>, Output)>) -> Sink {
+        let (channel, ready) = match ready {
+            Some((sender, receiver, output)) => (Some(sender), Some((receiver, output))),
+            None => (None, None),
+        };
+        let (channel, ready, writer) = (Mutex::new(channel), Mutex::new(ready), Mutex::default());
+        Sink { shared: Arc::new(Shared { channel, ready, writer, lost: Arc::default() }) }
+    }
+
+    /// Starts the thread that writes: not at once, for it has to be inside of the sandbox. Records wait
+    /// for it.
+    pub fn begin(&self) -> Result<(), SinkError> {
+        let ready = self.shared.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((receiver, output)) = ready else { return Ok(()) };
+        let losses = Arc::clone(&self.shared.lost);
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write_all(receiver, output, &losses))
+            .spawn(move || {
+                confine(Thread::Records);
+                write_all(receiver, output, &losses);
+            })
             .map_err(SinkError::Thread)?;
-        Ok(Sink::over(Some(sender), Some(writer), lost))
-    }
-
-    fn over(
-        channel: Option<SyncSender<Record>>,
-        writer: Option<JoinHandle<()>>,
-        lost: Arc<AtomicU64>,
-    ) -> Sink {
-        let (channel, writer) = (Mutex::new(channel), Mutex::new(writer));
-        Sink { shared: Arc::new(Shared { channel, writer, lost }) }
+        *self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        Ok(())
     }
 
     /// Hands a record to the writer; never waits.
@@ -106,6 +120,9 @@ impl Sink {
 
     /// Writes everything handed over so far, and ends the writer. Later records are dropped.
     pub fn close(&self) {
+        if let Err(error) = self.begin() {
+            log::error!("{error}");
+        }
         let sender = self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(sender);
         let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -150,6 +167,12 @@ fn append_line(buffer: &mut Vec<u8>, record: Record) -> serde_json::Result<()> {
 enum Output {
     File { file: File, whole: u64, begun: bool },
     Stream(Box<dyn Write + Send>),
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").finish_non_exhaustive()
+    }
 }
 
 impl Output {
@@ -232,6 +255,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("races.jsonl");
         let sink = Sink::open(&path).unwrap();
+        sink.begin().unwrap();
         for id in 0..1000 {
             sink.emit(healed(id));
         }
@@ -246,6 +270,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_counted() {
         let sink = Sink::open(Path::new("/dev/full")).unwrap();
+        sink.begin().unwrap();
         for id in 0..10 {
             sink.emit(healed(id));
         }
@@ -259,6 +284,7 @@ mod tests {
         let path = dir.path().join("races.jsonl");
         std::fs::write(&path, "an earlier session\n").unwrap();
         let sink = Sink::open(&path).unwrap();
+        sink.begin().unwrap();
         assert!(matches!(Sink::open(&path), Err(SinkError::InUse(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier session\n");
         sink.emit(healed(1));

@@ -1,9 +1,10 @@
 //! What the vhost-user crate asks of a backend, answered by a device and its lanes.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::VhostUserBackend;
 use vm_memory::{
@@ -17,10 +18,12 @@ use vmm_sys_util::event::{
 use super::lane::Lane;
 use super::pace::Pace;
 use super::sweep::Others;
+use crate::descriptor::Description;
 use crate::media::IoQueues;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
 use crate::queue::{LastPlace, Ring, SharedMemory, Vring};
+use crate::sandbox::{Thread, confine};
 use crate::trap::Ledger;
 use crate::units::QueueIndex;
 
@@ -44,6 +47,8 @@ pub struct Backend<D: Device> {
     watched: Mutex<Watched>,
     /// The readable ends that the crate never closes.
     exits: Mutex<Vec<RawFd>>,
+    /// Rings once for each queue's thread, at its birth.
+    birth: EventFd,
 }
 
 impl<D: Device> Backend<D> {
@@ -65,7 +70,9 @@ impl<D: Device> Backend<D> {
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
         let (watched, exits) = (Mutex::default(), Mutex::default());
         let places = places.to_vec();
-        Ok(Backend { device, lanes, rings, places, memory, watched, exits })
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let birth = EventFd::from_value_and_flags(1, flags)?;
+        Ok(Backend { device, lanes, rings, places, memory, watched, exits, birth })
     }
 
     /// The number of queues.
@@ -81,6 +88,13 @@ impl<D: Device> Backend<D> {
     /// What wakes each queue's thread when the medium is done with something, where it takes its time.
     pub fn medium_bells(&self) -> impl Iterator<Item = Option<RawFd>> + '_ {
         self.lanes.iter().map(Lane::completion_fd)
+    }
+
+    /// What each queue's thread hears of first, and as which event: the thread is the crate's, and takes
+    /// its own filter of system calls before a guest can reach it.
+    pub fn birth(&self) -> (RawFd, u16) {
+        // After the queues' own events, the crate's and the lanes'.
+        (self.birth.as_fd().as_raw_fd(), self.queue_count().saturating_add(2))
     }
 
     /// The thread that tells the device's news, and what wakes it.
@@ -167,15 +181,19 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         MAX_RING
     }
 
+    /// A connection's thread is the crate's: the first that it does of ours is one of these.
     fn features(&self) -> u64 {
+        confine(Thread::Connection);
         self.device.features() | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
     fn acked_features(&self, features: u64) {
+        confine(Thread::Connection);
         self.device.acknowledge(features);
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        confine(Thread::Connection);
         VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
@@ -211,6 +229,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     /// of its file is of no use, so such a map is taken back; a file that is made shorter later on is
     /// what the watch is for.
     fn update_memory(&self, memory: SharedMemory) -> io::Result<()> {
+        confine(Thread::Connection);
         let watched = self.watch(memory.memory().into_inner());
         let checked = watched.and_then(|()| memory.memory().iter().try_for_each(reaches_its_end));
         if checked.is_err() {
@@ -241,11 +260,15 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     /// thread's number is the queue's. An error here would end the thread, so there is none.
     fn handle_event(
         &self,
-        _event: u16,
+        event: u16,
         _events: EventSet,
         vrings: &[Self::Vring],
         thread: usize,
     ) -> io::Result<()> {
+        confine(Thread::Queue);
+        if event == self.birth().1 {
+            return Ok(());
+        }
         let parts = (self.lanes.get(thread), vrings.first(), self.places.get(thread));
         if let (Some(lane), Some(vring), Some(place)) = parts {
             let ring = Ring::new(vring.clone(), self.memory.clone(), place.clone());
@@ -276,9 +299,9 @@ impl<D: Device> Others<D> for AllBut<'_, D> {
 /// Whether a region's file is as long as the region; a device's length cannot be asked for.
 fn reaches_its_end(region: &GuestRegionMmap<()>) -> io::Result<()> {
     let Some(backing) = region.file_offset() else { return Ok(()) };
-    let file = backing.file().metadata()?;
+    let file = Description::of(backing.file())?;
     let end = backing.start().checked_add(region.len());
-    if !file.is_file() || end.is_some_and(|end| end <= file.len()) {
+    if !file.is_file() || end.is_some_and(|end| end <= file.bytes) {
         return Ok(());
     }
     let address = region.start_addr().0;

@@ -38,7 +38,21 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Endpoint {
     listener: UnixListener,
-    path: Option<PathBuf>,
+    path: Option<SocketPath>,
+}
+
+/// The path of a socket of ours, removed when it is dropped.
+#[derive(Debug)]
+pub struct SocketPath(PathBuf);
+
+impl SocketPath {
+    /// The folder that it lies in.
+    pub fn folder(&self) -> PathBuf {
+        match self.0.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    }
 }
 
 impl Endpoint {
@@ -50,7 +64,7 @@ impl Endpoint {
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(|e| ListenError::Bind(name, e))?;
-        Ok(Endpoint { listener, path: Some(path.to_owned()) })
+        Ok(Endpoint { listener, path: Some(SocketPath(path.to_owned())) })
     }
 
     /// Listens on a descriptor that this process was started with.
@@ -74,14 +88,17 @@ impl Endpoint {
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }
+
+    /// Leaves the removal of the path, where it is ours, to the caller.
+    pub fn take_path(&mut self) -> Option<SocketPath> {
+        self.path.take()
+    }
 }
 
-impl Drop for Endpoint {
+impl Drop for SocketPath {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Somebody may have removed it already.
-            let _ = fs::remove_file(path);
-        }
+        // Somebody may have removed it already.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

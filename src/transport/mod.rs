@@ -19,6 +19,6 @@ mod under_way;
 mod watch;
 mod work;
 
-pub use listener::{Endpoint, ListenError};
+pub use listener::{Endpoint, ListenError, SocketPath};
 pub use pace::Pace;
 pub use server::{Server, ServerError};

@@ -237,6 +237,11 @@ fn watch_timers<D: Device>(
 ) -> io::Result<()> {
     // Numbers up to the number of queues belong to the crate.
     let event = u64::from(backend.queue_count()) + 1;
+    let (birth, at_birth) = backend.birth();
+    for handler in daemon.get_epoll_handlers() {
+        let once = EventSet::IN | EventSet::EDGE_TRIGGERED;
+        handler.register_listener(birth, once, u64::from(at_birth))?;
+    }
     for (handler, timer) in daemon.get_epoll_handlers().iter().zip(backend.timers()) {
         handler.register_listener(timer, EventSet::IN, event)?;
     }

@@ -45,6 +45,11 @@ impl IoQueues {
         }
     }
 
+    /// Whether there are any engines.
+    pub fn has_engines(&self) -> bool {
+        !self.engines.is_empty()
+    }
+
     /// What the worker of a queue needs.
     pub fn of(&self, queue: QueueIndex) -> QueueIo {
         QueueIo { queues: self.clone(), queue }

@@ -48,6 +48,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::default());
         let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
+        sink.begin().unwrap();
         let books = Arc::clone(&clock) as Arc<dyn Clock>;
         let ledger = Arc::new(Ledger::new("scsi", 1, books, sink));
         let faults = Arc::new(Faults::new(0, Arc::clone(&ledger)));

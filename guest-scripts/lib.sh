@@ -133,28 +133,78 @@ make_partition() {
     die "fdisk made no partition on $DIXTRAP_DEV"
 }
 
-# Makes the file system and mounts it.
-make_and_mount() {
+# Runs the table's command on the disk, with WORDS where the table has a bracket: make_fs [WORDS].
+make_fs() {
     # Word splitting is what turns the table's command into words.
-    # shellcheck disable=SC2086
-    set -- $fs_mkfs
-    command -v "$1" >/dev/null || skip "$1 is missing: install $fs_package"
+    # shellcheck disable=SC2046
+    set -- $(printf '%s' "$fs_mkfs" | sed "s/\\[[^]]*\\]/${1:-}/") "$DIXTRAP_DEV"
+    "$@"
+}
+
+# Makes the file system once more, without what kernels older than its program cannot mount: with the first
+# of the table's alternatives that the program knows.
+make_older_fs() {
+    older=$(printf '%s' "$fs_mkfs" | sed -n 's/.*\[\([^]]*\)\].*/\1/p')
+    while [ -n "$older" ]; do
+        if make_fs "${older%%|*}" 2>/dev/null; then
+            echo "made again for an older kernel, with ${older%%|*}"
+            return 0
+        fi
+        case $older in
+        *'|'*) older=${older#*|} ;;
+        *) older= ;;
+        esac
+    done
+    return 1
+}
+
+# Mounts with the first of the table's mount options that the kernel takes; else sets refusal to what the
+# kernel said.
+try_mount() {
+    options=$fs_options
+    mark="dixtrap: mounts at $(cut -d' ' -f1 /proc/uptime)"
+    { echo "$mark" >/dev/kmsg; } 2>/dev/null || :
+    while [ -n "$options" ]; do
+        option=${options%%|*}
+        [ "$option" != - ] || option=
+        if mount -t "$fs_type" ${option:+-o "$option"} "$DIXTRAP_DEV" "$DIXTRAP_MNT"; then
+            return 0
+        fi
+        case $options in
+        *'|'*) options=${options#*|} ;;
+        *) options= ;;
+        esac
+    done
+    refusal=$(dmesg | sed "1,/$mark/d" | sed 's/^\[[^]]*\] //')
+    return 1
+}
+
+# What the kernel said of features that it does not know, out of its refusal.
+unknown_features() {
+    printf '%s\n' "$refusal" |
+        grep -im1 -E "(unknown|unsupported|unrecogni[sz]ed).*(feature|option|version)|feature.*(unknown|not supported|cannot be mounted)"
+}
+
+# Makes the file system and mounts it. What this machine's program makes may be newer than the kernel.
+make_and_mount() {
+    program=${fs_mkfs%% *}
+    command -v "$program" >/dev/null || skip "$program is missing: install $fs_package"
     if [ "$fs_type" = swap ]; then
-        "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
+        make_fs || die "$program failed on $DIXTRAP_DEV"
         return
     fi
-    grep -qw "$fs_type" /proc/filesystems || modprobe "$fs_type" 2>/dev/null
+    grep -qw "$fs_type" /proc/filesystems || modprobe "$fs_type" 2>/dev/null || :
     grep -qw "$fs_type" /proc/filesystems || skip "this kernel has no driver for $fs_type"
-    "$@" "$DIXTRAP_DEV" || die "$1 failed on $DIXTRAP_DEV"
+    make_fs || die "$program failed on $DIXTRAP_DEV"
     if [ -z "$DIXTRAP_MNT" ]; then
         DIXTRAP_MNT=$(mktemp -d) || die "cannot make a directory to mount on"
         made_mnt=yes
     fi
     mkdir -p "$DIXTRAP_MNT"
-    options=
-    [ "$fs_options" = - ] || options="-o $fs_options"
-    # shellcheck disable=SC2086
-    mount -t "$fs_type" $options "$DIXTRAP_DEV" "$DIXTRAP_MNT" || die "cannot mount $DIXTRAP_DEV as $fs_type"
+    if ! try_mount; then
+        newer=$(unknown_features) || die "cannot mount $DIXTRAP_DEV as $fs_type"
+        make_older_fs && try_mount || skip "$program of this machine makes what this kernel cannot mount: $newer"
+    fi
     mounted=yes
 }
 

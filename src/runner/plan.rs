@@ -200,9 +200,10 @@ impl Selection {
         self.chosen.iter().chain(&self.controls)
     }
 
-    /// The drivers that the chosen cells and a possible control would use.
+    /// The drivers that the chosen cells and a possible control would use, or be better with.
     pub fn drivers(&self) -> BTreeSet<String> {
-        self.squares().flat_map(Square::drivers).cloned().collect()
+        let wishes = self.squares().flat_map(|square| &square.fs.wishes);
+        self.squares().flat_map(Square::drivers).chain(wishes).cloned().collect()
     }
 
     /// The programs that the chosen cells and a possible control would use.

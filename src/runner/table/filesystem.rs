@@ -20,6 +20,8 @@ pub struct FileSystem {
     pub name: String,
     /// The drivers that the kernel needs for it; none for the disk itself.
     pub drivers: Vec<String>,
+    /// Modules that it is better with, where the kernel has them as such.
+    pub wishes: Vec<String>,
     /// The Debian package that brings the command that makes it.
     pub package: Option<String>,
     /// The program that makes it.
@@ -86,11 +88,17 @@ fn parse_row(line: &str) -> Option<FileSystem> {
     let package = some(column()?);
     let _mount_options = column()?;
     let mkfs = some(column()?);
-    let drivers =
-        drivers.map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect());
+    let named = drivers.unwrap_or_default();
+    let (mut drivers, mut wishes) = (Vec::new(), Vec::new());
+    for name in named.split(',').filter(|name| !name.is_empty()) {
+        match name.strip_suffix('?') {
+            Some(wish) => wishes.push(wish.to_owned()),
+            None => drivers.push(name.to_owned()),
+        }
+    }
     let block_bytes = words.skip_while(|word| *word != "-b").nth(1);
     let block_bytes = block_bytes.and_then(|bytes| bytes.parse().ok());
-    Some(FileSystem { name, drivers, package, mkfs, block_bytes })
+    Some(FileSystem { name, drivers, wishes, package, mkfs, block_bytes })
 }
 
 #[cfg(test)]
@@ -99,13 +107,17 @@ mod tests {
 
     #[test]
     fn rows_are_read_and_short_ones_named() {
-        let table = "# c\n\nraw disk - - - -\nvfat vfat vfat,nls_ascii dosfstools - mkfs.vfat -I\n";
+        let table =
+            "# c\n\nraw disk - - - -\nvfat vfat vfat,nls_ascii? dosfstools - mkfs.vfat -I\n";
         let systems = FileSystems::parse(table).unwrap();
         assert_eq!(systems.get("raw").unwrap().mkfs, None);
         let vfat = systems.get("vfat").unwrap();
         assert_eq!(vfat.mkfs.as_deref(), Some("mkfs.vfat"));
         assert_eq!(vfat.package.as_deref(), Some("dosfstools"));
-        assert_eq!(vfat.drivers, ["vfat", "nls_ascii"]);
+        assert_eq!(
+            (&vfat.drivers[..], &vfat.wishes[..]),
+            (&["vfat".into()][..], &["nls_ascii".into()][..])
+        );
         assert!(systems.get("ntfs").is_none());
         let small = FileSystems::parse("s ext4 ext4 - - mkfs.ext4 -q -b 1024 -O x").unwrap();
         assert_eq!(small.get("s").unwrap().block_bytes, Some(1024));

@@ -1,11 +1,11 @@
 //! `dixtrap run --device scsi`: a stock kernel that generates its own protection information, one boot.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dixtrap::verdict::{Cell, CellOutcome, Verdict};
+use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
 
 /// A scenario of the user's own that expects a fault nobody injected.
 const NO_FAULT: &str = "#!/bin/sh\n# description: A fault that nobody injected.\n# device: scsi\n\
@@ -13,10 +13,14 @@ const NO_FAULT: &str = "#!/bin/sh\n# description: A fault that nobody injected.\
     say writing\nexpect_of ok write 2048\nexpect_of EILSEQ read 2048\nall_as_expected\nfinish\n";
 
 fn run(dir: &Path, words: &[&str]) -> (Option<i32>, Verdict) {
-    let json = dir.join("v.json");
     let kernel = std::env::var("DIXTRAP_TEST_KERNEL").unwrap_or("debian:bookworm".into());
+    run_on(&kernel, dir, words)
+}
+
+fn run_on(kernel: &str, dir: &Path, words: &[&str]) -> (Option<i32>, Verdict) {
+    let json = dir.join("v.json");
     let output = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
-        .args(["run", "--accel", "tcg", "--device", "scsi", "--seconds", "2", "--kernel", &kernel])
+        .args(["run", "--accel", "tcg", "--device", "scsi", "--seconds", "2", "--kernel", kernel])
         .args(words)
         .arg("--json")
         .arg(&json)
@@ -66,4 +70,31 @@ fn races_faults_and_clean_tuples_over_dix() {
     let missing = cells(&verdict, "no-fault").next().unwrap();
     assert_eq!(missing.outcome, CellOutcome::Fail, "{missing:?}");
     assert_eq!(missing.reason.as_deref(), Some("read of sector 2048 ended with ok, not EILSEQ"));
+}
+
+/// A kernel of a version that holds pages for the sake of their protection information, and that registers
+/// none, is judged by what it does: like one on a plain disk. What needs protection information is skipped.
+#[test]
+fn a_guest_without_integrity_is_no_ones_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let hba = ["--qemu-arg=-set", "--qemu-arg=device.hba0.t10_pi=off", "--out"];
+    let names = ["mmap-rewrite", "dix-verify", "read-faults", "write-faults"];
+    let scenarios = names.iter().flat_map(|name| ["--scenario", *name]);
+    let mut words = vec!["--fs", "raw", "--fs", "ext4"];
+    words.extend(scenarios.chain(hba).chain([out.to_str().unwrap()]));
+    let (status, verdict) = run_on("debian:trixie", dir.path(), &words);
+    assert_eq!(status, Some(0));
+    let facts = std::fs::read_to_string(out.join("boot-1/guest.json")).unwrap();
+    assert!(facts.contains(r#""format":"none""#), "{facts}");
+    let on_ext4 = |cell: &&Cell| cell.fs == "ext4" && cell.races > Some(0);
+    let raced: Vec<_> = cells(&verdict, "mmap-rewrite").filter(on_ext4).collect();
+    assert_eq!(raced.len(), 1, "{raced:?}");
+    assert_eq!((raced[0].expect, raced[0].outcome), (Expect::Race, CellOutcome::Pass));
+    assert!(raced[0].why.is_some(), "{raced:?}");
+    for cell in verdict.cells.iter().filter(|cell| cell.scenario != "mmap-rewrite") {
+        let reason = cell.reason.as_deref().unwrap_or_default();
+        assert_eq!(cell.outcome, CellOutcome::Skip, "{cell:?}");
+        assert!(reason.contains("registered no protection information"), "{reason}");
+    }
 }

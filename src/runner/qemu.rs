@@ -266,7 +266,7 @@ impl Args<'_> {
                 self.add(
                     "-device",
                     format!(
-                        "vhost-user-scsi-pci,chardev=disk{index},num_queues={queues},t10_pi={t10_pi}"
+                        "vhost-user-scsi-pci,id=hba{index},chardev=disk{index},num_queues={queues},t10_pi={t10_pi}"
                     ),
                 );
             }
@@ -373,7 +373,7 @@ mod tests {
             "-chardev socket,id=disk0,path=/run/a,,b",
             "vhost-user-blk-pci,chardev=disk0,num-queues=3",
             "-chardev socket,id=disk1,path=s ",
-            "vhost-user-scsi-pci,chardev=disk1,num_queues=2,t10_pi=on",
+            "vhost-user-scsi-pci,id=hba1,chardev=disk1,num_queues=2,t10_pi=on",
             "-no-reboot",
             "panic=-1 no_timer_check x=1",
         ] {

@@ -22,7 +22,7 @@ use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
-use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, Write};
+use dixtrap::trap::{Faults, Held, Ledger, Trap, TrapOptions, Write, write};
 use dixtrap::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -57,8 +57,8 @@ impl Rig {
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
         let mut rig = Rig { trap, map, random: fastrand::Rng::with_seed(1) };
         for at in (0..DISK_BYTES).step_by(1 << 20) {
-            let held = rig.trap.doorbell(rig.write(0, at, 1 << 20)).unwrap();
-            rig.trap.fetch(held).unwrap();
+            let held = write::sample(&rig.trap, rig.write(0, at, 1 << 20)).unwrap();
+            rig.store(held);
         }
         rig.random = fastrand::Rng::with_seed(2);
         rig
@@ -81,6 +81,11 @@ impl Rig {
         }
     }
 
+    fn store(&self, held: Held) {
+        let judged = write::judge(&self.trap, held).unwrap();
+        write::start(&self.trap, judged, BlockCount(1)).unwrap();
+    }
+
     fn place(&mut self, len: u64) -> u64 {
         self.random.u64(0..DISK_BYTES / len) * len
     }
@@ -89,11 +94,11 @@ impl Rig {
         let held: Vec<_> = (0..depth)
             .map(|slot| {
                 let at = self.place(len);
-                self.trap.doorbell(self.write(slot, at, len)).unwrap()
+                write::sample(&self.trap, self.write(slot, at, len)).unwrap()
             })
             .collect();
         for held in held {
-            self.trap.fetch(held).unwrap();
+            self.store(held);
         }
     }
 

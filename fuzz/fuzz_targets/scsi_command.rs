@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
+use dixtrap::media::Started;
 use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
 use dixtrap::proto::scsi::target::{Cdb, Progress, Status, Target, Task, Unit, UnitIdentity};
@@ -69,7 +70,10 @@ fuzz_target!(|input: Input<'_>| {
         };
         let answer = match target.run(command.lun.into(), task) {
             Progress::Answered(answer) => answer,
-            Progress::Held(held) => held.finish(),
+            Progress::Held(held) => match held.finish() {
+                Started::Done(answer) => answer,
+                Started::Pending(..) => unreachable!("a memory disk is never pending"),
+            },
         };
         assert_eq!(answer.status == Status::CheckCondition, !answer.sense.is_empty());
         assert!(answer.sense.len() <= 96);

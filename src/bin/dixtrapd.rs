@@ -123,11 +123,13 @@ struct Entries {
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
 fn io_queues(config: &Config, disks: &[Disk]) -> IoQueues {
-    if config.device == DeviceKind::Blk && disks.iter().any(Disk::is_direct) {
-        IoQueues::open(0..config.queues)
-    } else {
-        IoQueues::none()
+    if !disks.iter().any(Disk::is_direct) {
+        return IoQueues::none();
     }
+    IoQueues::open(match config.device {
+        DeviceKind::Blk => 0..config.queues,
+        DeviceKind::Scsi => scsi::virtio::request_queues(config.queues),
+    })
 }
 
 /// A trap for every disk; all of them write to one ledger and draw their faults from one place.

@@ -5,7 +5,6 @@
 pub mod blk;
 pub mod scsi;
 
-use std::convert::Infallible;
 use std::os::fd::RawFd;
 
 use crate::clock::Moment;
@@ -52,7 +51,7 @@ pub enum PlugError {
 
 /// How far a request got.
 #[derive(Debug)]
-pub enum Step<H, U = Infallible> {
+pub enum Step<H, U> {
     /// Answered.
     Done(Answered),
     /// Inside its window; [`Device::finish`] answers it.
@@ -73,7 +72,7 @@ pub type Silence<H> = Option<H>;
 
 /// How a held request ended.
 #[derive(Debug)]
-pub enum Finished<H, U = Infallible> {
+pub enum Finished<H, U> {
     /// Answered.
     Answered(Answered),
     /// Not answered, because a fault was injected that says so.

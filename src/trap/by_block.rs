@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::units::{BlockCount, Lba};
+use crate::units::{BlockCount, BlockRange, Lba};
 
 /// The most items that are remembered; a guest must not be able to fill the daemon's memory.
 const MAX_ITEMS: usize = 1 << 20;
@@ -68,6 +68,20 @@ impl<T> ByBlock<T> {
     }
 }
 
+/// The runs of a range that have none of `marked`, which come in the order of the blocks.
+pub fn runs_without(
+    range: BlockRange,
+    marked: impl Iterator<Item = Lba>,
+) -> impl Iterator<Item = BlockRange> {
+    let (mut next, end) = (range.first, range.end());
+    let stops = marked.filter(move |lba| *lba < end).chain(std::iter::once(end));
+    stops.filter_map(move |stop| {
+        let run = BlockRange::new(next, BlockCount(stop.0.saturating_sub(next.0)));
+        next = next.max(stop.offset(1));
+        (run.count > BlockCount(0)).then_some(run)
+    })
+}
+
 /// Walks whichever is shorter: the range or the map.
 fn take_range<T>(items: &mut HashMap<Place, Vec<T>>, first: Place, blocks: BlockCount) -> Vec<T> {
     let inside = |place: &Place| {
@@ -107,6 +121,20 @@ mod tests {
         assert_eq!(taken(&items, 4, 2), [1, 2]);
         assert_eq!(taken(&items, 0, u64::MAX), [3, 4]);
         assert!(taken(&items, 0, u64::MAX).is_empty() && !items.has(at(9)));
+    }
+
+    #[test]
+    fn runs_lie_between_what_is_marked() {
+        let runs = |count, marked: &[u64]| -> Vec<(u64, u64)> {
+            let range = BlockRange::new(Lba(10), BlockCount(count));
+            let runs = runs_without(range, marked.iter().copied().map(Lba));
+            runs.map(|run| (run.first.0, run.count.0)).collect()
+        };
+        assert_eq!(runs(4, &[]), [(10, 4)]);
+        assert_eq!(runs(4, &[10, 12, 12]), [(11, 1), (13, 1)]);
+        assert_eq!(runs(4, &[13, 14, 99]), [(10, 3)]);
+        assert_eq!(runs(0, &[10]), []);
+        assert_eq!(runs(2, &[10, 11]), []);
     }
 
     #[test]

@@ -3,24 +3,12 @@
 use std::time::Duration;
 
 use super::compare::{difference, hex};
+use super::held::{Held, RacedBlock};
 use super::sample::Sample;
-use super::write::Held;
 use crate::clock::Moment;
 use crate::memory::Segments;
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple, guard};
 use crate::record::{Outcome, Phase, PiChange, Race, RaceId, RequestInfo};
-use crate::units::Lba;
-
-/// A block that raced, and between which samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clue {
-    /// The block.
-    pub lba: Lba,
-    /// Its place in the write.
-    pub index: usize,
-    /// Between which samples.
-    pub phase: Phase,
-}
 
 /// Two samples of a write that differ, and what is known about them.
 #[derive(Debug)]
@@ -45,7 +33,7 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// The record of one block.
-    pub fn race(&self, clue: &Clue, id: RaceId, device: &str, lun: Option<u16>) -> Race {
+    pub fn race(&self, clue: &RacedBlock, id: RaceId, device: &str, lun: Option<u16>) -> Race {
         let size = self.earlier.bytes.len() / self.guards.len().max(1);
         let doorbell = block(&self.held.doorbell, clue, size);
         let (earlier, later) = match clue.phase {
@@ -90,7 +78,7 @@ impl Evidence<'_> {
 
     /// The tuple's change between the two samples; the tuples of a command are sampled twice, at the
     /// doorbell and with the fetch.
-    fn pi_change(&self, clue: &Clue) -> Option<PiChange> {
+    fn pi_change(&self, clue: &RacedBlock) -> Option<PiChange> {
         let (old, new) = (self.earlier.tuple(clue.index)?, self.later.tuple(clue.index)?);
         let tuples = self.held.write.protection.as_ref()?.tuples.as_ref()?;
         let spell = |tuple: Tuple| hex(&tuple.to_bytes());
@@ -113,7 +101,7 @@ impl Evidence<'_> {
 }
 
 /// One block of a sample.
-fn block<'a>(sample: &'a Sample, clue: &Clue, size: usize) -> &'a [u8] {
+fn block<'a>(sample: &'a Sample, clue: &RacedBlock, size: usize) -> &'a [u8] {
     sample.bytes.chunks_exact(size.max(1)).nth(clue.index).unwrap_or_default()
 }
 

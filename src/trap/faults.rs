@@ -1,18 +1,19 @@
 //! Injected faults carried out. What was injected has records of its own and is never counted as
 //! found: the blocks that a fault spoiled are remembered until they are overwritten.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::by_block::{ByBlock, Place as Block};
+use super::by_block::{ByBlock, Place as Block, runs_without};
 use super::error::{Cause, TrapError};
 use super::ledger::Ledger;
-use super::load::{Load, Moving};
+use super::payload::{Moving, WritePayload};
 use super::tally::Span;
 use crate::inject::{Extent, Fault, Injector, Place, Shot, Site, Spec, Stage, misdirected};
 use crate::media::Geometry;
 use crate::pi::{Checks, guard};
 use crate::record::Inject;
-use crate::units::{BlockCount, BlockSize, Lba};
+use crate::units::{BlockCount, BlockRange, BlockSize, Lba};
 
 /// Why a fault cannot happen on this disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,11 +51,26 @@ pub struct Faults {
     ledger: Arc<Ledger>,
 }
 
-/// Where a write really goes.
+/// Where a write really goes, and what faults make of it there.
 #[derive(Debug)]
-pub(super) struct Destination {
-    pub(super) lba: Lba,
-    pub(super) stored: BlockCount,
+pub(super) struct Placement {
+    unit: u16,
+    /// Where it belongs.
+    asked: Lba,
+    /// The blocks that are overwritten.
+    stored: BlockRange,
+    /// Those of them that do not hold what they should, in their order.
+    spoiled: Vec<Lba>,
+    /// Any fault happened to it.
+    pub(super) injected: bool,
+}
+
+impl Placement {
+    /// The blocks that hold what was meant for them.
+    pub(super) fn in_place(&self) -> BlockRange {
+        let none = BlockRange::new(self.asked, BlockCount(0));
+        if self.stored.first == self.asked { self.stored } else { none }
+    }
 }
 
 impl Faults {
@@ -122,19 +138,61 @@ impl Faults {
         }
     }
 
+    /// Lets the faults that are due happen to a write before it is stored: bits flip, on the way or as
+    /// they are stored, and it goes elsewhere, or not all of it.
+    ///
+    /// `checks` are those that the drive makes of what arrives: a block that was hit on its way may not
+    /// pass them. What will be spoiled is known as such from now on, so that no reader ever takes it for
+    /// a find.
+    pub(super) fn apply(
+        &self,
+        span: &Span,
+        site: &Site,
+        checks: impl FnOnce() -> Checks,
+        payload: &mut WritePayload<'_>,
+    ) -> Result<Placement, TrapError> {
+        let shots = self.shots(site);
+        let mut placement = Placement {
+            unit: site.lun,
+            asked: site.lba,
+            stored: BlockRange::new(site.lba, site.blocks),
+            spoiled: Vec::new(),
+            injected: !shots.is_empty(),
+        };
+        if shots.is_empty() {
+            return Ok(placement);
+        }
+        self.flip_all(span, site, Place::In, &shots, payload.moving());
+        check_delivery(payload, &checks(), &shots)?;
+        self.flip_all(span, site, Place::Medium, &shots, payload.moving());
+        placement.stored = self.divert(span, site, &shots);
+        payload.lba = placement.stored.first;
+        payload.truncate(placement.stored.count);
+        placement.spoiled = spoiled_by(&placement, &shots);
+        placement.spoiled.iter().for_each(|lba| self.spoil(Block { unit: site.lun, lba: *lba }));
+        Ok(placement)
+    }
+
     /// Where a write goes, and how much of it.
-    pub(super) fn destination(&self, span: &Span, site: &Site, shots: &[Shot]) -> Destination {
-        let mut to = Destination { lba: site.lba, stored: site.blocks };
+    fn divert(&self, span: &Span, site: &Site, shots: &[Shot]) -> BlockRange {
+        let mut to = BlockRange::new(site.lba, site.blocks);
         for shot in shots {
             match shot.spec.fault {
-                Fault::Lost => to.stored = BlockCount(0),
-                Fault::Torn(stored) => to.stored = to.stored.min(BlockCount(stored)),
-                Fault::Misdirect(by) => to.lba = misdirected(site.lba, by).unwrap_or(site.lba),
+                Fault::Lost => to.count = BlockCount(0),
+                Fault::Torn(stored) => to.count = to.count.min(BlockCount(stored)),
+                Fault::Misdirect(by) => to.first = misdirected(site.lba, by).unwrap_or(site.lba),
                 _ => continue,
             }
             self.note(span, site, shot);
         }
         to
+    }
+
+    /// Notes that a write is stored: what it covered, and did not spoil, is clean again.
+    pub(super) fn settle(&self, placement: &Placement) {
+        for run in runs_without(placement.stored, placement.spoiled.iter().copied()) {
+            self.cleaned(Block { unit: placement.unit, lba: run.first }, run.count);
+        }
     }
 
     /// Whether a fault spoiled this block.
@@ -156,34 +214,34 @@ impl Faults {
     pub(super) fn spoil(&self, block: Block) {
         self.spoiled.add(block, ());
     }
+}
 
-    /// Notes what a write to `to` spoiled: blocks that were hit, or, in another's place, all of them.
-    pub(super) fn overwritten(&self, site: &Site, to: &Destination, shots: &[Shot]) {
-        let first = Block { unit: site.lun, lba: to.lba };
-        self.cleaned(first, to.stored);
-        if to.lba != site.lba {
-            return (0..to.stored.0).for_each(|index| self.spoil(first.offset(index)));
-        }
-        let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
-        for shot in flips.filter(|shot| shot.index < to.stored.0) {
-            self.spoil(first.offset(shot.index));
-        }
+/// The blocks that do not hold what they should after a write: those that were hit, or, in another's
+/// place, all of them.
+fn spoiled_by(placement: &Placement, shots: &[Shot]) -> Vec<Lba> {
+    let BlockRange { first, count } = placement.stored;
+    if first != placement.asked {
+        return (0..count.0).map(|index| first.offset(index)).collect();
     }
+    let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
+    let hit = flips.map(|shot| shot.index).filter(|index| *index < count.0);
+    let hit: BTreeSet<u64> = hit.collect();
+    hit.into_iter().map(|index| first.offset(index)).collect()
 }
 
 /// The drive's check of blocks that were hit on their way in.
-pub(super) fn check_delivery(
-    load: &Load<'_>,
+fn check_delivery(
+    payload: &WritePayload<'_>,
     checks: &Checks,
     shots: &[Shot],
 ) -> Result<(), TrapError> {
-    let size = load.bytes.len().checked_div(load.tuples.len()).unwrap_or(0).max(1);
+    let size = payload.bytes.len().checked_div(payload.tuples.len()).unwrap_or(0).max(1);
     for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::In)) {
         let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
-        let block = load.bytes.chunks_exact(size).nth(index);
-        let (Some(block), Some(tuple)) = (block, load.tuples.get(index)) else { continue };
+        let block = payload.bytes.chunks_exact(size).nth(index);
+        let (Some(block), Some(tuple)) = (block, payload.tuples.get(index)) else { continue };
         if let Err(mismatch) = checks.verify(*tuple, guard(block), shot.index) {
-            let lba = load.lba.offset(shot.index);
+            let lba = payload.lba.offset(shot.index);
             return Err(TrapError::Protection { lba, mismatch, cause: Cause::Injected });
         }
     }

@@ -3,37 +3,56 @@
 //! A write is sampled at the doorbell and again when its window is over. The second sample is the one
 //! copy that goes to the medium, so what was checked is what is stored: a race detector must not have
 //! a race of its own.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `write` | the one way of every write: sample, judge, start, conclude |
+//! | `swap`, `read_back` | what COMPARE AND WRITE and WRITE AND VERIFY do besides |
+//! | `read`, `read_into`, `overlap` | reads, and the checks of what is stored |
+//! | `trap` | a disk with the daemon's ledger and faults; flushes, discards |
+//! | `faults` | injected faults carried out, and the blocks that they spoiled |
+//! | `ledger` | clock, records, counters, labels, numbers, races that stand |
+//! | `evidence`, `compare` | what a record says about a race |
+//! | `judge` | which blocks raced, whether a write is refused, which tuples are stored |
+//! | `policy` | how often a write is looked at |
+//! | `held`, `sample`, `request`, `payload` | a write between its steps, and what it has in its hands |
+//! | `tally`, `histogram`, `by_block` | counters, measured windows, what is remembered about blocks |
+//! | `window` | when a write is fetched |
 
 mod by_block;
 mod compare;
 mod error;
 mod evidence;
 mod faults;
+mod held;
 mod histogram;
+mod judge;
 mod ledger;
-mod load;
 mod overlap;
+mod payload;
+mod policy;
 mod read;
-mod read_back;
+pub mod read_back;
 mod read_into;
+mod request;
 mod sample;
-mod swap;
+pub mod swap;
 mod tally;
 #[expect(clippy::module_inception, reason = "it is what the room is named after")]
 mod trap;
-mod unchecked;
-mod verdict;
 mod window;
-mod write;
+pub mod write;
 
 pub use error::{Cause, TrapError};
 pub use faults::{Faults, InjectError};
+pub use held::Held;
 pub use ledger::Ledger;
-pub use overlap::{Begun, Reading, Storing};
+pub use overlap::Reading;
+pub use request::{Write, WriteProtection};
 pub use swap::{HeldSwap, Swap};
 pub use trap::{Trap, TrapOptions, inject};
 pub use window::{Link, WindowPolicy};
-pub use write::{Held, Stored, Write, WriteProtection};
+pub use write::{Judged, Stored, WriteInFlight};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Reads: stored blocks held against their stored protection information.
 
 use super::error::{Cause, TrapError};
-use super::load::Moving;
+use super::payload::Moving;
 use super::tally::{Count, Span};
 use super::trap::Trap;
 use crate::inject::{Op, Place, Shot, Site};

@@ -1,7 +1,7 @@
 //! Reads into guest memory.
 
 use super::error::TrapError;
-use super::load::Moving;
+use super::payload::Moving;
 use super::tally::{Count, Span};
 use super::trap::Trap;
 use crate::inject::{Op, Place, Shot, Site};

@@ -1,7 +1,7 @@
 //! One look at a write in guest memory.
 
 use super::error::TrapError;
-use super::write::{Write, WriteProtection};
+use super::request::Write;
 use crate::memory::{Buffer, List, Segments};
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple};
 
@@ -18,6 +18,11 @@ impl Sample {
     /// Copies tuples and data.
     pub fn take(write: &Write) -> Result<Sample, TrapError> {
         Ok(Sample { tuples: sample_tuples(write)?, bytes: copy(&write.data)? })
+    }
+
+    /// The sample that is not taken.
+    pub fn none() -> Sample {
+        Sample { tuples: None, bytes: Buffer::new(0) }
     }
 
     /// Takes a later sample than this one, and computes the guards of its blocks on the way.
@@ -44,17 +49,9 @@ impl Sample {
     }
 }
 
-impl WriteProtection {
-    /// How many bytes of tuples the command carries.
-    pub(super) fn tuple_bytes(&self) -> u64 {
-        self.tuples.as_ref().map_or(0, Segments::len)
-    }
-}
-
 /// The tuples that the command carries, if it does.
 fn sample_tuples(write: &Write) -> Result<Option<List<Tuple>>, TrapError> {
-    let tuples = write.protection.as_ref().and_then(|protection| protection.tuples.as_ref());
-    let Some(segments) = tuples else { return Ok(None) };
+    let Some(segments) = write.tuples() else { return Ok(None) };
     if Some(segments.len()) != write.blocks.0.checked_mul(TUPLE_BYTES as u64) {
         return Err(TrapError::TupleCount { bytes: segments.len(), blocks: write.blocks });
     }

@@ -11,10 +11,10 @@ use super::request::{Command, HEADER_BYTES, ID_BYTES, Layout, RANGE_BYTES, Range
 use super::status::{Failure, status_byte};
 use crate::clock::Moment;
 use crate::inject::Op;
-use crate::media::{Completion, TransferId};
+use crate::media::{Completion, Started, TransferId};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
-use crate::trap::{Begun, Held, Reading, Storing, Trap, TrapError, Write};
+use crate::trap::{Held, Reading, Trap, TrapError, Write, WriteInFlight, write};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// What `GET_ID` answers, padded with zeros.
@@ -57,7 +57,7 @@ pub struct UnderWay {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "writes are what this is for")]
 enum Transfer {
-    Write(Storing),
+    Write(WriteInFlight),
     /// A read of so many bytes.
     Read(Reading, u32),
 }
@@ -132,8 +132,8 @@ impl BlkDevice {
         // `Command::parse` has bounded the length to 64 MiB.
         let bytes = u32::try_from(into.len()).unwrap_or(u32::MAX);
         Ok(match self.trap.begin_read(queue, lba, into)? {
-            Begun::Done => Progress::Done(bytes),
-            Begun::UnderWay(ticket, reading) => Progress::Reading(ticket, reading, bytes),
+            Started::Done(()) => Progress::Done(bytes),
+            Started::Pending(id, reading) => Progress::Reading(id, reading, bytes),
         })
     }
 
@@ -141,7 +141,7 @@ impl BlkDevice {
         if write.blocks == BlockCount(0) {
             return Ok(Progress::Done(0));
         }
-        Ok(Progress::Held(self.trap.doorbell(write)?))
+        Ok(Progress::Held(write::sample(&self.trap, write)?))
     }
 
     /// Checks all ranges before it touches the first.
@@ -250,12 +250,14 @@ impl Device for BlkDevice {
 
     fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite, UnderWay>, Unanswerable> {
         let HeldWrite { held, status } = held;
-        let stored = match self.trap.begin_fetch(held) {
-            Ok(Begun::UnderWay(ticket, storing)) => {
-                let transfer = Transfer::Write(storing);
-                return Ok(Finished::UnderWay(ticket, UnderWay { transfer, status }));
+        let judged = write::judge(&self.trap, held);
+        let started = judged.and_then(|judged| write::start(&self.trap, judged, BlockCount(1)));
+        let stored = match started {
+            Ok(Started::Pending(id, in_flight)) => {
+                let transfer = Transfer::Write(in_flight);
+                return Ok(Finished::UnderWay(id, UnderWay { transfer, status }));
             }
-            Ok(Begun::Done) => self.persist(),
+            Ok(Started::Done(_)) => self.persist(),
             Err(error) => Err(error),
         };
         let outcome = stored.map(|()| 0).map_err(Failure::from);
@@ -268,9 +270,9 @@ impl Device for BlkDevice {
         completion: Completion,
     ) -> Result<Answered, Unanswerable> {
         let outcome = match request.transfer {
-            Transfer::Write(storing) => {
-                let stored = self.trap.conclude_fetch(storing, completion);
-                stored.and_then(|()| self.persist()).map(|()| 0)
+            Transfer::Write(in_flight) => {
+                let stored = write::conclude(&self.trap, in_flight, completion);
+                stored.and_then(|_| self.persist()).map(|()| 0)
             }
             Transfer::Read(reading, bytes) => {
                 self.trap.conclude_read(reading, completion).map(|()| bytes)

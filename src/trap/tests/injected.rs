@@ -4,7 +4,7 @@ use super::rig::{BLOCKS, LBA, Rig, TUPLES, every_format};
 use crate::inject::{Op, Sense, Status};
 use crate::pi::{AppTag, Check, PiType, RefTag, Source, Tuple};
 use crate::record::OnRace;
-use crate::trap::{Cause, TrapError, Write, WriteProtection};
+use crate::trap::{Cause, TrapError, Write, WriteProtection, write};
 use crate::units::{BlockCount, BlockSize, Lba, QueueIndex};
 
 /// A rig with one fault waiting.
@@ -171,16 +171,16 @@ fn write_same_stores_copies_whose_reference_tags_count_on() {
         let held = |protect: bool| {
             let tuples = protect.then(|| rig.segments(TUPLES, 8));
             let checks = rig.checks(Source::Write, u8::from(protect));
-            let write = Write {
+            let request = Write {
                 queue: QueueIndex(0),
                 lba: LBA,
                 blocks: BlockCount(1),
                 data: rig.segments(rig.data(0, 0), rig.size() as u64),
                 protection: Some(WriteProtection { tuples, checks }),
             };
-            rig.trap.doorbell(write).unwrap()
+            write::sample(&rig.trap, request).unwrap()
         };
-        rig.trap.fetch_same(held(true), BlockCount(5)).unwrap();
+        rig.fetch_same(held(true), BlockCount(5)).unwrap();
         for block in 0..5 {
             let (data, tuple) = rig.stored(block);
             assert_eq!(data, rig.block(0));
@@ -188,12 +188,12 @@ fn write_same_stores_copies_whose_reference_tags_count_on() {
             assert_eq!((tuple.app, tuple.reference), (AppTag(0x77), RefTag(counted)));
         }
         assert_eq!(rig.stored(5).1, Tuple::ESCAPE);
-        rig.trap.fetch_same(held(false), BlockCount(3)).unwrap();
+        rig.fetch_same(held(false), BlockCount(3)).unwrap();
         assert_eq!(rig.stored(2).1.app, AppTag(0));
         rig.reads_clean();
         let window = held(true);
         rig.flip(rig.data(0, 1));
-        assert!(rig.trap.fetch_same(window, BlockCount(9)).is_err());
+        assert!(rig.fetch_same(window, BlockCount(9)).is_err());
         let races = rig.races();
         assert_eq!((races.len(), races[0].lba, races[0].overlap), (1, LBA, false));
     }

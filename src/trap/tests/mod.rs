@@ -1,6 +1,7 @@
 //! The trap over real memory and a real (memory) disk.
 
 mod dix;
+mod in_flight;
 mod injected;
 mod never_found;
 mod rig;

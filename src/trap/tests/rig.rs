@@ -7,13 +7,13 @@ use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::clock::{Clock, ManualClock};
-use crate::media::{Disk, DiskSpec};
+use crate::media::{Disk, DiskSpec, IoQueues, QueueIo, Started};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{Checks, Expected, PiType, Protect, Source, Tuple, generate};
 use crate::record::{Counters, Inject, Line, MediumFault, OnRace, Race, Record};
 use crate::report::Sink;
 use crate::trap::{
-    Faults, Held, Ledger, Trap, TrapError, TrapOptions, Write, WriteProtection, inject,
+    Faults, Held, Ledger, Trap, TrapError, TrapOptions, Write, WriteProtection, inject, write,
 };
 use crate::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 
@@ -25,27 +25,38 @@ pub const TUPLES: u64 = 0x8000;
 pub const BLOCKS: u64 = 4;
 /// Where it goes.
 pub const LBA: Lba = Lba(8);
+/// By which queue it comes.
+pub const QUEUE: QueueIndex = QueueIndex(1);
 
 /// A trap over a memory disk, and a guest that writes to it.
 pub struct Rig {
     pub trap: Arc<Trap>,
     pub clock: Arc<ManualClock>,
+    pub io: QueueIo,
     map: MemoryMap,
     dir: TempDir,
 }
 
 impl Rig {
     pub fn new(kind: PiType, block_size: BlockSize, on_race: OnRace) -> Rig {
-        let spec = DiskSpec {
-            file: None,
-            size: Some(ByteSize(1 << 20)),
-            block_size,
-            pi_type: kind,
-            pi_file: None,
-            read_only: false,
-            direct: false,
-        };
-        let dir = TempDir::new().unwrap();
+        let disk = Disk::open(&memory(kind, block_size)).unwrap();
+        Rig::over(disk, on_race, TempDir::new().unwrap())
+    }
+
+    /// A rig whose disk's reads and writes are in flight; `None` where that cannot be here.
+    pub fn direct(on_race: OnRace) -> Option<Rig> {
+        // The build's folder lies on a real file system where nothing else may.
+        let dir = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = Some(dir.path().join("disk.img"));
+        let spec = DiskSpec { file, direct: true, ..memory(PiType::Type1, BlockSize::B4096) };
+        let io = IoQueues::open(QUEUE.0..QUEUE.0 + 1);
+        let mut disk = Disk::open(&spec).ok()?;
+        disk.overlap(&io);
+        let rig = disk.overlaps(QUEUE).then(|| Rig::over(disk, on_race, dir))?;
+        Some(Rig { io: io.of(QUEUE), ..rig })
+    }
+
+    fn over(disk: Disk, on_race: OnRace, dir: TempDir) -> Rig {
         let clock = Arc::new(ManualClock::default());
         let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
         sink.begin().unwrap();
@@ -53,9 +64,9 @@ impl Rig {
         let ledger = Arc::new(Ledger::new("scsi", 1, books, sink));
         let faults = Arc::new(Faults::new(0, Arc::clone(&ledger)));
         let options = TrapOptions { on_race, audit: false, unit: 0 };
-        let trap = Arc::new(Trap::new(Disk::open(&spec).unwrap(), ledger, faults, options));
+        let trap = Arc::new(Trap::new(disk, ledger, faults, options));
         let map = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
-        Rig { trap, clock, map, dir }
+        Rig { trap, clock, io: IoQueues::none().of(QUEUE), map, dir }
     }
 
     /// Adds a fault.
@@ -146,19 +157,28 @@ impl Rig {
     }
 
     pub fn doorbell(&self, protection: Option<WriteProtection>) -> Result<Held, TrapError> {
-        self.trap.doorbell(Write {
-            queue: QueueIndex(1),
+        let write = Write {
+            queue: QUEUE,
             lba: LBA,
             blocks: BlockCount(BLOCKS),
             data: self.segments(DATA, BLOCKS * self.size() as u64),
             protection,
-        })
+        };
+        write::sample(&self.trap, write)
     }
 
     /// Ends the window after 250 us.
     pub fn fetch(&self, held: Held) -> Result<(), TrapError> {
         self.clock.advance(Duration::from_micros(250));
-        self.trap.fetch(held)
+        self.fetch_same(held, BlockCount(1))
+    }
+
+    /// Ends the window and stores so many copies.
+    pub fn fetch_same(&self, held: Held, copies: BlockCount) -> Result<(), TrapError> {
+        match write::start(&self.trap, write::judge(&self.trap, held)?, copies)? {
+            Started::Done(_) => Ok(()),
+            Started::Pending(..) => panic!("a memory disk is never pending"),
+        }
     }
 
     /// A block as it is on the medium.
@@ -194,6 +214,18 @@ impl Rig {
     pub fn medium_faults(&self) -> Vec<MediumFault> {
         let fault = |record| if let Record::Medium(fault) = record { Some(fault) } else { None };
         self.records().into_iter().filter_map(fault).collect()
+    }
+}
+
+fn memory(pi_type: PiType, block_size: BlockSize) -> DiskSpec {
+    DiskSpec {
+        file: None,
+        size: Some(ByteSize(1 << 20)),
+        block_size,
+        pi_type,
+        pi_file: None,
+        read_only: false,
+        direct: false,
     }
 }
 

@@ -40,7 +40,7 @@ mod tests;
 
 pub use cdb::{Cdb, MAX_CDB_BYTES};
 pub use failure::Failure;
-pub use held::HeldTask;
+pub use held::{HeldTask, TaskInFlight};
 pub use run::{Answer, Ending, Progress, Target, Task};
 pub use sense::{Attention, Sense, SenseKey};
 pub use status::Status;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
 use super::failure::Failure;
-use super::held::{HeldTask, Work};
+use super::held::{HeldTask, TaskWrite, Work};
 use super::protect;
 use super::run::{Call, Reply, Task, tuple_bytes};
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Transfer, Tuple};
-use crate::trap::{Held, Swap, Write, WriteProtection};
+use crate::trap::{Held, Swap, Write, WriteProtection, swap, write};
 use crate::units::{BlockCount, QueueIndex};
 
 /// READ(6), (10), (12), (16) and (32).
@@ -90,7 +90,7 @@ fn enter_window(
         return Ok(Reply::Done);
     }
     let data = task.data_out.split_at(length).0;
-    let held = unit.trap.doorbell(write_of(task.queue, blocks, data, protection))?;
+    let held = write::sample(&unit.trap, write_of(task.queue, blocks, data, protection))?;
     Ok(hold(unit, blocks, work(held), length))
 }
 
@@ -118,7 +118,8 @@ fn write_of(
 
 fn hold(unit: &Arc<Unit>, blocks: &Blocks, work: Work, moved: u64) -> Reply {
     let durable = blocks.forces_unit_access() || !unit.modes().write_cache();
-    Reply::Held(Box::new(HeldTask { unit: Arc::clone(unit), work, moved, durable }))
+    let write = TaskWrite { unit: Arc::clone(unit), moved, durable };
+    Reply::Held(Box::new(HeldTask { work, write }))
 }
 
 /// COMPARE AND WRITE: half of the data is compared, the other half written if it is the same. Both
@@ -132,10 +133,11 @@ pub(super) fn compare_and_write(call: &Call<'_>, task: Task) -> Result<Reply, Fa
         return Ok(Reply::Done);
     }
     let (compared, rest) = task.data_out.split_at(half);
-    let held = unit.trap.doorbell_swap(Swap {
+    let halves = Swap {
         compared: write_of(task.queue, &blocks, compared, first),
         written: write_of(task.queue, &blocks, rest.split_at(half).0, second),
-    })?;
+    };
+    let held = swap::sample(&unit.trap, halves)?;
     let checks = Checks::of_address(unit.geometry().pi_type, blocks.lba);
     Ok(hold(unit, &blocks, Work::Swap { held: Box::new(held), checks }, half.saturating_mul(2)))
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::blocks::{Blocks, MAX_SAME_BYTES};
 use super::failure::Failure;
-use super::held::{HeldTask, Work};
+use super::held::{HeldTask, TaskWrite, Work};
 use super::protect;
 use super::read_write::require_writable;
 use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Tuple};
-use crate::trap::{Write, WriteProtection};
+use crate::trap::{Write, WriteProtection, write};
 use crate::units::{BlockCount, QueueIndex};
 
 /// ANCHOR: there are no anchored blocks.
@@ -91,11 +91,11 @@ fn fill(
 ) -> Result<Reply, Failure> {
     let Blocks { lba, count: copies, .. } = *blocks;
     let moved = block.len();
-    let write =
+    let request =
         Write { queue, lba, blocks: BlockCount(1), data: block, protection: Some(protection) };
-    let held = unit.trap.doorbell(write)?;
+    let held = write::sample(&unit.trap, request)?;
     let durable = !unit.modes().write_cache();
-    let unit = Arc::clone(unit);
     let work = Work::Store { held, copies };
-    Ok(Reply::Held(Box::new(HeldTask { unit, work, moved, durable })))
+    let write = TaskWrite { unit: Arc::clone(unit), moved, durable };
+    Ok(Reply::Held(Box::new(HeldTask { work, write })))
 }

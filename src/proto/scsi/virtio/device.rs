@@ -1,7 +1,7 @@
 //! The device: a control queue, an event queue, and request queues (VIRTIO 1.2 §5.6.2).
 
-use std::convert::Infallible;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::event::{Events, News};
 use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
 use super::management;
-use super::request::{self, HeldCommand};
+use super::request::{self, CommandInFlight, HeldCommand};
 use crate::media::Completion;
 use crate::proto::scsi::target::{Attention, Target, Unit};
 use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
@@ -23,6 +23,11 @@ use crate::units::QueueIndex;
 const CONTROL: QueueIndex = QueueIndex(0);
 const EVENT: QueueIndex = QueueIndex(1);
 const FIXED_QUEUES: u16 = 2;
+
+/// The queues of a device with so many request queues that requests come by.
+pub fn request_queues(count: u16) -> Range<u16> {
+    FIXED_QUEUES..count.saturating_add(FIXED_QUEUES)
+}
 
 /// A virtio-scsi device around a target.
 #[derive(Debug)]
@@ -87,11 +92,10 @@ impl ScsiDevice {
 
 impl Device for ScsiDevice {
     type Held = HeldCommand;
-    /// Its commands are carried out one by one.
-    type UnderWay = Infallible;
+    type UnderWay = CommandInFlight;
 
     fn queues(&self) -> u16 {
-        self.request_queues.saturating_add(FIXED_QUEUES)
+        request_queues(self.request_queues).end
     }
 
     fn features(&self) -> u64 {
@@ -123,7 +127,10 @@ impl Device for ScsiDevice {
         self.sizes().write(offset, bytes)
     }
 
-    fn begin(&self, exchange: Exchange) -> Result<Step<HeldCommand>, Unanswerable> {
+    fn begin(
+        &self,
+        exchange: Exchange,
+    ) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
         match exchange.queue {
             CONTROL => management::begin(&self.target, exchange),
             EVENT => Ok(Step::Parked(exchange.writable)),
@@ -131,12 +138,19 @@ impl Device for ScsiDevice {
         }
     }
 
-    fn finish(&self, held: HeldCommand) -> Result<Finished<HeldCommand>, Unanswerable> {
+    fn finish(
+        &self,
+        held: HeldCommand,
+    ) -> Result<Finished<HeldCommand, CommandInFlight>, Unanswerable> {
         held.finish()
     }
 
-    fn conclude(&self, request: Infallible, _: Completion) -> Result<Answered, Unanswerable> {
-        match request {}
+    fn conclude(
+        &self,
+        request: CommandInFlight,
+        completion: Completion,
+    ) -> Result<Answered, Unanswerable> {
+        request.conclude(completion)
     }
 
     /// Only writes are ever held, and they come by request queues.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::address::Address;
-use super::request::HeldCommand;
+use super::request::{CommandInFlight, HeldCommand};
 use super::response::Response;
 use crate::memory::Segments;
 use crate::proto::scsi::target::{Attention, Target};
@@ -117,7 +117,10 @@ impl Sweep<HeldCommand> for Management {
 }
 
 /// Takes a control request up to its answer, or to the queues it acts on.
-pub fn begin(target: &Arc<Target>, exchange: Exchange) -> Result<Step<HeldCommand>, Unanswerable> {
+pub fn begin(
+    target: &Arc<Target>,
+    exchange: Exchange,
+) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
     let Exchange { readable, writable, flawed, .. } = exchange;
     if writable.is_empty() {
         return Err(Unanswerable("the writable part is shorter than a response".to_owned()));
@@ -141,7 +144,7 @@ fn manage(
     target: &Arc<Target>,
     bytes: &[u8; REQUEST_BYTES],
     room: Segments,
-) -> Result<Step<HeldCommand>, Unanswerable> {
+) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
     let [_, _, _, _, f0, f1, f2, f3, rest @ ..] = *bytes;
     let (address, tag) = rest.split_at(8);
     let address = Address::parse(address.try_into().unwrap_or_default());
@@ -163,7 +166,7 @@ fn manage(
 
 /// Asynchronous notifications are about media and power: this device has none (VIRTIO 1.2 §5.6.6.2,
 /// "event_actual … zero").
-fn notify(room: Segments) -> Result<Step<HeldCommand>, Unanswerable> {
+fn notify(room: Segments) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
     if room.len() < 5 {
         return refuse(&room, Response::Failure);
     }
@@ -171,7 +174,10 @@ fn notify(room: Segments) -> Result<Step<HeldCommand>, Unanswerable> {
 }
 
 /// The response is the last byte.
-fn refuse(room: &Segments, response: Response) -> Result<Step<HeldCommand>, Unanswerable> {
+fn refuse(
+    room: &Segments,
+    response: Response,
+) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
     let mut bytes = vec![0; usize::try_from(room.len().min(5)).unwrap_or(1)];
     if let Some(last) = bytes.last_mut() {
         *last = response.code();

@@ -20,6 +20,6 @@ mod management;
 mod request;
 mod response;
 
-pub use device::ScsiDevice;
+pub use device::{ScsiDevice, request_queues};
 pub use features::feature_names;
-pub use request::HeldCommand;
+pub use request::{CommandInFlight, HeldCommand};

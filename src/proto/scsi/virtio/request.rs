@@ -4,8 +4,9 @@ use super::address::Address;
 use super::header::{Header, Layout};
 use super::response::{Response, Slot};
 use crate::clock::Moment;
+use crate::media::{Completion, Started};
 use crate::memory::Segments;
-use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task};
+use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task, TaskInFlight};
 use crate::proto::{Answered, Exchange, Finished, InWindow, Step, Unanswerable};
 
 /// A command of the task set: its names and where its response goes.
@@ -29,14 +30,34 @@ impl InWindow for HeldCommand {
     }
 }
 
+/// A command whose data is on its way to the medium, and where its response goes.
+#[derive(Debug)]
+#[must_use = "a command in flight has to be concluded"]
+pub struct CommandInFlight {
+    task: TaskInFlight,
+    slot: Slot,
+}
+
+impl CommandInFlight {
+    /// Answers a command whose data has landed. No fault silences it any more: those come before.
+    pub fn conclude(self, completion: Completion) -> Result<Answered, Unanswerable> {
+        self.slot.answer(&self.task.conclude(completion))
+    }
+}
+
 impl HeldCommand {
     /// Ends the window. A command that falls silent stays one of the task set (SAM-6 §5.5): task
     /// management finds it.
-    pub fn finish(self) -> Result<Finished<HeldCommand>, Unanswerable> {
+    pub fn finish(self) -> Result<Finished<HeldCommand, CommandInFlight>, Unanswerable> {
         let HeldCommand { task: Some(task), slot, lun, tag } = self else {
             return Ok(Finished::Silent(Some(self)));
         };
-        let answer = task.finish();
+        let answer = match task.finish() {
+            Started::Done(answer) => answer,
+            Started::Pending(id, task) => {
+                return Ok(Finished::UnderWay(id, CommandInFlight { task, slot }));
+            }
+        };
         if answer.ending == Ending::Silent {
             return Ok(Finished::Silent(Some(HeldCommand { task: None, slot, lun, tag })));
         }
@@ -54,7 +75,7 @@ pub fn begin(
     target: &Target,
     layout: Layout,
     exchange: Exchange,
-) -> Result<Step<HeldCommand>, Unanswerable> {
+) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
     let Exchange { queue, readable, writable, flawed } = exchange;
     let (mut slot, data_in) = Slot::cut(writable, layout.sizes)?;
     let refuse = |slot: &Slot, response| slot.refuse(response).map(Step::Done);

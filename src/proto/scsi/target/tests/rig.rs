@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::clock::MonotonicClock;
-use crate::media::{Disk, DiskSpec};
+use crate::media::{Disk, DiskSpec, Started};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{PiType, TUPLE_BYTES, Tuple};
 use crate::proto::scsi::target::{
@@ -139,7 +139,10 @@ impl Rig {
         let (data_in, pi_in) = (task.data_in.clone(), task.pi_in.clone());
         let answer = match self.target.run(0, task) {
             Progress::Answered(answer) => answer,
-            Progress::Held(held) => held.finish(),
+            Progress::Held(held) => match held.finish() {
+                Started::Done(answer) => answer,
+                Started::Pending(..) => panic!("a memory disk is never pending"),
+            },
         };
         let filled = data_in.split_at(answer.moved.min(room.into())).0;
         let tuples = pi_in.map(|room| bytes_of(&room)).unwrap_or_default();

@@ -2,9 +2,9 @@
 //! tuples are stored.
 
 use super::error::{Cause, TrapError};
-use super::evidence::Clue;
+use super::held::{Fetched, RacedBlock};
+use super::request::{Write, WriteProtection};
 use super::sample::Sample;
-use super::write::{Held, Write, WriteProtection};
 use crate::memory::List;
 use crate::pi::{Checks, GuardTag, Mismatch, PiType, Tuple, generate_over, guard};
 use crate::record::{OnRace, Phase};
@@ -12,22 +12,26 @@ use crate::record::{OnRace, Phase};
 /// The blocks whose guard, computed over the doorbell sample, is not the one that the guest sent.
 ///
 /// Only where the command asks for guards to be checked: what else the guest puts there is its own.
-pub fn before_doorbell(write: &Write, doorbell: &Sample, block_bytes: usize) -> Vec<Clue> {
-    let checked = write.protection.as_ref().is_some_and(|protection| protection.checks.guard);
+pub fn raced_before_doorbell(
+    write: &Write,
+    doorbell: &Sample,
+    block_bytes: usize,
+) -> Vec<RacedBlock> {
+    let checked = write.checks().is_some_and(|checks| checks.guard);
     let Some(tuples) = doorbell.tuples.as_ref().filter(|_| checked) else { return Vec::new() };
     let blocks = doorbell.bytes.chunks_exact(block_bytes).zip(tuples.iter()).enumerate();
     let changed = blocks.filter(|(_, (block, tuple))| guard(block) != tuple.guard);
-    changed.map(|(index, _)| clue(write, index, Phase::BeforeDoorbell)).collect()
+    changed.map(|(index, _)| raced(write, index, Phase::BeforeDoorbell)).collect()
 }
 
 /// The blocks in which two samples of a write differ, in data or in tuple.
-pub fn differing(
+pub fn raced_between(
     write: &Write,
     earlier: &Sample,
     later: &Sample,
     block_bytes: usize,
     phase: Phase,
-) -> Vec<Clue> {
+) -> Vec<RacedBlock> {
     if earlier == later {
         return Vec::new();
     }
@@ -35,11 +39,11 @@ pub fn differing(
     let pairs = blocks.zip(later.bytes.chunks_exact(block_bytes)).enumerate();
     let differ = pairs
         .filter(|(index, (old, new))| old != new || earlier.tuple(*index) != later.tuple(*index));
-    differ.map(|(index, _)| clue(write, index, phase)).collect()
+    differ.map(|(index, _)| raced(write, index, phase)).collect()
 }
 
-fn clue(write: &Write, index: usize, phase: Phase) -> Clue {
-    Clue { lba: write.lba.offset(index as u64), index, phase }
+fn raced(write: &Write, index: usize, phase: Phase) -> RacedBlock {
+    RacedBlock { lba: write.lba.offset(index as u64), index, phase }
 }
 
 /// Whether the write may be stored.
@@ -47,38 +51,28 @@ fn clue(write: &Write, index: usize, phase: Phase) -> Clue {
 /// The checks run over the fetch sample, as in hardware. With `--on-race fail` every race refuses
 /// the write, also one that hides from the guard; with `report` blocks that raced are excused, and
 /// tags that are wrong without having changed in flight still fail: that is no race.
-pub fn judge(
-    held: &Held,
-    fetched: &Sample,
-    guards: &[GuardTag],
-    clues: &[Clue],
-    on_race: OnRace,
-) -> Result<(), TrapError> {
-    let raced = |index: usize| clues.iter().any(|clue| clue.index == index);
+pub fn judge(fetched: &Fetched, on_race: OnRace) -> Result<(), TrapError> {
+    let raced = |index: usize| fetched.raced.iter().any(|block| block.index == index);
     let excused = |index: &usize| on_race == OnRace::Report && raced(*index);
-    let failed = failures(held, fetched, guards).find(|(index, _)| !excused(index));
+    let failed = failures(fetched).find(|(index, _)| !excused(index));
     if let Some((index, mismatch)) = failed {
-        let lba = held.write.lba.offset(index as u64);
+        let lba = fetched.held.write.lba.offset(index as u64);
         let cause = if raced(index) { Cause::Race } else { Cause::Found };
         return Err(TrapError::Protection { lba, mismatch, cause });
     }
-    match clues.first() {
+    match fetched.raced.first() {
         Some(first) if on_race == OnRace::Fail => {
-            Err(TrapError::Raced { first: first.lba, races: clues.len() as u64 })
+            Err(TrapError::Raced { first: first.lba, races: fetched.raced.len() as u64 })
         }
         _ => Ok(()),
     }
 }
 
 /// The blocks whose fetched tuple does not pass the command's checks, in order.
-fn failures<'a>(
-    held: &'a Held,
-    fetched: &'a Sample,
-    guards: &'a [GuardTag],
-) -> impl Iterator<Item = (usize, Mismatch)> + 'a {
-    let checks = held.write.protection.as_ref().map(|protection| protection.checks);
-    let tuples = fetched.tuples.as_ref().map_or(&[][..], |tuples| tuples.as_slice());
-    let blocks = tuples.iter().zip(guards).enumerate();
+fn failures(fetched: &Fetched) -> impl Iterator<Item = (usize, Mismatch)> {
+    let checks = fetched.held.write.checks();
+    let tuples = fetched.sample().tuples.as_ref().map_or(&[][..], |tuples| tuples.as_slice());
+    let blocks = tuples.iter().zip(fetched.guards.iter()).enumerate();
     blocks.filter_map(move |(index, (tuple, guard))| {
         let failed = checks?.verify(*tuple, *guard, index as u64).err()?;
         Some((index, failed))
@@ -90,26 +84,17 @@ fn failures<'a>(
 /// What the guest sent is kept as it is (SBC-4: the device server preserves it); what it did not
 /// send is generated. A block that raced gets a guard made from what is stored, so that no later
 /// read is poisoned.
-pub fn tuples_to_store(
-    kind: PiType,
-    write: &Write,
-    fetched: &Sample,
-    guards: &[GuardTag],
-    clues: &[Clue],
-) -> List<Tuple> {
-    let checks = write.protection.as_ref().map(|protection| protection.checks);
-    let mut tuples: List<Tuple> = match &fetched.tuples {
-        Some(tuples) => tuples.clone(),
-        None => guards
-            .iter()
-            .zip(0u64..)
-            .map(|(guard, index)| generate_over(kind, *guard, write.lba.offset(index)))
-            .collect(),
+pub fn tuples_to_store(kind: PiType, fetched: &Fetched) -> List<Tuple> {
+    let write = &fetched.held.write;
+    let Some(sent) = &fetched.sample().tuples else {
+        let guards = fetched.guards.iter().zip(0u64..);
+        let generated =
+            guards.map(|(guard, index)| generate_over(kind, *guard, write.lba.offset(index)));
+        return generated.collect();
     };
-    if fetched.tuples.is_some() {
-        for clue in clues {
-            mend(&mut tuples, guards, clue, checks);
-        }
+    let mut tuples = sent.clone();
+    for block in &fetched.raced {
+        mend(&mut tuples, &fetched.guards, block, write.checks());
     }
     tuples
 }
@@ -124,9 +109,9 @@ pub fn delivery_checks(kind: PiType, write: &Write) -> Checks {
 }
 
 /// Recomputes the tuple of a block that raced.
-fn mend(tuples: &mut [Tuple], guards: &[GuardTag], clue: &Clue, checks: Option<Checks>) {
-    if let (Some(tuple), Some(guard)) = (tuples.get_mut(clue.index), guards.get(clue.index)) {
-        let expected = checks.and_then(|checks| checks.expected_reference(clue.index as u64));
+fn mend(tuples: &mut [Tuple], guards: &[GuardTag], block: &RacedBlock, checks: Option<Checks>) {
+    if let (Some(tuple), Some(guard)) = (tuples.get_mut(block.index), guards.get(block.index)) {
+        let expected = checks.and_then(|checks| checks.expected_reference(block.index as u64));
         tuple.guard = *guard;
         tuple.reference = expected.unwrap_or(tuple.reference);
     }

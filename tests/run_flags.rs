@@ -139,6 +139,25 @@ fn no_guest_is_booted_for_a_skip() {
     assert!(said.contains("no-such-program") && !said.contains("booting"), "{said}");
 }
 
+/// A QEMU that knows its version and dies is no kernel's fault; its last words are told.
+#[test]
+fn a_qemu_that_dies_is_status_129() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "[ \"$1\" = --version ] && echo QEMU emulator version 99 && exit
+        echo it has no bananas >&2; exit 3";
+    let qemu = impostor(dir.path(), "qemu", script);
+    let words = ["--kernel", &kernel_name(), "--scenario", "direct-rewrite", "--fs", "raw"];
+    let (output, verdict) = run(dir.path(), &[&words[..], &["--qemu", &qemu]].concat());
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), verdict.verdict), (Some(129), Ruling::Error), "{said}");
+    assert!(said.contains("QEMU would not start (exit status: 3): it has no bananas"), "{said}");
+    // A word that QEMU does not know ends it, too.
+    let (output, _) = run(dir.path(), &[&words[..], &["--qemu-arg", "-bananas"]].concat());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(129), "{said}");
+    assert!(said.contains("QEMU would not start") && said.contains("-bananas"), "{said}");
+}
+
 /// What every cell of a 4096-byte disk has to show: whole blocks, owners in the right unit.
 fn told_in_blocks_of_4096(verdict: &Verdict, name: &str, owner: &str) {
     let cell = cell(verdict, name);

@@ -283,3 +283,22 @@ fn a_drive_of_large_blocks_and_type_3_is_one() {
         assert_eq!((cell.outcome, cell.races), (CellOutcome::Pass, Some(0)), "{cell:?}");
     }
 }
+
+/// A race answers `--expect stable`: its cell ends, no further run or cell is begun, and the status is 1.
+#[test]
+fn the_first_race_answers_a_bisection() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel_name();
+    let words = ["--kernel", &kernel, "--fs", "ext4", "--scenario", "direct-rewrite"];
+    let how = ["--expect", "stable", "--seconds", "600", "--repeat", "3"];
+    let (output, verdict) = run(dir.path(), &[&words[..], &how[..]].concat());
+    assert_eq!((output.status.code(), verdict.verdict), (Some(1), Ruling::Fail), "{verdict:#?}");
+    let first = cell(&verdict, "direct-rewrite/ext4/stable_writes=off");
+    assert_eq!(
+        (first.outcome, first.repeat.map(|r| (r.k, r.n))),
+        (CellOutcome::Fail, Some((1, 1)))
+    );
+    let second = cell(&verdict, "direct-rewrite/ext4/stable_writes=on");
+    assert_eq!(second.outcome, CellOutcome::Skip);
+    assert!(second.reason.as_ref().unwrap().contains("has answered already"), "{second:?}");
+}

@@ -219,7 +219,10 @@ impl Selection {
         if let Some(expect) = self.expecting {
             let why = Some("asked for with --expect".to_owned());
             let expectation = Expectation { expect, control: false, why };
-            cells.iter_mut().for_each(|cell| cell.expectation = expectation.clone());
+            for cell in &mut cells {
+                cell.expectation = expectation.clone();
+                cell.asked = true;
+            }
         }
         let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
         if !cells.iter().any(proves) {
@@ -245,6 +248,7 @@ impl Selection {
                 .iter()
                 .filter_map(|fault| faults::on_disk(fault, around.disk).ok())
                 .collect(),
+            asked: false,
             square: square.clone(),
         }
     }
@@ -354,6 +358,17 @@ impl Surroundings {
     }
 }
 
+impl PlannedCell {
+    /// One race is enough: it is what was expected, or the answer to what was asked.
+    pub fn ends_at_a_race(&self) -> bool {
+        match self.expectation.expect {
+            Expect::Race => true,
+            Expect::Stable => self.asked,
+            Expect::Survey => false,
+        }
+    }
+}
+
 /// A cell to run or to skip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedCell {
@@ -363,6 +378,8 @@ pub struct PlannedCell {
     pub expectation: Expectation,
     /// Why it will not run.
     pub skip: Option<String>,
+    /// It is judged by `--expect`: the first race where none may be answers for the whole run.
+    pub asked: bool,
     /// The faults that the disk has while it runs, as `dixtrapd --inject` takes them.
     pub faults: Vec<String>,
 }
@@ -427,6 +444,19 @@ mod tests {
         }
         let cells = selection.expecting(None).plan(&around(&[], &[]));
         assert!(cells.iter().all(|c| c.square.fs.name == "ext4"), "{cells:?}");
+    }
+
+    #[test]
+    fn one_race_ends_a_cell_that_it_answers() {
+        let ends = |expect| {
+            let selection = select(&["metadata-churn"], &["ext4"]).unwrap().expecting(expect);
+            let cells = selection.plan(&around(&[], &[]));
+            assert!(cells[0].expectation.control && cells[0].ends_at_a_race() && !cells[0].asked);
+            cells[1].ends_at_a_race()
+        };
+        assert!(ends(Some(Expect::Stable)) && ends(Some(Expect::Race)));
+        // Without the question the figures are wanted as well.
+        assert!(!ends(None) && !ends(Some(Expect::Survey)));
     }
 
     #[test]

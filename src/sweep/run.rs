@@ -224,10 +224,7 @@ fn trouble(end: &End) -> Option<String> {
 
 /// Ends the guest, then its disk, so that the records are whole.
 fn end(ready: Ready) -> Result<(), SweepError> {
-    let Ready { mut guest, daemon, .. } = ready;
-    if let Err(error) = guest.power_off() {
-        log::info!("the guest did not power off: {error}");
-    }
+    let Ready { guest, daemon, .. } = ready;
     drop(guest);
     Ok(daemon.stop().map_err(RunError::from)?)
 }

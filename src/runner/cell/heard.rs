@@ -15,7 +15,6 @@ use crate::runner::guest::{ExecEvent, Flow, OutputLine};
 use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::{Progress, Standing};
-use crate::verdict::Expect;
 
 /// How often the daemon is asked for its counters.
 const POLL: Duration = Duration::from_millis(200);
@@ -91,7 +90,7 @@ impl<'s> Heard<'s> {
             progress: site.progress,
             interrupted: site.interrupted,
             log,
-            stop_at_first: cell.expectation.expect == Expect::Race,
+            stop_at_first: cell.ends_at_a_race(),
             before: standing(before, Duration::ZERO),
             time: Duration::from_secs(times(cell, site.seconds, site.timeout).1.into()),
             writing: None,

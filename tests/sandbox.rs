@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use prisoner::attempts::{self, Attempt};
 use prisoner::ring::{PAGE, READ, Ring, WRITE, descriptor_of};
 use prisoner::{Outcome, Prisoner, status_of, threads_of};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use tempfile::TempDir;
 
 /// A daemon with a thread of every kind.
@@ -316,6 +317,53 @@ fn the_rings_of_direct_io_take_nothing_but_reads_and_writes() {
     assert_eq!(ring.submit(&mut prisoner, READ, 0, disk), PAGE, "what it is for still works");
     drop(prisoner);
     cell.works();
+}
+
+/// Runs `test` where the kernel knows nothing of these calls: on a thread with a filter of its own, which
+/// what it starts inherits.
+fn on_a_kernel_without(calls: &[i64], test: impl FnOnce() + Send) {
+    let rules = calls.iter().map(|number| (*number, Vec::new())).collect();
+    let missing = SeccompAction::Errno(libc::ENOSYS as u32);
+    let arch = TargetArch::x86_64;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap();
+    let program = BpfProgram::try_from(filter).unwrap();
+    let run = move || match seccompiler::apply_filter(&program) {
+        Ok(()) => test(),
+        Err(error) => eprintln!("skipped: no filter of system calls here: {error}"),
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+}
+
+/// The layers hold each on its own, and the log has one line on what is missing.
+#[test]
+fn a_kernel_that_lacks_a_layer_has_the_others_and_a_line_says_so() {
+    let landlock = libc::SYS_landlock_create_ruleset;
+    let words = ["no Landlock", "system calls are not filtered"];
+    for (missing, told) in [
+        (&[landlock] as &[i64], [true, false]),
+        (&[libc::SYS_seccomp], [false, true]),
+        (&[landlock, libc::SYS_seccomp], [true, true]),
+    ] {
+        on_a_kernel_without(missing, || {
+            let cell = Cell::new(folder(), &[]);
+            let stderr = cell.daemon.stderr();
+            assert_eq!(words.map(|word| stderr.contains(word)), told, "{stderr}");
+            assert_eq!(stderr.matches("the sandbox has holes").count(), 1, "{stderr}");
+            cell.works();
+        });
+    }
+}
+
+#[test]
+fn nothing_is_let_through_without_landlock() {
+    on_a_kernel_without(&[libc::SYS_landlock_create_ruleset], || nothing_is_let_through(&[]));
+}
+
+#[test]
+fn without_io_uring_direct_transfers_are_made_one_at_a_time() {
+    if common::direct::folder().is_some() {
+        on_a_kernel_without(&[libc::SYS_io_uring_setup], || nothing_is_let_through(&["--direct"]));
+    }
 }
 
 #[test]

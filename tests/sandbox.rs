@@ -1,5 +1,14 @@
 //! The sandbox from inside: forbidden system calls, made by each thread of the running daemon.
 #![cfg(target_arch = "x86_64")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test code states what it knows"
+)]
 
 mod common;
 mod prisoner;

@@ -1,6 +1,15 @@
 //! System calls put into the threads of a running daemon, by ptrace: what somebody who runs code of
 //! their own inside of it would do, with the daemon's real filters, credentials and descriptors.
 #![allow(dead_code, reason = "each test uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test code states what it knows"
+)]
 
 pub mod attempts;
 pub mod ring;

@@ -29,6 +29,33 @@ pub enum Place {
     Out,
 }
 
+impl Part {
+    /// All of them.
+    pub(super) const ALL: [Part; 4] = [Part::Data, Part::Guard, Part::App, Part::Reference];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Part::Data => "data",
+            Part::Guard => "guard",
+            Part::App => "app",
+            Part::Reference => "ref",
+        }
+    }
+}
+
+impl Place {
+    /// All of them.
+    pub(super) const ALL: [Place; 3] = [Place::Medium, Place::In, Place::Out];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Place::Medium => "medium",
+            Place::In => "in",
+            Place::Out => "out",
+        }
+    }
+}
+
 /// Sense data (SPC-5 §4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sense {

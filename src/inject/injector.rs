@@ -115,7 +115,7 @@ impl Injector {
 impl Rule {
     fn draw(&mut self, site: &Site, stage: Stage, random: &mut fastrand::Rng) -> Option<Shot> {
         let spec = self.spec;
-        let index = spec.matches(site, stage)?;
+        let index = hit(&spec, site, stage)?;
         self.matched = self.matched.saturating_add(1);
         if self.matched < spec.nth || random.f64() >= spec.probability {
             return None;
@@ -125,27 +125,25 @@ impl Rule {
     }
 }
 
-impl Spec {
-    /// The place in the request of the block that is hit, where the request matches.
-    fn matches(&self, site: &Site, stage: Stage) -> Option<u64> {
-        let is_answer = self.fault.status(site.op).is_some();
-        let in_stage = is_answer == (stage == Stage::Arrival);
-        let here = self.ops.has(site.op) && self.lun.is_none_or(|lun| lun == site.lun);
-        if !in_stage || !here || !self.can_happen(site) {
-            return None;
-        }
-        self.first_hit(site.lba, site.blocks)
+/// The place in the request of the block that a fault hits, where the request matches.
+fn hit(spec: &Spec, site: &Site, stage: Stage) -> Option<u64> {
+    let is_answer = spec.fault.status(site.op).is_some();
+    let in_stage = is_answer == (stage == Stage::Arrival);
+    let here = spec.ops.has(site.op) && spec.lun.is_none_or(|lun| lun == site.lun);
+    if !in_stage || !here || !can_happen(spec.fault, site) {
+        return None;
     }
+    spec.first_hit(site.lba, site.blocks)
+}
 
-    /// A misdirected write stays on the disk, and only what has more blocks than that can be torn.
-    fn can_happen(&self, site: &Site) -> bool {
-        match self.fault {
-            Fault::Misdirect(by) => misdirected(site.lba, by)
-                .and_then(|lba| lba.checked_add(site.blocks))
-                .is_some_and(|end| end.0 <= site.disk.0),
-            Fault::Torn(stored) => stored < site.blocks.0,
-            _ => true,
-        }
+/// A misdirected write stays on the disk, and only what has more blocks than that can be torn.
+fn can_happen(fault: Fault, site: &Site) -> bool {
+    match fault {
+        Fault::Misdirect(by) => misdirected(site.lba, by)
+            .and_then(|lba| lba.checked_add(site.blocks))
+            .is_some_and(|end| end.0 <= site.disk.0),
+        Fault::Torn(stored) => stored < site.blocks.0,
+        _ => true,
     }
 }
 

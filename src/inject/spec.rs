@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fault::{Fault, Part, Place};
+use super::fault::{Fault, Place};
 use super::ops::{Op, OpSet};
 use crate::units::{BlockCount, Lba};
 
@@ -84,33 +84,6 @@ impl fmt::Display for Fault {
             Fault::MediumError => f.write_str("medium-error"),
             Fault::Busy => f.write_str("busy"),
             Fault::NoAnswer => f.write_str("no-answer"),
-        }
-    }
-}
-
-impl Part {
-    /// All of them.
-    pub(super) const ALL: [Part; 4] = [Part::Data, Part::Guard, Part::App, Part::Reference];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Part::Data => "data",
-            Part::Guard => "guard",
-            Part::App => "app",
-            Part::Reference => "ref",
-        }
-    }
-}
-
-impl Place {
-    /// All of them.
-    pub(super) const ALL: [Place; 3] = [Place::Medium, Place::In, Place::Out];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Place::Medium => "medium",
-            Place::In => "in",
-            Place::Out => "out",
         }
     }
 }

@@ -38,6 +38,9 @@ demo: build
 	target/release/dixtrap run --kernel $(DEMO_KERNEL) --fs raw --fs ext4 $(DEMO_SCENARIOS) --out $(DEMO_OUT)
 	@echo 'Everything the run left is in $(DEMO_OUT)/.'
 
+# Words behind cargo test's own; .ci/run asks for what the tests print.
+TEST_FLAGS :=
+
 # clippy comes with rustup's Rust and not with every distribution's.
 test: setup
 	@if cargo fmt --version >/dev/null 2>&1; then echo cargo fmt --check; cargo fmt --check; \
@@ -46,7 +49,7 @@ test: setup
 	   echo cargo clippy --locked --all-targets -- -D warnings; \
 	   cargo clippy --locked --all-targets -- -D warnings; \
 	 else echo 'no clippy here: the lints are not checked'; fi
-	cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast $(TEST_FLAGS)
 	@if command -v c++ >/dev/null; then echo cargo check --locked --manifest-path fuzz/Cargo.toml; \
 	   cargo check --locked --manifest-path fuzz/Cargo.toml; \
 	 else echo 'no C++ compiler here: the fuzz targets are not checked'; fi

@@ -22,10 +22,16 @@ fn write_program(path: &Path, text: &str) {
 /// Runs .ci/run where `make test` is this recipe; its last line and its exit status.
 fn ci_run(recipe: &[&str]) -> (String, i32) {
     let dir = TempDir::new().unwrap();
-    write_program(&dir.path().join(".ci/run"), &script("run"));
+    let (_, line, status) = ci_run_in(dir.path(), recipe);
+    (line, status)
+}
+
+/// The same with everything that it said.
+fn ci_run_in(dir: &Path, recipe: &[&str]) -> (String, String, i32) {
+    write_program(&dir.join(".ci/run"), &script("run"));
     let makefile: String = recipe.iter().map(|line| format!("\t@{line}\n")).collect();
-    fs::write(dir.path().join("Makefile"), format!("test:\n{makefile}")).unwrap();
-    let output = Command::new(dir.path().join(".ci/run"))
+    fs::write(dir.join("Makefile"), format!("test:\n{makefile}")).unwrap();
+    let output = Command::new(dir.join(".ci/run"))
         .env("CI", "true")
         // The make that runs this test must not lend its flags.
         .env_remove("MAKEFLAGS")
@@ -33,7 +39,8 @@ fn ci_run(recipe: &[&str]) -> (String, i32) {
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    (said.lines().last().unwrap_or_default().to_owned(), output.status.code().unwrap())
+    let line = said.lines().last().unwrap_or_default().to_owned();
+    (said, line, output.status.code().unwrap())
 }
 
 const STARTED: &str = "echo '     Running tests/a.rs (target/debug/deps/a-0)'";
@@ -47,9 +54,25 @@ fn the_closing_line_adds_up_every_test_program() {
     assert_eq!(both, ("15 passed, 2 failed, 1 skipped".to_owned(), 2));
 }
 
+/// What cargo prints of tests that passed and said something.
+const SAID: &str = "printf '%s\\n' '' successes: '' '---- a::b stdout ----' 'skipped: no mount here' 'skipped: again' '' \
+    '---- c stdout ----' 'said: skipped: no' 'verdict: pass' '' '' successes: '    a::b' '    c' ''";
+/// The same of one that failed.
+const FAILED: &str = "printf '%s\\n' failures: '' '---- d stdout ----' 'skipped: not really' '' failures: '    d' ''";
+
+#[test]
+fn a_test_that_could_do_nothing_is_skipped_and_says_why() {
+    let dir = TempDir::new().unwrap();
+    let (said, line, status) = ci_run_in(dir.path(), &[STARTED, SAID, GOOD, STARTED, FAILED, MIXED, "exit 1"]);
+    assert_eq!((line.as_str(), status), ("14 passed, 2 failed, 2 skipped", 2));
+    assert!(said.contains("\nskipped: a::b: no mount here\n14 passed"), "{said}");
+    assert!(!said.contains("verdict: pass"), "what passed tests print is not shown: {said}");
+    assert!(said.contains("---- d stdout ----\nskipped: not really\n"), "{said}");
+}
+
 #[test]
 fn there_is_no_closing_line_where_it_would_not_be_true() {
-    let cases: [&[&str]; 5] = [
+    let cases: [&[&str]; 6] = [
         &["exit 1"],
         &["true"],
         // A lint that fails, or a doc test that does not compile.
@@ -57,6 +80,8 @@ fn there_is_no_closing_line_where_it_would_not_be_true() {
         // A test program that dies of a signal.
         &[STARTED, GOOD, STARTED, "exit 1"],
         &[STARTED, MIXED, STARTED, "exit 1"],
+        // More results than programs: one of them was only printed.
+        &[STARTED, GOOD, GOOD],
     ];
     for recipe in cases {
         let (line, status) = ci_run(recipe);

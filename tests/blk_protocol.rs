@@ -59,9 +59,8 @@ fn data_survives_a_restart() {
     assert!(daemon.stop().medium_faults().is_empty());
 }
 
-#[test]
-fn the_disk_has_a_name() {
-    let daemon = Daemon::start(&["--window", "0"]);
+/// What the disk says when it is asked who it is.
+fn name(daemon: &Daemon) -> String {
     let mut guest = daemon.guest();
     let draft = Draft::get_id(&guest.memory);
     let sent = guest.send(0, draft);
@@ -69,6 +68,20 @@ fn the_disk_has_a_name() {
     let name = sent.draft.bytes();
     let text: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
     assert!(!text.is_empty() && text.iter().all(u8::is_ascii_graphic), "{name:?}");
+    String::from_utf8(text).unwrap()
+}
+
+/// The same at every start, and no other disk's: a guest finds its disks by it.
+#[test]
+fn a_disk_has_a_name_of_its_own() {
+    let first = Daemon::start(&["--window", "0"]);
+    let dir = first.dir();
+    let known = name(&first);
+    drop(first.stop());
+    assert_eq!(name(&Daemon::start_in(dir, &["--window", "0"])), known);
+    assert_ne!(name(&Daemon::start(&["--window", "0"])), known);
+    let memory = [Daemon::start(&["--memory"]), Daemon::start(&["--memory"])].map(|d| name(&d));
+    assert_ne!(memory[0], memory[1]);
 }
 
 #[test]

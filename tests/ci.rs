@@ -63,7 +63,8 @@ const FAILED: &str = "printf '%s\\n' failures: '' '---- d stdout ----' 'skipped:
 #[test]
 fn a_test_that_could_do_nothing_is_skipped_and_says_why() {
     let dir = TempDir::new().unwrap();
-    let (said, line, status) = ci_run_in(dir.path(), &[STARTED, SAID, GOOD, STARTED, FAILED, MIXED, "exit 1"]);
+    let (said, line, status) =
+        ci_run_in(dir.path(), &[STARTED, SAID, GOOD, STARTED, FAILED, MIXED, "exit 1"]);
     assert_eq!((line.as_str(), status), ("14 passed, 2 failed, 2 skipped", 2));
     assert!(said.contains("\nskipped: a::b: no mount here\n14 passed"), "{said}");
     assert!(!said.contains("verdict: pass"), "what passed tests print is not shown: {said}");

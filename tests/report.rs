@@ -112,3 +112,25 @@ fn a_run_that_was_killed_is_no_mere_folder_of_records() {
         assert!(said.contains("left no verdict: it still runs, or was killed"), "{said}");
     }
 }
+
+/// Text of strangers in the names of files and in what they hold.
+#[test]
+fn nothing_that_a_file_says_acts_on_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = "\u{1b}[2J\u{202e}\nverdict: pass (9 pass)\u{7}";
+    let mut verdict = clean(Some(ShardOf::whole("p")), 1);
+    evil.clone_into(&mut verdict.cells[0].kernel);
+    let good = write(dir.path(), "good.json", &verdict);
+    let bad = dir.path().join(format!("{}.jsonl", evil.replace('/', "-")));
+    std::fs::write(&bad, format!("{{\"schema\":1,\"type\":\"{}\"}}\n", "\u{9b}31m")).unwrap();
+    for (words, code) in
+        [(&[good.as_path()][..], 0), (&[&bad], 129), (&[Path::new("/dev/zero")], 129)]
+    {
+        let (said, status) = report(words);
+        assert_eq!(status, code, "{said:?}");
+        let acts = said.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}'));
+        assert!(!acts && said.len() < 10_000, "{said:?}");
+        let forged = said.lines().filter(|line| line.starts_with("verdict: pass (9")).count();
+        assert_eq!(forged, 0, "{said:?}");
+    }
+}

@@ -16,7 +16,7 @@ use dixtrap::proto::blk::{self, BlkDevice};
 use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
-use dixtrap::report::Sink;
+use dixtrap::report::{Sink, plain};
 use dixtrap::sandbox::{self, Janitor, Needs, Thread};
 use dixtrap::transport::{Endpoint, Pace, Server, SocketPath};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match Config::try_from(args).map_err(Into::into).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dixtrapd: {error:#}");
+            eprintln!("dixtrapd: {}", plain(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     match one_line(error) {
         Some(line) => {
-            eprintln!("dixtrapd: {line}");
+            eprintln!("dixtrapd: {}", plain(&line));
             ExitCode::from(2)
         }
         None => {
@@ -92,10 +92,16 @@ fn run(config: Config) -> anyhow::Result<()> {
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
-            let device = Arc::new(BlkDevice::new(Arc::clone(trap), config.queues));
+            let name = config.disks.first().map(|spec| identity(&config.socket, spec));
+            let serial = name.map_or_else(String::new, |name| format!("dix-{}", name.serial));
+            let device = BlkDevice::new(Arc::clone(trap), config.queues).with_serial(&serial);
+            let device = Arc::new(device);
             serve(&config, Daemon { device, ledger, io, traps }, entries, || Ok(()))
         }
         DeviceKind::Scsi => {
+            let unit = |(spec, trap): (&DiskSpec, &Arc<Trap>)| {
+                Unit::new(Arc::clone(trap), identity(&config.socket, spec))
+            };
             let units = config.disks.iter().zip(&traps).map(unit).collect();
             let device = Arc::new(ScsiDevice::new(units, config.queues)?);
             let watched = Arc::clone(&device);
@@ -146,11 +152,16 @@ fn trap_all(config: &Config, disks: Vec<Disk>, sink: Sink) -> (Arc<Ledger>, Vec<
     (ledger, traps)
 }
 
-/// The logical unit of a disk. Its names follow from where the disk is, however the path is spelt.
-fn unit((spec, trap): (&DiskSpec, &Arc<Trap>)) -> Unit {
-    let path = spec.file.as_ref().and_then(|path| path.canonicalize().ok());
+/// The names of a disk in its guest: the same at every start, and no other disk's. They follow from
+/// where the disk is, however the path is spelt; a memory disk's from the socket that it is behind.
+fn identity(socket: &SocketSpec, spec: &DiskSpec) -> UnitIdentity {
+    let path = match (&spec.file, socket) {
+        (Some(file), _) => file.canonicalize().ok(),
+        (None, SocketSpec::Path(socket)) => std::path::absolute(socket).ok(),
+        (None, SocketSpec::Fd(_)) => None,
+    };
     let name = path.map_or_else(|| name_of(spec), |path| path.display().to_string());
-    Unit::new(Arc::clone(trap), UnitIdentity::of(&name))
+    UnitIdentity::of(&name)
 }
 
 /// Serves `daemon` until told to stop, and closes in order. `begin` comes after the sandbox: threads

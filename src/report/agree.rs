@@ -1,11 +1,18 @@
 //! Every format tells the same of one verdict: the outcome, the figures and the reason of every cell.
 
+use std::collections::BTreeMap;
+
 use chrono::DateTime;
 
+use super::plain::tests::{evil, is_harmless};
+use super::session::{LabelSummary, Session};
+use super::text::session_text;
 use super::{Colour, verdict_html, verdict_json, verdict_junit, verdict_ktap, verdict_text};
-use crate::record::Phases;
+use crate::record::{Broken, Owner, OwnerKind, Phases, Race};
 use crate::verdict::tests::bare_cell;
-use crate::verdict::{Cell, CellOutcome, Expect, Repeat, ShardOf, StableWrites, Verdict};
+use crate::verdict::{
+    Cell, CellOutcome, Expect, OwnerGroup, Provenance, Repeat, ShardOf, StableWrites, Verdict,
+};
 
 fn verdict() -> Verdict {
     let seen = |scenario, outcome, races: u64| Cell {
@@ -164,6 +171,101 @@ fn a_verdict_that_is_an_error_of_its_own_is_one_in_every_format() {
     assert!(text.contains(&format!("\nerror: {reason}\nverdict: error (")), "{text}");
     let json: Verdict = serde_json::from_str(&verdict_json(&lost).unwrap()).unwrap();
     assert_eq!(json, lost);
+}
+
+/// A verdict that has `evil` wherever a stranger's text may stand.
+fn said_everywhere(evil: &str) -> Verdict {
+    let mut verdict = verdict().broken(evil.to_owned());
+    let group = OwnerGroup::of(&owner_of(evil), 3);
+    if evil.len() > 10_000 {
+        // One of them is enough, and a good deal faster.
+        verdict.cells.truncate(1);
+    }
+    for cell in &mut verdict.cells {
+        for text in [&mut cell.kernel, &mut cell.scenario, &mut cell.fs, &mut cell.device] {
+            evil.clone_into(text);
+        }
+        (cell.reason, cell.why) = (Some(evil.to_owned()), Some(evil.to_owned()));
+        cell.owner_groups = Some(vec![group.clone()]);
+        cell.owners = Some(BTreeMap::from([(evil.to_owned(), 3)]));
+    }
+    let word = || BTreeMap::from([(evil.to_owned(), evil.to_owned())]);
+    verdict.provenance = Some(Provenance {
+        command: evil.to_owned(),
+        qemu: Some(evil.to_owned()),
+        kernels: word(),
+        kernel_sha256: word(),
+        ..Provenance::default()
+    });
+    verdict
+}
+
+fn owner_of(evil: &str) -> Owner {
+    Owner { path: Some(evil.to_owned()), ..Owner::new(evil, OwnerKind::Data) }
+}
+
+/// Every line of KTAP is one of its own: a stranger's text makes no result, plan or directive.
+fn is_sound_ktap(text: &str, cells: usize) -> bool {
+    let results = text.lines().filter(|line| {
+        let line = line.trim_start();
+        line.starts_with("ok ") || line.starts_with("not ok ")
+    });
+    let ours = |line: &str| {
+        let line = line.trim_start();
+        let starts = ["ok ", "not ok ", "# ", "KTAP version 1", "1.."];
+        starts.iter().any(|start| line.starts_with(start)) && line.matches(" # ").count() <= 1
+    };
+    // A line for each cell, one for their group, and one for the verdict itself.
+    results.count() == cells + 2 && text.lines().all(ours)
+}
+
+#[test]
+fn text_of_strangers_does_nothing_in_any_format() {
+    for evil in evil() {
+        let verdict = said_everywhere(&evil);
+        let (text, ktap) = (verdict_text(&verdict, Colour::Never), verdict_ktap(&verdict));
+        let (junit, html) = (verdict_junit(&verdict).unwrap(), verdict_html(&verdict));
+        for shown in [&text, &ktap, &junit, &html] {
+            let start: String = evil.chars().take(40).collect();
+            assert!(is_harmless(shown), "{start:?}");
+            assert!(shown.len() < 2_500_000, "{start:?}: {}", shown.len());
+        }
+        assert!(is_sound_ktap(&ktap, verdict.cells.len()), "{}", &ktap[..ktap.len().min(4_000)]);
+        assert!(!html.contains("<script") && !junit.contains("]]>"), "{evil:.80}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("verdict: ")).count(), 1);
+        let json = verdict_json(&verdict).unwrap();
+        assert!(is_harmless(&json));
+        assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict);
+        is_well_formed(&junit);
+    }
+}
+
+/// By libxml2's word, where its program is installed.
+fn is_well_formed(xml: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), xml).unwrap();
+    let lint = std::process::Command::new("xmllint").arg("--noout").arg(file.path()).output();
+    if let Ok(output) = lint {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn text_of_strangers_does_nothing_in_a_session() {
+    for evil in evil() {
+        let mut session = Session::default();
+        let race = Race {
+            label: Some(evil.clone()),
+            owner: Some(owner_of(&evil)),
+            ..super::offenders::tests::race(1, 2)
+        };
+        session.offenders.add(race);
+        session.incidents.add_broken(Broken { t_us: 1, queue: None, reason: evil.clone() });
+        let owners = vec![OwnerGroup::of(&owner_of(&evil), 1)];
+        session.labels.insert(evil.clone(), LabelSummary { owners, ..LabelSummary::default() });
+        let text = session_text(&session, 5, Colour::Never);
+        assert!(is_harmless(&text) && text.len() < 100_000, "{evil:.40}");
+    }
 }
 
 #[test]

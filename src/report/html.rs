@@ -4,6 +4,7 @@
 use crate::verdict::{Cell, Group, Verdict};
 
 use super::provenance::provenance_rows;
+use super::tame::tame;
 use super::words::{micros_words, millis_words, seen_words};
 
 /// Colours that stay readable on paper and without colour: the words say the same.
@@ -28,6 +29,7 @@ const COLUMNS: [&str; 12] = [
 
 /// The verdict as an HTML page.
 pub fn verdict_html(verdict: &Verdict) -> String {
+    let verdict = &tame(verdict);
     let tables: String = verdict.groups().iter().map(table).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

@@ -1,5 +1,6 @@
 //! What a session has on record beside its races: a line each, where there is any.
 
+use super::plain::plain;
 use crate::record::{Broken, Counters, MediumFault, WindowChange};
 
 /// What was met on the way.
@@ -53,10 +54,12 @@ impl Incidents {
     /// count as well: records may be lost.
     pub fn lines(&self, counted: impl Fn(fn(&Counters) -> u64) -> u64) -> String {
         let first = self.first_bad.as_ref().map_or_else(String::new, |bad| {
-            format!("; the first is block {}, {} tag", bad.lba, bad.check)
+            format!("; the first is block {}, {} tag", bad.lba, plain(&bad.check))
         });
-        let last =
-            self.last_broken.as_ref().map_or_else(String::new, |b| format!("; {}", b.reason));
+        let last = self
+            .last_broken
+            .as_ref()
+            .map_or_else(String::new, |b| format!("; {}", plain(&b.reason)));
         [
             (
                 self.medium.max(counted(|c| c.medium_faults)),

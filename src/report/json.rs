@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::verdict::Verdict;
 
+use super::plain::plain_json;
+
 /// The verdict as one JSON object with a line feed at its end.
 pub fn verdict_json(verdict: &Verdict) -> Result<String, serde_json::Error> {
-    Ok(serde_json::to_string_pretty(verdict)? + "\n")
+    Ok(plain_json(&serde_json::to_string_pretty(verdict)?) + "\n")
 }
 
 /// A report that could not be written.

@@ -10,10 +10,12 @@ use quick_junit::{
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::provenance::provenance_rows;
+use super::tame::tame;
 use super::words::{expected_words, seen_words};
 
 /// The verdict as an XML document.
 pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
+    let verdict = &tame(verdict);
     let mut report = Report::new("dixtrap");
     report.set_timestamp(verdict.started);
     report.set_time(Duration::try_from_secs_f64(verdict.seconds).unwrap_or_default());

@@ -6,25 +6,27 @@ use std::fmt::Write;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::provenance::provenance_rows;
+use super::tame::tame;
 use super::words::{expected_words, seen_words};
 
 /// The verdict as KTAP.
 pub fn verdict_ktap(verdict: &Verdict) -> String {
+    let verdict = &tame(verdict);
     let groups = verdict.groups();
     let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
     let mut out = format!("KTAP version 1\n1..{count}\n");
     for (name, value) in provenance_rows(verdict) {
-        let _ = writeln!(out, "# {name}: {}", in_a_line(&value));
+        let _ = writeln!(out, "# {}: {}", in_a_line(&name), in_a_line(&value));
     }
     for (number, Group { kernel, device, cells }) in groups.into_iter().enumerate() {
-        let name = format!("{kernel} {device}");
+        let name = in_a_line(&format!("{kernel} {device}"));
         // A String takes every write.
         let _ = write!(out, "  KTAP version 1\n  # Subtest: {name}\n  1..{}\n", cells.len());
         for (number, cell) in cells.iter().enumerate() {
             let _ = writeln!(
                 out,
                 "  # {}: expected {}, seen: {}",
-                cell.name(),
+                in_a_line(&cell.name()),
                 expected_words(cell),
                 seen_words(cell)
             );
@@ -47,7 +49,7 @@ fn in_a_line(reason: &str) -> String {
 
 fn result_line(number: usize, cell: &Cell) -> String {
     let reason = in_a_line(cell.reason.as_deref().unwrap_or(""));
-    let name = cell.name();
+    let name = in_a_line(&cell.name());
     match cell.outcome {
         CellOutcome::Pass => format!("ok {number} {name}"),
         CellOutcome::Skip => format!("ok {number} {name} # SKIP {reason}"),

@@ -9,8 +9,10 @@ mod junit;
 mod ktap;
 mod offenders;
 mod owners;
+mod plain;
 mod provenance;
 mod session;
+mod tame;
 mod text;
 mod words;
 
@@ -21,6 +23,7 @@ pub use jsonl::{Sink, SinkError};
 pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
 pub use offenders::{Offender, Offenders};
+pub use plain::{plain, plain_json, plain_lines};
 pub use session::{LabelSummary, OWNERS, Session, SessionError, UNLABELLED, each_record};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 pub use words::micros_words;

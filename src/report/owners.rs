@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::record::{Owner, Race, RaceId, RaceOwner};
 use crate::verdict::{OwnerGroup, merge_groups};
 
+use super::plain::plain;
 use super::words::whole_micros_words;
 
 /// What is known of owners while records are read.
@@ -65,7 +66,7 @@ pub fn owners_text(name: &str, groups: &[OwnerGroup]) -> String {
     }
     let lines: Vec<String> =
         groups.iter().map(|group| format!("  {}: {}\n", group.kind, group_words(group))).collect();
-    format!("whose blocks raced in {name}:\n{}", lines.concat())
+    format!("whose blocks raced in {}:\n{}", plain(name), lines.concat())
 }
 
 /// `inode table, 131 races, all healed in 40ms`.
@@ -79,14 +80,14 @@ fn group_words(group: &OwnerGroup) -> String {
         standing if group.healed == 0 => format!("{standing} standing"),
         standing => format!("{} healed{in_time}, {standing} standing", group.healed),
     };
-    format!("{}{path}, {races}, {fate}", group.name)
+    format!("{}, {races}, {fate}", plain(&format!("{}{path}", group.name)))
 }
 
 /// One block's owner: `file /target, byte 8192`.
 pub fn owner_words(owner: &Owner) -> String {
     let path = owner.path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
     let offset = owner.offset.map_or_else(String::new, |offset| format!(", byte {offset}"));
-    format!("{}{path}{offset}", owner.name)
+    format!("{}{offset}", plain(&format!("{}{path}", owner.name)))
 }
 
 #[cfg(test)]

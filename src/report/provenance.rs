@@ -2,8 +2,15 @@
 
 use crate::verdict::{Host, Part, Provenance, Verdict};
 
+use super::plain::plain;
+
 /// Names and values, one line each: those of the run, or of each part that went into the verdict.
 pub fn provenance_rows(verdict: &Verdict) -> Vec<(String, String)> {
+    let all = all_rows(verdict);
+    all.into_iter().map(|(name, value)| (plain(&name), plain(&value))).collect()
+}
+
+fn all_rows(verdict: &Verdict) -> Vec<(String, String)> {
     if let Some(provenance) = &verdict.provenance {
         return rows(provenance);
     }
@@ -75,7 +82,8 @@ pub fn provenance_lines(verdict: &Verdict) -> Vec<String> {
 
 fn line(provenance: &Provenance) -> String {
     let (qemu, accel) = (qemu(provenance), accel(provenance));
-    format!("{qemu}, {accel}, seed {}, on {}", provenance.seed, host_words(&provenance.host))
+    let (seed, host) = (provenance.seed, host_words(&provenance.host));
+    plain(&format!("{qemu}, {accel}, seed {seed}, on {host}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,10 +46,21 @@ pub enum SessionError {
         /// The schema it names.
         schema: u32,
     },
+    /// A line without an end.
+    #[error("{}, line {line}: longer than {} bytes, which no record of dixtrapd is", path.display(), LONGEST_LINE)]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+    },
     /// Nothing in it.
     #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
     Empty(PathBuf),
 }
+
+/// How long a line may be. The longest that dixtrapd writes has a few kilobytes and a label.
+pub const LONGEST_LINE: u64 = 1 << 20;
 
 /// What was counted while one label was open; of a label opened several times, the sum.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -217,7 +228,8 @@ fn each_line(
     let mut text = Vec::new();
     for line in 1.. {
         text.clear();
-        let read = input
+        let read = (&mut input)
+            .take(LONGEST_LINE.saturating_add(1))
             .read_until(b'\n', &mut text)
             .map_err(|e| SessionError::Read(path.to_owned(), e))?;
         if read == 0 && line == 1 {
@@ -225,6 +237,9 @@ fn each_line(
         }
         if read == 0 {
             break;
+        }
+        if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST_LINE {
+            return Err(SessionError::TooLong { path: path.to_owned(), line });
         }
         match parse(&text) {
             Ok(record) => take(record),
@@ -337,6 +352,16 @@ mod tests {
         assert_eq!(label.counters[0].writes, 7);
         assert!(!session.labels.contains_key(UNLABELLED));
         assert!(session.stop.is_none() && !session.truncated);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let long =
+            mark(1, MarkState::Begin).replace("\"a\"", &format!("{:?}", "a".repeat(1 << 20)));
+        let error = read(&(mark(1, MarkState::Begin) + &long)).unwrap_err();
+        assert!(matches!(error, SessionError::TooLong { line: 2, .. }), "{error}");
+        let error = Session::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(matches!(error, SessionError::TooLong { line: 1, .. }), "{error}");
     }
 
     #[test]

@@ -9,12 +9,15 @@ use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
+use super::plain::plain;
 use super::provenance::provenance_lines;
 use super::session::{Session, UNLABELLED};
+use super::tame::tame;
 use super::words::{expected_words, micros_words, millis_words, seen_words, whole_micros_words};
 
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
 pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
+    let verdict = &tame(verdict);
     let mut out = String::new();
     for Group { kernel, device, cells } in verdict.groups() {
         out.push_str(&format!(
@@ -70,7 +73,7 @@ pub fn verdict_line(verdict: &Verdict, colour: Colour) -> String {
             .collect();
     let word = colour.paint(Style::new().bold(), &verdict.verdict.to_string());
     let reason = verdict.reason.as_ref().map_or_else(String::new, |reason| {
-        format!("{}: {reason}\n", painted(CellOutcome::Error, colour))
+        format!("{}: {}\n", painted(CellOutcome::Error, colour), plain(reason))
     });
     format!(
         "{reason}verdict: {word} ({}), exit status {}, {:.0} s\n",
@@ -144,9 +147,9 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     if let Some(start) = &session.start {
         out.push_str(&format!(
             "dixtrapd {}, device {}, disk {}, {}-byte blocks, window {}{}\n",
-            start.version,
-            start.device,
-            start.disk,
+            plain(&start.version),
+            plain(&start.device),
+            plain(&start.disk),
             start.block_size,
             start.window,
             session.incidents.window_words()
@@ -180,7 +183,7 @@ fn labels_table(session: &Session) -> String {
     for (label, summary) in &session.labels {
         let (healed, standing) = summary.healed_and_standing();
         table.add_row(vec![
-            label.clone(),
+            plain(label),
             count_or_dash(summary.sum(|c| c.writes)),
             count_or_dash(summary.sum(|c| c.blocks_checked)),
             summary.races.to_string(),
@@ -218,7 +221,7 @@ pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
 
 fn offender_facts(offender: &Offender) -> String {
     let race = &offender.worst;
-    let label = race.label.as_deref().unwrap_or(UNLABELLED);
+    let label = plain(race.label.as_deref().unwrap_or(UNLABELLED));
     let many =
         |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let bytes = u64::try_from(race.changed_bytes).unwrap_or(u64::MAX);

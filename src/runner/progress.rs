@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use crate::report::plain;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Where a cell stands.
@@ -66,10 +67,11 @@ struct LineLane {
 
 impl Progress for LineLane {
     fn note(&self, line: &str) {
-        eprintln!("{}{line}", self.lead);
+        eprintln!("{}{}", self.lead, plain(line));
     }
 
     fn begin(&self, number: usize, of: usize, name: &str) {
+        let name = plain(name);
         eprintln!("{}[{number}/{of}] {name}", self.lead);
         *self.cell.borrow_mut() = if self.named { format!("{name}: ") } else { "  ".to_owned() };
     }
@@ -77,7 +79,7 @@ impl Progress for LineLane {
     fn update(&self, _standing: Standing) {}
 
     fn end(&self, line: &str) {
-        eprintln!("{}{}{line}", self.lead, self.cell.borrow());
+        eprintln!("{}{}{}", self.lead, self.cell.borrow(), plain(line));
     }
 }
 
@@ -113,13 +115,14 @@ impl BarLane {
 
 impl Progress for BarLane {
     fn note(&self, line: &str) {
+        let line = plain(line);
         self.say(&format!("{}{line}", self.lead));
         self.bar.set_prefix(self.lead.clone());
-        self.bar.set_message(line.to_owned());
+        self.bar.set_message(line);
     }
 
     fn begin(&self, number: usize, of: usize, name: &str) {
-        self.bar.set_prefix(format!("{}[{number}/{of}] {name}", self.lead));
+        self.bar.set_prefix(format!("{}[{number}/{of}] {}", self.lead, plain(name)));
         self.bar.set_message("");
     }
 
@@ -128,7 +131,7 @@ impl Progress for BarLane {
     }
 
     fn end(&self, line: &str) {
-        self.say(&format!("{}: {line}", self.bar.prefix()));
+        self.say(&format!("{}: {}", self.bar.prefix(), plain(line)));
         self.bar.set_message("");
     }
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use dixtrap::control::{Client, Request};
 use dixtrap::inject::HELP;
 use dixtrap::record::MarkState;
+use dixtrap::report::plain_json;
 use dixtrap::units::WindowSpec;
 
 /// Arguments of `dixtrap ctl`.
@@ -77,6 +78,6 @@ impl From<Action> for Request {
 /// Asks, and prints the answer as one JSON line.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reply = Client::connect(&args.socket)?.ask(&args.action.into())?;
-    println!("{}", serde_json::to_string(&reply)?);
+    println!("{}", plain_json(&serde_json::to_string(&reply)?));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,12 @@
 //! `dixtrap`: runs kernels on the trap and says what it saw.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use dixtrap::cli::{commands_there, one_line};
+use dixtrap::report::{plain, plain_lines};
 
 mod ctl;
 mod formats;
@@ -43,7 +45,12 @@ enum Command {
 const EXIT_ERROR: u8 = 129;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format(|out, record| {
+            let said = plain(&record.args().to_string());
+            writeln!(out, "dixtrap: {}: {said}", record.level().as_str().to_lowercase())
+        })
+        .init();
     blame_no_commit_for_a_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -58,7 +65,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("dixtrap: {error:#}");
+        eprintln!("dixtrap: {}", plain(&format!("{error:#}")));
         ExitCode::from(EXIT_ERROR)
     })
 }
@@ -67,7 +74,7 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     match one_line(error) {
         Some(line) => {
-            eprintln!("dixtrap: {line}{}", commands(error));
+            eprintln!("dixtrap: {}", plain_lines(&format!("{line}{}", commands(error))));
             ExitCode::from(EXIT_ERROR)
         }
         None => {

@@ -1,10 +1,11 @@
 //! `dixtrap report`: what records hold, and one verdict over the verdicts of all shards.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use dixtrap::report::{Colour, Session, SessionError, session_text, verdict_text};
+use dixtrap::report::{Colour, Session, SessionError, plain, session_text, verdict_text};
 use dixtrap::runner::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
 
@@ -25,6 +26,9 @@ pub struct Args {
     formats: Formats,
 }
 
+/// A verdict has a few kilobytes a cell.
+const LARGEST_VERDICT: u64 = 256 << 20;
+
 /// What a file holds.
 enum Content {
     Session(Box<Session>),
@@ -43,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             match read(&file)? {
                 Content::Session(session) => {
                     if args.files.len() > 1 || &file != path {
-                        text.push_str(&format!("{}:\n", file.display()));
+                        text.push_str(&format!("{}:\n", plain(&file.display().to_string())));
                     }
                     text.push_str(&session_text(&session, args.top, colour));
                     text.push('\n');
@@ -104,7 +108,10 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn read(path: &Path) -> anyhow::Result<Content> {
     match Session::read(path) {
         Ok(session) => Ok(Content::Session(Box::new(session))),
-        Err(error @ SessionError::NotARecord { line: 1, .. }) => match verdict(path) {
+        Err(
+            error @ (SessionError::NotARecord { line: 1, .. }
+            | SessionError::TooLong { line: 1, .. }),
+        ) => match verdict(path) {
             Some(verdict) => Ok(Content::Verdict(Box::new(verdict))),
             None => Err(error.into()),
         },
@@ -113,5 +120,8 @@ fn read(path: &Path) -> anyhow::Result<Content> {
 }
 
 fn verdict(path: &Path) -> Option<Verdict> {
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    let mut text = String::new();
+    let mut file = std::fs::File::open(path).ok()?.take(LARGEST_VERDICT);
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
 }

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
-use dixtrap::report::{Colour, Session, offenders_text, verdict_line, verdict_text};
+use dixtrap::report::{
+    Colour, Session, offenders_text, plain, plain_lines, verdict_line, verdict_text,
+};
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
@@ -302,7 +304,7 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
         let Ok(session) = Session::read(&boot.records) else { continue };
         let worst = session.offenders.worst(WORST, wanted);
         if run.boots.len() > 1 && !worst.is_empty() {
-            text.push_str(&format!("\nLinux {}:\n", boot.kernel));
+            text.push_str(&format!("\nLinux {}:\n", plain(&boot.kernel)));
         }
         text.push_str(&offenders_text(&worst, colour));
         if !any_failed {
@@ -317,7 +319,7 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
     for trouble in &run.troubles {
-        eprintln!("dixtrap: {trouble}");
+        eprintln!("dixtrap: {}", plain_lines(trouble));
     }
     match &args.out {
         Some(out) if out.is_dir() => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::ensure;
-use dixtrap::report::write_whole;
+use dixtrap::report::{plain_lines, write_whole};
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::blame::Blame;
 use dixtrap::runner::catalogue::Catalogue;
@@ -185,7 +185,7 @@ fn interruption() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// Tells what went wrong; the status says whose fault it was.
 fn failed(error: &dyn std::error::Error, blame: Blame) -> ExitCode {
-    eprintln!("dixtrap: {}", whole_text(error));
+    eprintln!("dixtrap: {}", plain_lines(&whole_text(error)));
     let status = match blame {
         Blame::Kernel => ExitStatus::Untestable,
         Blame::Host => ExitStatus::Fault,

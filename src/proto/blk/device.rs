@@ -17,14 +17,15 @@ use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswe
 use crate::trap::{Held, Reading, Trap, TrapError, Write, WriteInFlight, write};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
-/// What `GET_ID` answers, padded with zeros.
-const SERIAL: &[u8] = b"dixtrap";
+/// What `GET_ID` answers for a disk that was given no name, padded with zeros.
+const SERIAL: &str = "dixtrap";
 
 /// A virtio-blk device over a trap.
 #[derive(Debug)]
 pub struct BlkDevice {
     trap: Arc<Trap>,
     queues: u16,
+    serial: String,
     writeback: AtomicBool,
 }
 
@@ -84,7 +85,15 @@ enum Progress {
 impl BlkDevice {
     /// A device with `queues` rings.
     pub fn new(trap: Arc<Trap>, queues: u16) -> Self {
-        BlkDevice { trap, queues, writeback: AtomicBool::new(true) }
+        let serial = SERIAL.to_owned();
+        BlkDevice { trap, queues, serial, writeback: AtomicBool::new(true) }
+    }
+
+    /// The same with this serial, of which a guest sees twenty bytes: two disks of one guest must not
+    /// have the same, or its `/dev/disk/by-id` knows only one of them.
+    #[must_use]
+    pub fn with_serial(self, serial: &str) -> Self {
+        BlkDevice { serial: serial.to_owned(), ..self }
     }
 
     fn config_space(&self) -> ConfigSpace {
@@ -121,7 +130,7 @@ impl BlkDevice {
             }
             Command::GetId => {
                 self.trap.admit(Op::Other, Lba(0), BlockCount(0))?;
-                identify(&parts.data_in)
+                identify(&self.serial, &parts.data_in)
             }
             Command::Discard => self.change_ranges(&parts.data_out, false),
             Command::WriteZeroes => self.change_ranges(&parts.data_out, true),
@@ -193,8 +202,8 @@ impl BlkDevice {
     }
 }
 
-fn identify(into: &Segments) -> Result<Progress, Failure> {
-    let id: Vec<u8> = SERIAL.iter().copied().chain(std::iter::repeat(0)).take(ID_BYTES).collect();
+fn identify(serial: &str, into: &Segments) -> Result<Progress, Failure> {
+    let id: Vec<u8> = serial.bytes().chain(std::iter::repeat(0)).take(ID_BYTES).collect();
     let room = usize::try_from(into.len()).unwrap_or(usize::MAX);
     let id = id.get(..room.min(ID_BYTES)).unwrap_or(&id);
     into.copy_in(0, id)?;

@@ -1,6 +1,7 @@
 //! The guest's whole user space: our helper as `/init`, busybox, the modules, the scenarios, and
 //! programs of the host. Built without root, uncompressed: a guest under TCG unpacks slowly.
 
+mod busybox;
 mod cpio;
 mod programs;
 
@@ -144,14 +145,9 @@ impl<W: Write> Builder<W> {
     }
 
     fn busybox(&mut self) -> Result<(), InitramfsError> {
-        let missing =
-            || ToolError::Missing { program: "busybox".into(), package: "busybox-static".into() };
-        let path = find_program("busybox").ok_or_else(missing)?;
-        if !programs::libraries(&path)?.is_empty() {
-            return Err(InitramfsError::DynamicBusybox { path });
-        }
+        let path = busybox::find()?;
         self.host_file(&path, "/bin/busybox")?;
-        let applets = Tool::find("busybox", "busybox-static")?.arg("--list").text()?;
+        let applets = Tool::at(&path).arg("--list").text()?;
         for applet in applets.lines().filter(|name| !name.contains('/') && *name != "busybox") {
             self.link(&format!("/bin/{applet}"), "busybox")?;
         }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Kernel, KernelError, KernelSpec, cache, folder, package};
 use crate::runner::beneath::Root;
@@ -14,6 +15,9 @@ const META_PACKAGES: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-amd64"
 /// The packages that a kernel is split into: a version follows. The list of built-in modules may be
 /// in linux-base.
 const PARTS: [&str; 4] = ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
+
+/// How long a fetch may take: 100 MB, over a line of 0.5 Mbit/s.
+const FETCH_LIMIT: Duration = Duration::from_secs(1_800);
 
 /// Debian's keys, as the package debian-archive-keyring brings them.
 const KEYRINGS: [&str; 2] = [
@@ -96,7 +100,8 @@ impl<'a> AptRoot<'a> {
 
     /// An apt program that sees this root only, and the machine's proxy.
     fn tool(&self, program: &str) -> Result<Tool, KernelError> {
-        Ok(Tool::find(program, "apt")?.arg("-c").arg(self.dir.join("apt.conf")))
+        let tool = Tool::find(program, "apt")?.arg("-c").arg(self.dir.join("apt.conf"));
+        Ok(tool.limit(FETCH_LIMIT))
     }
 
     fn fetched<T>(&self, result: Result<T, ToolError>) -> Result<T, KernelError> {

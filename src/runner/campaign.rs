@@ -45,6 +45,8 @@ pub struct Campaign<'a> {
     pub options: &'a RunOptions,
     /// On what kernels.
     pub kernels: &'a [Asked],
+    /// What Debian's suites have now, even where an older kernel of them is cached.
+    pub refresh: bool,
     /// On what devices.
     pub devices: &'a [Device],
     /// What.
@@ -94,7 +96,7 @@ impl Campaign<'_> {
     fn find_kernels(&self, dealt: &[Assignment]) -> Vec<Option<Found>> {
         let say = self.board.lane(None);
         let used = |index| dealt.iter().any(|assignment| assignment.kernel == index);
-        let locate = |asked: &Asked| asked.spec.locate(&|line| say.note(line));
+        let locate = |asked: &Asked| asked.spec.locate_now(self.refresh, &|line| say.note(line));
         let kernels = self.kernels.iter().enumerate();
         kernels.map(|(index, asked)| used(index).then(|| locate(asked))).collect()
     }

@@ -36,11 +36,15 @@ use crate::print;
 /// Arguments of `dixtrap run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A bzImage, a built kernel tree, a kernel .deb, or debian:SUITE (repeatable); without it the
+    /// A bzImage, a built kernel tree, a kernel's package (.deb, .rpm, .pkg.tar.zst) or the folder that one
+    /// was unpacked to, or debian:SUITE (repeatable); without it the
     /// newest kernel in /boot that can be read, else Debian's
     #[arg(long, value_name = "K")]
     kernel: Vec<String>,
-    /// The modules of a bzImage: lib/modules/RELEASE, or a directory above it
+    /// Asks again for kernels of debian:SUITE that are kept from an earlier run
+    #[arg(long)]
+    refresh: bool,
+    /// The modules of an image: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
     /// Only on these file systems (repeatable): a name or a glob, as in raw, ext4, 'ext4-*'; without it raw,
@@ -243,6 +247,7 @@ fn run_all(
     let campaign = Campaign {
         options,
         kernels,
+        refresh: args.refresh,
         devices,
         selection,
         shard: args.shard,

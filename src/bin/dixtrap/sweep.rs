@@ -40,7 +40,7 @@ pub struct Args {
     /// A kernel, as 'dixtrap run' takes it
     #[arg(long, value_name = "K")]
     kernel: Option<String>,
-    /// The modules of a bzImage: lib/modules/RELEASE, or a directory above it
+    /// The modules of an image: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
     /// The scenario: its name, or the path of a script of your own

@@ -3,11 +3,13 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use tempfile::Builder;
+use tempfile::{Builder, TempDir};
 
 use super::KernelError;
 
@@ -18,6 +20,14 @@ pub fn kernels() -> Result<PathBuf, KernelError> {
     Ok(base.ok_or(KernelError::NoCache)?.join("dixtrap/kernels"))
 }
 
+/// An entry, in use: nobody replaces it as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    /// Where it is.
+    pub path: PathBuf,
+    _lock: Flock<File>,
+}
+
 /// The entry `name` in `cache`, filled by `fill` where it does not exist yet.
 ///
 /// # Errors
@@ -26,26 +36,122 @@ pub fn entry(
     cache: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), KernelError>,
-) -> Result<PathBuf, KernelError> {
+) -> Result<Held, KernelError> {
     let entry = cache.join(name);
-    if entry.is_dir() {
-        return Ok(entry);
+    if let Some(held) = hold(&entry)? {
+        return Ok(held);
     }
     fs::create_dir_all(cache).map_err(KernelError::file(cache))?;
     let _lock = lock(&cache.join(format!("{name}.lock")))?;
     // Somebody else may have filled it while we waited.
-    if entry.is_dir() {
-        return Ok(entry);
+    if let Some(held) = hold(&entry)? {
+        return Ok(held);
     }
-    let prefix = format!("{name}.part-");
-    remove_leftovers(cache, &prefix);
-    let part =
-        Builder::new().prefix(&prefix).tempdir_in(cache).map_err(KernelError::file(cache))?;
+    let part = filled(cache, name, fill)?;
+    put(part, &entry)?;
+    hold(&entry)?.ok_or_else(|| KernelError::file(&entry)(io::ErrorKind::NotFound.into()))
+}
+
+/// Fills the entry `name` anew; the old one goes when the new one stands.
+///
+/// # Errors
+/// What `fill` says, when the cache cannot be written, and when somebody uses the old one.
+pub fn replace(
+    cache: &Path,
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), KernelError>,
+) -> Result<Held, KernelError> {
+    let entry = cache.join(name);
+    fs::create_dir_all(cache).map_err(KernelError::file(cache))?;
+    let _lock = lock(&cache.join(format!("{name}.lock")))?;
+    // Before the work, not after it; nobody is kept waiting meanwhile.
+    drop(alone(&entry)?);
+    let part = filled(cache, name, fill)?;
+    let old = alone(&entry)?;
+    let gone = part_of(cache, name)?;
+    if old.is_some() {
+        fs::rename(&entry, gone.path()).map_err(KernelError::file(&entry))?;
+    }
+    put(part, &entry)?;
+    drop((old, gone));
+    hold(&entry)?.ok_or_else(|| KernelError::file(&entry)(io::ErrorKind::NotFound.into()))
+}
+
+/// A folder to work in, beside the entries: one at a time of each name.
+#[derive(Debug)]
+pub struct Workshop {
+    folder: TempDir,
+    _lock: Flock<File>,
+}
+
+impl Workshop {
+    /// Opens it; what a killed run left of it goes.
+    pub fn open(cache: &Path, name: &str) -> Result<Workshop, KernelError> {
+        fs::create_dir_all(cache).map_err(KernelError::file(cache))?;
+        let lock = lock(&cache.join(format!("{name}.lock")))?;
+        remove_leftovers(cache, &part_prefix(name));
+        Ok(Workshop { folder: part_of(cache, name)?, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Takes the entry into use, if it is there.
+fn hold(entry: &Path) -> Result<Option<Held>, KernelError> {
+    loop {
+        let file = match File::open(entry) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(KernelError::file(entry)(error)),
+        };
+        let lock = Flock::lock(file, FlockArg::LockShared)
+            .map_err(|(_, errno)| KernelError::file(entry)(errno.into()))?;
+        let held = lock.metadata().map_err(KernelError::file(entry))?;
+        // It may have been replaced while we waited.
+        if entry.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == (held.dev(), held.ino())) {
+            return Ok(Some(Held { path: entry.to_owned(), _lock: lock }));
+        }
+    }
+}
+
+/// The right to replace the entry, if it is there.
+fn alone(entry: &Path) -> Result<Option<Flock<File>>, KernelError> {
+    let Ok(file) = File::open(entry) else { return Ok(None) };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Err(KernelError::InUse { path: entry.to_owned() }),
+        Err((_, errno)) => Err(KernelError::file(entry)(errno.into())),
+    }
+}
+
+/// A new folder with what `fill` puts there. The lock of `name` is ours.
+fn filled(
+    cache: &Path,
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), KernelError>,
+) -> Result<TempDir, KernelError> {
+    remove_leftovers(cache, &part_prefix(name));
+    let part = part_of(cache, name)?;
     fill(part.path())?;
-    fs::rename(part.path(), &entry).map_err(KernelError::file(&entry))?;
+    Ok(part)
+}
+
+fn part_prefix(name: &str) -> String {
+    format!("{name}.part-")
+}
+
+fn part_of(cache: &Path, name: &str) -> Result<TempDir, KernelError> {
+    Builder::new().prefix(&part_prefix(name)).tempdir_in(cache).map_err(KernelError::file(cache))
+}
+
+fn put(part: TempDir, entry: &Path) -> Result<(), KernelError> {
+    fs::rename(part.path(), entry).map_err(KernelError::file(entry))?;
     // It has moved: there is nothing left to delete.
     let _moved = part.keep();
-    Ok(entry)
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<Flock<File>, KernelError> {
@@ -86,7 +192,7 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| {
                     let dir = entry(cache.path(), "k", fill).unwrap();
-                    assert_eq!(fs::read(dir.join("x")).unwrap(), b"whole");
+                    assert_eq!(fs::read(dir.path.join("x")).unwrap(), b"whole");
                 });
             }
         });
@@ -103,5 +209,27 @@ mod tests {
             fs::read_dir(cache.path()).unwrap().flatten().map(|e| e.file_name()).collect();
         assert_eq!(names, ["k.lock"]);
         entry(cache.path(), "k", |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn an_entry_in_use_is_not_replaced() {
+        let cache = tempfile::tempdir().unwrap();
+        let with = |text: &'static str| {
+            move |dir: &Path| fs::write(dir.join("x"), text).map_err(KernelError::file(dir))
+        };
+        let first = entry(cache.path(), "k", with("old")).unwrap();
+        let second = entry(cache.path(), "k", with("unused")).unwrap();
+        drop(first);
+        let error = replace(cache.path(), "k", with("new")).unwrap_err();
+        assert!(matches!(error, KernelError::InUse { .. }), "{error}");
+        assert_eq!(fs::read(second.path.join("x")).unwrap(), b"old");
+        drop(second);
+        let third = replace(cache.path(), "k", with("new")).unwrap();
+        assert_eq!(fs::read(third.path.join("x")).unwrap(), b"new");
+        let fresh = replace(cache.path(), "other", with("first")).unwrap();
+        assert_eq!(fs::read(fresh.path.join("x")).unwrap(), b"first");
+        let parts = fs::read_dir(cache.path()).unwrap().flatten();
+        let parts = parts.filter(|e| e.file_name().to_string_lossy().contains(".part-")).count();
+        assert_eq!(parts, 0);
     }
 }

@@ -58,8 +58,18 @@ pub struct Kernel {
     pub release: String,
     /// Where it comes from, as the user named it.
     pub origin: String,
-    /// A directory that must live as long as the kernel is used.
-    _keep: Option<Arc<TempDir>>,
+    /// What must live as long as the kernel is used.
+    _keep: Vec<Arc<Keep>>,
+}
+
+/// What a kernel needs beside its paths.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are kept for what they do when they go")]
+enum Keep {
+    /// A file of our own making.
+    Folder(TempDir),
+    /// An entry of the cache, which nobody replaces meanwhile.
+    Entry(cache::Held),
 }
 
 impl Kernel {
@@ -72,7 +82,7 @@ impl Kernel {
     ) -> Result<Kernel, KernelError> {
         let (release, origin) = (image.release, origin.to_owned());
         let Some(part) = image.part else {
-            return Ok(Kernel { image: path, modules: None, release, origin, _keep: None });
+            return Ok(Kernel { image: path, modules: None, release, origin, _keep: Vec::new() });
         };
         let dir = TempDir::with_prefix("dixtrap-kernel-")
             .map_err(KernelError::file(&std::env::temp_dir()))?;
@@ -84,7 +94,14 @@ impl Kernel {
         if copied != part.size {
             return Err(KernelError::NotAnImage { path });
         }
-        Ok(Kernel { image: copy, modules: None, release, origin, _keep: Some(Arc::new(dir)) })
+        let keep = vec![Arc::new(Keep::Folder(dir))];
+        Ok(Kernel { image: copy, modules: None, release, origin, _keep: keep })
+    }
+
+    /// The same kernel, from an entry of the cache.
+    fn keeping(mut self, entry: cache::Held) -> Kernel {
+        self._keep.push(Arc::new(Keep::Entry(entry)));
+        self
     }
 }
 
@@ -206,6 +223,22 @@ pub enum KernelError {
         /// What apt said.
         source: ToolError,
     },
+    /// The mirror does not have the suite, or has lost its kernel.
+    #[error(
+        "the Debian mirror of this machine does not have {suite}, or not all of it: is the name right? A release whose support has ended moves to Debian's archive (archive.debian.org): make that a source of apt, or fetch its linux-image package there and give --kernel that file"
+    )]
+    NotServed {
+        /// The suite.
+        suite: String,
+        /// What apt said.
+        source: ToolError,
+    },
+    /// A cached kernel that is to be replaced is in use.
+    #[error("another run uses the kernel in {path}: try again when it has ended")]
+    InUse {
+        /// The entry.
+        path: PathBuf,
+    },
     /// There is nowhere to keep fetched kernels.
     #[error("neither XDG_CACHE_HOME nor HOME is set: there is nowhere to keep kernels")]
     NoCache,
@@ -270,14 +303,23 @@ impl KernelSpec {
     /// # Errors
     /// When it is not there, cannot be fetched or is not a kernel.
     pub fn locate(&self, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
+        self.locate_now(false, say)
+    }
+
+    /// Like [`KernelSpec::locate`]; with `refresh`, what a suite has now even where an older kernel of it
+    /// is cached.
+    ///
+    /// # Errors
+    /// As [`KernelSpec::locate`].
+    pub fn locate_now(&self, refresh: bool, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
         match self {
             KernelSpec::Image { image, modules } => tree::image(image, modules.as_deref()),
             KernelSpec::Tree(tree) => tree::built(tree),
             KernelSpec::Package(path) => package::locate(path, say),
-            KernelSpec::Debian(suite) => debian::locate(suite, say),
+            KernelSpec::Debian(suite) => debian::locate(suite, refresh, say),
             KernelSpec::Default => match installed::newest(Path::new("/")) {
                 Some(kernel) => Ok(kernel),
-                None => debian::locate(&installed::running_suite()?, say),
+                None => debian::locate(&installed::running_suite()?, refresh, say),
             },
         }
     }

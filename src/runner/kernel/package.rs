@@ -16,11 +16,12 @@ const SHOWN: usize = 80;
 /// The kernel in the package at `package`, together with the module packages that lie beside it.
 pub fn locate(package: &Path, say: &dyn Fn(&str)) -> Result<Kernel, KernelError> {
     let packages = with_companions(package)?;
-    let root = cache::entry(&cache::kernels()?, &entry_name(&packages)?, |dir| {
+    let held = cache::entry(&cache::kernels()?, &entry_name(&packages)?, |dir| {
         say(&format!("unpacking {}", package.display()));
         unpack(&packages, &Root::open(dir)?).map_err(|error| named(error, package))
     })?;
-    folder::open(&Root::open(&root)?, &package.display().to_string())
+    folder::open(&Root::open(&held.path)?, &package.display().to_string())
+        .map(|kernel| kernel.keeping(held))
         .map_err(|error| named(error, package))
 }
 

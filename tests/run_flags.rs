@@ -86,9 +86,9 @@ fn wrong_names_are_met_with_what_may_have_been_meant_and_all_there_are() {
         (&["run", "--accel", "kmv"], "use auto, kvm or tcg"),
         (&["run", "--expect", "stabl"], "use stable, race or survey"),
         (&["run", "--jnuit", "f"], "a similar argument exists: '--junit'"),
-        (&["list"], "(scenarios, kernels"),
+        (&["list"], "(scenarios, cells, kernels"),
         (&["list", "scenario"], "'scenarios'"),
-        (&["list", "quux"], "(scenarios, kernels"),
+        (&["list", "quux"], "(scenarios, cells, kernels"),
         (&["lst"], "'list'; --help lists what can be given (run, sweep, report, list, image, ctl)"),
         (&[], "(run, sweep, report, list, image, ctl)"),
     ] {
@@ -301,4 +301,40 @@ fn the_first_race_answers_a_bisection() {
     let second = cell(&verdict, "direct-rewrite/ext4/stable_writes=on");
     assert_eq!(second.outcome, CellOutcome::Skip);
     assert!(second.reason.as_ref().unwrap().contains("has answered already"), "{second:?}");
+}
+
+/// `list cells` takes what `run` takes, and its parts are those that `run --shard` runs.
+#[test]
+fn cells_are_listed_with_their_time_and_parts_take_equally_long() {
+    let words = ["--kernel", "debian:bookworm", "--kernel", "debian:trixie", "--device", "scsi"];
+    let more = ["--device", "blk", "--stable-writes", "off", "--seconds", "9"];
+    let rows = |shard: &[&str]| -> Vec<serde_json::Value> {
+        let all = [&["list", "cells", "--json"], &words[..], &more[..], shard].concat();
+        let output = output(&all);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let whole = rows(&[]);
+    let parts: Vec<_> = ["1/3", "2/3", "3/3"].map(|part| rows(&["--shard", part])).into();
+    let seconds = |rows: &[serde_json::Value]| -> f64 {
+        rows.iter().map(|row| row["seconds"].as_f64().unwrap()).sum()
+    };
+    let without_time = |rows: &[serde_json::Value]| -> Vec<serde_json::Value> {
+        let mut rows = rows.to_vec();
+        rows.iter_mut().for_each(|row| row["seconds"] = 0.into());
+        rows
+    };
+    let together: Vec<_> = parts.iter().flat_map(|part| without_time(part)).collect();
+    assert_eq!(together, without_time(&whole));
+    for part in &parts {
+        // A part may begin with a boot of its own, and ends with a whole cell.
+        assert!((seconds(part) - seconds(&whole) / 3.0).abs() < 40.0, "{}", seconds(part));
+    }
+    assert!(whole.iter().any(|row| row["device"] == "blk" && row["kernel"] == "debian:trixie"));
+    assert!(whole.iter().all(|row| row["stable_writes"] != "on" && row["fs"].is_string()));
+    let told = output(&[&["list", "cells"], &words[..]].concat());
+    assert!(text(&told.stdout).contains("debian:trixie scsi dix-verify/btrfs ("));
+    let wrong = output(&["list", "cells", "--scenario", "mmap-rewrit"]);
+    assert!(text(&wrong.stderr).contains("did you mean mmap-rewrite?"));
+    assert_eq!(wrong.status.code(), Some(129));
 }

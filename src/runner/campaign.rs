@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::runner::accel::Accel;
 use crate::runner::deal::{Assignment, EmptyShard, Shard, deal};
 use crate::runner::device::Device;
+use crate::runner::estimate::Pace;
 use crate::runner::kernel::{Kernel, KernelError, KernelSpec};
 use crate::runner::plan::Selection;
 use crate::runner::progress::Board;
@@ -73,7 +74,9 @@ impl Campaign<'_> {
     /// When nothing can be run at all.
     pub fn run(&self) -> Result<KernelRun, CampaignError> {
         let jobs = NonZeroUsize::try_from(self.jobs).unwrap_or(NonZeroUsize::MIN);
-        let dealt = deal(self.kernels.len(), self.devices, self.selection, self.shard, jobs)?;
+        let RunOptions { seconds, repeat, .. } = *self.options;
+        let part = (self.shard, Pace { seconds, repeat });
+        let dealt = deal(self.kernels.len(), self.devices, self.selection, part, jobs)?;
         let found = self.find_kernels(&dealt);
         self.check_releases(&found)?;
         let accel = Mutex::new(None);

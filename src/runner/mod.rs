@@ -15,6 +15,7 @@ pub mod deal;
 pub mod device;
 pub mod digest;
 pub mod errors;
+pub mod estimate;
 pub mod facts;
 pub mod fate;
 pub mod faults;

@@ -214,6 +214,18 @@ impl Selection {
     /// The cells to run on the kernel that `around` tells of. Where no chosen cell can prove that
     /// the trap is armed, a positive control comes first.
     pub fn plan(&self, around: &Surroundings) -> Vec<PlannedCell> {
+        let mut cells = self.expected(around);
+        let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
+        if !cells.iter().any(proves) {
+            let planned = |square: &Square| self.planned(square, around);
+            let control = self.controls.iter().map(planned).find(proves);
+            cells.splice(0..0, control);
+        }
+        cells
+    }
+
+    /// The chosen cells, with what is expected of each, and no control beside them.
+    pub fn expected(&self, around: &Surroundings) -> Vec<PlannedCell> {
         let planned = |square: &Square| self.planned(square, around);
         let mut cells: Vec<PlannedCell> = self.chosen.iter().map(planned).collect();
         if let Some(expect) = self.expecting {
@@ -223,11 +235,6 @@ impl Selection {
                 cell.expectation = expectation.clone();
                 cell.asked = true;
             }
-        }
-        let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
-        if !cells.iter().any(proves) {
-            let control = self.controls.iter().map(planned).find(proves);
-            cells.splice(0..0, control);
         }
         cells
     }

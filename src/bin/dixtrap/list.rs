@@ -1,14 +1,17 @@
 //! `dixtrap list`: what there is to run.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use dixtrap::runner::catalogue::Catalogue;
+use dixtrap::runner::deal::deal;
 use dixtrap::runner::kernel::{Known, known};
 use dixtrap::runner::scenario::Scenario;
 use dixtrap::verdict::StableWrites;
 use serde::Serialize;
 
+use crate::choice::ChoiceArgs;
 use crate::print;
 
 /// Arguments of `dixtrap list`.
@@ -25,6 +28,14 @@ enum What {
         /// As JSON, for a CI's matrix
         #[arg(long)]
         json: bool,
+    },
+    /// The cells that 'dixtrap run' runs with the same words, and about how long each takes
+    Cells {
+        /// A JSON object a line, for a CI's matrix
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        choice: Box<ChoiceArgs>,
     },
     /// The kernels that can be run here
     Kernels {
@@ -53,11 +64,57 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let scenarios = catalogue.scenarios();
             if json { as_json(scenarios)? } else { as_text(scenarios) }
         }
+        What::Cells { json, choice } => cells(&choice, json)?,
         What::Kernels { json: true } => serde_json::to_string_pretty(&known())? + "\n",
         What::Kernels { json: false } => known().iter().map(kernel_line).collect(),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A cell as JSON.
+#[derive(Serialize)]
+struct CellRow<'a> {
+    kernel: &'a str,
+    device: &'static str,
+    fs: &'a str,
+    scenario: &'a str,
+    stable_writes: Option<StableWrites>,
+    /// About how long it takes; the boot is its own of the first cell of each kernel and device.
+    seconds: f64,
+}
+
+/// The cells of this part of it all, in the order in which they run.
+fn cells(choice: &ChoiceArgs, json: bool) -> anyhow::Result<String> {
+    let selection = choice.selection(Catalogue::embedded()?)?;
+    let (kernels, devices) = (choice.kernels()?, choice.devices());
+    let part = (choice.shard, choice.pace());
+    let dealt = deal(kernels.len(), &devices, &selection, part, NonZeroUsize::MIN)?;
+    let (mut text, mut all) = (String::new(), 0.0);
+    for assignment in &dealt {
+        let kernel = kernels.get(assignment.kernel).map_or("", |asked| asked.name.as_str());
+        for (square, time) in assignment.selection.chosen().iter().zip(assignment.times(part.1)) {
+            let device = assignment.device.name();
+            let seconds = time.as_secs_f64();
+            all += seconds;
+            let row = CellRow {
+                kernel,
+                device,
+                fs: &square.fs.name,
+                scenario: &square.scenario.name,
+                stable_writes: square.stable_writes,
+                seconds,
+            };
+            text.push_str(&match json {
+                true => serde_json::to_string(&row)? + "\n",
+                false => format!("{kernel} {device} {} ({seconds:.1} s)\n", square.name()),
+            });
+        }
+    }
+    if !json {
+        text.push_str(&format!("about {all:.0} s in all, one guest after the other\n"));
+    }
+    Ok(text)
 }
 
 fn kernel_line(kernel: &Known) -> String {

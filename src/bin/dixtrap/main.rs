@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use dixtrap::cli::{commands_there, one_line};
 use dixtrap::report::{plain, plain_lines};
 
+mod choice;
 mod ctl;
 mod formats;
 mod image;

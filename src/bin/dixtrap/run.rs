@@ -15,20 +15,19 @@ use dixtrap::report::{
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
-use dixtrap::runner::deal::Shard;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::fingerprint::plan_hash;
-use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::meant::meant;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
-use dixtrap::runner::plan::{Knob, Selection};
+use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::provenance::Origin;
 use dixtrap::runner::run::{KernelRun, RunOptions};
 use dixtrap::units::WindowSpec;
-use dixtrap::verdict::{Cell, CellOutcome, Expect, Verdict};
+use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::choice::ChoiceArgs;
 use crate::formats::Formats;
 use crate::machine::MachineArgs;
 use crate::print;
@@ -36,34 +35,11 @@ use crate::print;
 /// Arguments of `dixtrap run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A bzImage, a built kernel tree, a kernel's package (.deb, .rpm, .pkg.tar.zst) or the folder that one
-    /// was unpacked to, or debian:SUITE (repeatable); without it the
-    /// newest kernel in /boot that can be read, else Debian's
-    #[arg(long, value_name = "K")]
-    kernel: Vec<String>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// Asks again for kernels of debian:SUITE that are kept from an earlier run
     #[arg(long)]
     refresh: bool,
-    /// The modules of an image: lib/modules/RELEASE, or a directory above it
-    #[arg(long, value_name = "DIR")]
-    modules: Option<PathBuf>,
-    /// Only on these file systems (repeatable): a name or a glob, as in raw, ext4, 'ext4-*'; without it raw,
-    /// ext4, xfs and btrfs, and what a scenario needs beyond them
-    #[arg(long, value_name = "NAME")]
-    fs: Vec<String>,
-    /// Only these scenarios (repeatable): a glob over names, or the path of a script of your own
-    #[arg(long, value_name = "GLOB|PATH")]
-    scenario: Vec<String>,
-    /// Judges every chosen cell by this, whatever is known of it: stable, race or survey. For a
-    /// bisection, which asks the same question of every kernel
-    #[arg(long, value_name = "WHAT")]
-    expect: Option<Expect>,
-    /// Only cells with the queue's stable_writes set so, and those that leave it alone: on, off or both
-    #[arg(long, value_name = "on|off|both", default_value = "both")]
-    stable_writes: Knob,
-    /// The device under test (repeatable)
-    #[arg(long, value_enum, default_value = "blk")]
-    device: Vec<Device>,
     /// What executes the guest: auto, kvm or tcg
     #[arg(long, default_value = "auto")]
     accel: AccelMode,
@@ -71,19 +47,9 @@ pub struct Args {
     /// bandwidth:200us+500MB/s
     #[arg(long, value_name = "SPEC", default_value = "1ms")]
     window: WindowSpec,
-    /// How long each scenario writes; one that is expected to race ends at its first race, and has
-    /// four times as long to show one
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    seconds: u32,
-    /// How often each scenario runs
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    repeat: u32,
     /// How many guests run side by side, at most one a core; by default one for every two cores
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
-    /// Runs the I-th of N parts of it all; 'dixtrap report' makes one verdict of the parts
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
-    shard: Shard,
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -116,19 +82,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(word) = args.stray.first() {
         bail!("{}", stray(word, &catalogue));
     }
-    let selection = Selection::new(catalogue, &args.scenario, &args.fs)?;
-    let selection = selection.with_knob(args.stable_writes)?.expecting(args.expect);
-    let devices = each_once(&args.device);
-    for device in &devices {
-        ensure!(
-            !selection.on(*device).is_empty(),
-            "none of the chosen scenarios runs on --device {}",
-            device.name()
-        );
-    }
+    let selection = args.choice.selection(catalogue)?;
+    let devices = args.choice.devices();
     let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
-    let timeout = args.machine.timeout(args.seconds)?;
-    let kernels = asked_kernels(&args)?;
+    let timeout = args.machine.timeout(args.choice.seconds)?;
+    let kernels = args.choice.kernels()?;
     args.formats.check_folders()?;
     let scratch = tempfile::Builder::new()
         .prefix("dixtrap-run-")
@@ -137,8 +95,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = RunOptions {
         accel: args.accel,
         window: args.window,
-        seconds: args.seconds,
-        repeat: args.repeat,
+        seconds: args.choice.seconds,
+        repeat: args.choice.repeat,
         seed: args.seed,
         out: args.out.clone().unwrap_or_else(|| scratch.path().to_owned()),
         machine,
@@ -156,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let plan = plan_hash(&kernels, &devices, &selection, &options);
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64())
-        .of_shard(args.shard.of_plan(plan))
+        .of_shard(args.choice.shard.of_plan(plan))
         .with_provenance(origin.end((&run.kernels, run.accel), options.machine.qemu.as_deref()));
     if let Some(out) = &args.out {
         keep_configs(&run, out);
@@ -206,27 +164,6 @@ fn keep_configs(run: &KernelRun, out: &Path) {
     }
 }
 
-/// The kernels, each once.
-fn asked_kernels(args: &Args) -> anyhow::Result<Vec<Asked>> {
-    let modules = args.modules.as_deref();
-    if args.kernel.is_empty() {
-        let spec = KernelSpec::parse(None, modules)?;
-        return Ok(vec![Asked { name: "default".to_owned(), spec }]);
-    }
-    ensure!(
-        modules.is_none() || args.kernel.len() == 1,
-        "--modules goes with one --kernel: run the others by themselves"
-    );
-    let mut asked: Vec<Asked> = Vec::new();
-    for name in &args.kernel {
-        let spec = KernelSpec::parse(Some(name), modules)?;
-        if !asked.iter().any(|known| known.spec == spec) {
-            asked.push(Asked { name: name.clone(), spec });
-        }
-    }
-    Ok(asked)
-}
-
 fn run_all(
     args: &Args,
     options: &RunOptions,
@@ -250,23 +187,13 @@ fn run_all(
         refresh: args.refresh,
         devices,
         selection,
-        shard: args.shard,
+        shard: args.choice.shard,
         jobs: jobs(args.jobs, cores),
         cores,
         board: board.as_ref(),
         interrupted: &interrupted,
     };
     Ok(campaign.run()?)
-}
-
-fn each_once(devices: &[Device]) -> Vec<Device> {
-    let mut once = Vec::new();
-    for device in devices {
-        if !once.contains(device) {
-            once.push(*device);
-        }
-    }
-    once
 }
 
 /// Guests side by side: never more than cores. A guest with one CPU races far less than one with two,

@@ -281,6 +281,23 @@ check_protection() {
     ! grep -q TYPE3 "$integrity/format" || wrong_tag=ok
 }
 
+# Writes to TARGET and reads it back, which the guest verifies: through the page cache, and in transfers that
+# are too large for one request, so that the kernel has to split them and the reference tags with them.
+write_and_verify() {
+    work buffered "$TARGET" --size 16M
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    cat "$TARGET" >/dev/null || spoiled "what was written cannot be read back"
+    dd if=/dev/zero of="$TARGET" bs=8M count=2 oflag=direct conv=notrunc 2>/dev/null || spoiled "a large write failed"
+    dd if="$TARGET" of=/dev/null bs=8M iflag=direct 2>/dev/null || spoiled "a large write cannot be read back"
+}
+
+# Something was not written or read: the kernel's word on protection information makes that its own doing.
+spoiled() {
+    line=$(dmesg | grep -m1 -E '(guard|app|ref) tag error|protection error') || die "$1"
+    fail "$1: ${line#*] }"
+}
+
 # What was not as expected, so far: of the kernel, and of its words, which may change.
 wrong=
 unsaid=

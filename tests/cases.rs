@@ -47,6 +47,11 @@ impl Case {
         if cell.outcome.to_string() != outcome {
             wrong.push(format!("{} is not {outcome}: {reason}", cell.outcome));
         }
+        for knob in self.lines("ran-with") {
+            if cell.ran_with.map(|was| was.to_string()).as_deref() != Some(knob) {
+                wrong.push(format!("it ran with {:?}, not {knob}", cell.ran_with));
+            }
+        }
         let lacks = |what: &str, text: &str, words: &str| {
             (!text.contains(words)).then(|| format!("the {what} has no '{words}':\n{text}"))
         };
@@ -85,6 +90,7 @@ fn every_case_comes_to_what_its_header_says() {
     let boots = boots.filter(|entry| entry.file_name().to_string_lossy().starts_with("boot-"));
     assert_eq!(boots.count(), 1, "no case costs a guest");
     // Who writes his output elsewhere loses nothing: not even whose the blocks were.
-    let owners = cell_of(&verdict, &cases[0]).owners.as_ref().unwrap();
+    let elsewhere = cases.iter().find(|case| case.name() == "output-elsewhere").unwrap();
+    let owners = cell_of(&verdict, elsewhere).owners.as_ref().unwrap();
     assert!(owners.keys().any(|name| name != "unknown"), "{owners:?}");
 }

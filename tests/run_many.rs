@@ -70,12 +70,19 @@ fn comes_from(verdict: &Verdict, dir: &Path) {
     assert_eq!(origin.config[release].sha256.len(), 64);
 }
 
-/// A cell that crashes the kernel is untestable, with the console's end; what is left runs in a
-/// fresh boot, with a control of its own.
+/// A cell that leaves something behind for good costs the guest, and nothing else. One that crashes the
+/// kernel is untestable, with the console's end. What is left runs in a fresh boot each time, with a
+/// control of its own.
 #[test]
-fn a_panic_costs_its_own_cell_only() {
+fn a_lost_guest_costs_its_own_cell_only() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
+    let stain = scenario(
+        dir.path(),
+        "stain",
+        "survey",
+        "prepare \"$@\"; work direct \"$TARGET\"; echo 1 >/proc/sys/kernel/kexec_load_disabled; finish",
+    );
     let panic = scenario(
         dir.path(),
         "panic",
@@ -85,7 +92,10 @@ fn a_panic_costs_its_own_cell_only() {
     let after =
         scenario(dir.path(), "after", "survey", "prepare \"$@\"; work direct \"$TARGET\"; finish");
     let kernel = kernel_name();
-    let words = ["--kernel", &kernel, "--seconds", "2", "--scenario", &panic, "--scenario", &after];
+    let mut words = vec!["--kernel", &kernel, "--seconds", "2"];
+    for path in [&stain, &panic, &after] {
+        words.extend(["--scenario", path]);
+    }
     let (output, verdict) =
         run(dir.path(), &[&words[..], &["--out", out.to_str().unwrap()]].concat());
     assert_eq!(output.status.code(), Some(125));
@@ -95,8 +105,10 @@ fn a_panic_costs_its_own_cell_only() {
     assert!(said.contains("; its console ended with:\n") && said.contains("RIP: "), "{said}");
     assert_eq!(cell(&verdict, "after/raw").outcome, CellOutcome::Pass, "{said}");
     let control = verdict.cells.iter().find(|cell| cell.control).unwrap();
-    assert_eq!(control.repeat.map(|r| (r.k, r.n)), Some((2, 2)), "once in each boot");
-    assert!(out.join("boot-2/races.jsonl").is_file());
+    assert_eq!(control.repeat.map(|r| (r.k, r.n)), Some((3, 3)), "once in each boot");
+    assert_eq!(cell(&verdict, "stain/raw").outcome, CellOutcome::Pass, "{said}");
+    assert!(said.contains("an earlier cell left something behind: setting /proc/sys/kernel/kexec"), "{said}");
+    assert!(out.join("boot-3/races.jsonl").is_file());
 }
 
 /// One run at a time in a directory, and one run ever; the second changes nothing there.

@@ -5,5 +5,5 @@ mod protocol;
 mod server;
 
 pub use client::{Client, ClientError};
-pub use protocol::{Reply, Request, Stats};
+pub use protocol::{NONE, Reply, Request, Stats};
 pub use server::{ControlServer, Governor, governor};

@@ -24,9 +24,9 @@ pub enum Request {
         /// As `--window` spells it.
         spec: WindowSpec,
     },
-    /// Adds a fault.
+    /// Adds a fault, or takes away all those that are still to come.
     Inject {
-        /// As `--inject` spells it.
+        /// As `--inject` spells it, or [`NONE`].
         spec: String,
     },
     /// Fetches every write that is held in its window now.
@@ -44,6 +44,9 @@ pub enum Request {
     /// Drains, flushes and ends the daemon.
     Quit,
 }
+
+/// The fault that takes away all others.
+pub const NONE: &str = "none";
 
 fn begin() -> MarkState {
     MarkState::Begin
@@ -83,6 +86,9 @@ pub struct Reply {
     /// To `release`: how many writes were let go.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub released: Option<u64>,
+    /// To `inject` with `none`: the faults that had still been to come.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub disarmed: Option<Vec<String>>,
 }
 
 impl Reply {

@@ -5,12 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::protocol::{Reply, Request, Stats};
+use super::protocol::{NONE, Reply, Request, Stats};
 use crate::inject::SpecError;
 use crate::proto::Device;
 use crate::sandbox::{Thread, confine};
 use crate::transport::{Endpoint, Server};
-use crate::trap::{Ledger, Trap, inject};
+use crate::trap::{Ledger, Trap, disarm, inject};
 
 /// The longest request line.
 const MAX_LINE: u64 = 64 << 10;
@@ -53,6 +53,11 @@ impl<D: Device> Daemon<D> {
     }
 
     fn inject(&self, spec: &str) -> Reply {
+        if spec == NONE {
+            let specs = self.traps.first().map(|trap| disarm(trap)).unwrap_or_default();
+            let disarmed = Some(specs.iter().map(ToString::to_string).collect());
+            return Reply { disarmed, ..Reply::done() };
+        }
         let parsed = spec.parse().map_err(|error: SpecError| error.to_string());
         let added = parsed.and_then(|spec| inject(&self.traps, spec).map_err(|e| e.to_string()));
         added.map_or_else(Reply::refused, |()| Reply::done())

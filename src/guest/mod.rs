@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod attempt;
 pub mod facts;
+pub mod fresh;
 pub mod init;
 pub mod mapper;
 pub mod mirror;

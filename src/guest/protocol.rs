@@ -76,6 +76,11 @@ pub enum Request {
         /// The id of the `exec` request.
         exec: u64,
     },
+    /// Put the guest back to the state that it was in when this was first asked. Nothing else may run.
+    Reset {
+        /// The disk under test.
+        disk: String,
+    },
     /// Send a file's contents.
     ReadFile {
         /// An absolute path in the guest.
@@ -118,6 +123,15 @@ pub enum Reply {
         /// The names of the processes that it left behind, which were killed.
         #[serde(default)]
         left_behind: Vec<String>,
+    },
+    /// To `reset`.
+    Reset {
+        /// What was not as it had been, and is again.
+        undone: Vec<String>,
+        /// What could not be put back, and why.
+        left: Vec<String>,
+        /// `/proc/sys/kernel/tainted`.
+        taint: u64,
     },
     /// To `read-file`.
     File {

@@ -79,6 +79,13 @@ impl Injector {
         self.armed.store(state.rules.len(), Ordering::Release);
     }
 
+    /// Takes away the faults that are still to come, and tells them.
+    pub fn disarm(&self) -> Vec<Spec> {
+        let mut state = self.lock();
+        self.armed.store(0, Ordering::Release);
+        state.rules.drain(..).map(|rule| rule.spec).collect()
+    }
+
     /// The faults that are still to come.
     pub fn pending(&self) -> Vec<Spec> {
         self.lock().rules.iter().map(|rule| rule.spec).collect()
@@ -249,5 +256,16 @@ mod tests {
         injector.add("lost".parse().unwrap());
         injector.draw(&site(Op::Read, 0, 1), Stage::Arrival);
         assert_eq!(injector.pending(), ["lost".parse().unwrap()]);
+    }
+
+    #[test]
+    fn what_is_disarmed_never_happens() {
+        let injector = Injector::new(0);
+        injector.add("lost,lba=5,count=all".parse().unwrap());
+        assert!(!injector.draw(&site(Op::Write, 5, 1), Stage::Data).is_empty());
+        let told: Vec<String> = injector.disarm().iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["lost,lba=5,count=all"]);
+        assert!(!injector.is_armed());
+        assert!(injector.draw(&site(Op::Write, 5, 1), Stage::Data).is_empty());
     }
 }

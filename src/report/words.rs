@@ -24,7 +24,12 @@ pub fn seen_words(cell: &Cell) -> String {
         Some(0) => ", legs alike".to_owned(),
         Some(blocks) => format!(", {blocks} divergent between legs"),
     };
-    format!("{raced}{repeats}{legs}")
+    // Where the cell's name does not tell it.
+    let knob = match (cell.stable_writes, cell.ran_with) {
+        (None, Some(was)) => format!(", stable_writes was {was}"),
+        _ => String::new(),
+    };
+    format!("{raced}{repeats}{legs}{knob}")
 }
 
 /// What was expected of a cell, and why where that is known: `stable: the journal writes a copy`.

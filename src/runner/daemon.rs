@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::control::{Client, ClientError, Request, Stats};
+use crate::control::{Client, ClientError, NONE, Request, Stats};
 use crate::record::{Counters, MarkState};
 use crate::runner::again;
 use crate::runner::child::{ChildGuard, spawn_tied};
@@ -145,6 +145,12 @@ impl Daemon {
     /// Adds a fault.
     pub fn inject(&mut self, spec: &str) -> Result<(), DaemonError> {
         self.ask(&Request::Inject { spec: spec.to_owned() }).map(|_| ())
+    }
+
+    /// Takes away all faults that are still to come, and tells them.
+    pub fn disarm(&mut self) -> Result<Vec<String>, DaemonError> {
+        let reply = self.ask(&Request::Inject { spec: NONE.to_owned() })?;
+        reply.disarmed.ok_or(DaemonError::Empty("inject none"))
     }
 
     /// Opens `label`.

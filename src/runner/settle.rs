@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::record::{Counters, WindowStats};
 use crate::runner::plan::PlannedCell;
 use crate::units::WindowSpec;
-use crate::verdict::{Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, judge};
+use crate::verdict::{
+    Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, StableWrites, judge,
+};
 
 /// What became of a planned cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +46,8 @@ pub struct Runs {
     pub first_catch_ms: Option<f64>,
     /// What went wrong.
     pub trouble: Option<String>,
+    /// The knob while it wrote, in each repetition.
+    pub ran_with: Vec<Option<StableWrites>>,
     /// Where what it printed is kept.
     pub log: Option<String>,
     /// Whose blocks raced; `None` before anybody asked.
@@ -90,6 +94,12 @@ impl Runs {
         let told: u64 = self.owners.iter().flatten().map(|group| group.healed).sum();
         let healed = told.max(self.counters.healed).min(self.races());
         (healed, self.races().saturating_sub(healed))
+    }
+
+    /// The knob, where it was the same in all repetitions.
+    fn ran_with(&self) -> Option<StableWrites> {
+        let first = self.ran_with.first().copied().flatten();
+        first.filter(|_| self.ran_with.iter().all(|one| *one == first))
     }
 
     fn median(&self) -> Option<f64> {
@@ -178,6 +188,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 owners: runs.owners.as_ref().map(|groups| by_name(groups)),
                 owner_groups: runs.owners.clone(),
                 log: runs.log.clone(),
+                ran_with: runs.ran_with(),
                 ..blank(ground, cell, outcome, reason)
             }
         }

@@ -213,6 +213,8 @@ pub fn depart(
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
     let mut guest = Guest::boot(&request)?;
     await_disk(&mut guest, device.path())?;
+    // What it is like now is what every cell begins with.
+    guest.reset(device.path()).map_err(BootError::Kernel)?;
     let told = look_up(&mut guest, device.path(), directory)?;
     runner.progress.note(&told.words());
     let planned = selection.plan(&Surroundings {
@@ -277,6 +279,7 @@ fn run_cells(
             interrupted,
             directory,
             disk: trip.device.path(),
+            window: runner.options.window,
             seconds: runner.options.seconds,
             timeout: runner.options.timeout,
         };
@@ -292,7 +295,7 @@ fn run_cells(
         progress.end(&fate_words(cell, &fate));
         show_end(progress, &ran);
         trip.fates.push(fate);
-        trip.lost = ran.iter().find_map(|one| lost_in(&one.end, guest));
+        trip.lost = ran.iter().find_map(|one| lost_in(one, guest));
         all.push(ran);
         if trip.lost.is_some() {
             break;
@@ -338,6 +341,7 @@ fn run_cell(
         let ran = cell::run_once(site, guest, cell, repetition)?;
         let raced = ran.counters.races.before_doorbell > 0 || ran.counters.races.in_window > 0;
         let well = matches!(ran.end, End::Done)
+            && ran.unfit.is_none()
             && !(raced && cell.asked && cell.expectation.expect == Expect::Stable);
         all.push(ran);
         if !well || runner.interrupted.load(Ordering::Relaxed) {
@@ -349,17 +353,20 @@ fn run_cell(
 
 /// What the end of a run means for the guest. One that a script hangs in can run no other cell: its
 /// disk may be busy for ever.
-fn lost_in(end: &End, guest: &Guest) -> Option<Lost> {
-    match end {
+fn lost_in(ran: &Ran, guest: &Guest) -> Option<Lost> {
+    let with_console = |reason: &str| {
+        let whole = format!("{reason}{}", guest.console_tail());
+        Some(Lost { blame: Blame::Kernel, reason: reason.to_owned(), whole, again: true })
+    };
+    match &ran.end {
         End::GuestLost(error) => {
             let blame = error.blame();
             let (reason, whole) = (one_line(error), whole_text(error));
             Some(Lost { blame, reason, whole, again: blame == Blame::Kernel })
         }
-        End::Hung(reason) => {
-            let whole = format!("{reason}{}", guest.console_tail());
-            Some(Lost { blame: Blame::Kernel, reason: reason.clone(), whole, again: true })
+        End::Hung(reason) => with_console(reason),
+        End::Done | End::Skipped(_) | End::Trouble(_) => {
+            ran.unfit.as_ref().and_then(|reason| with_console(reason))
         }
-        End::Done | End::Skipped(_) | End::Trouble(_) => None,
     }
 }

@@ -173,7 +173,7 @@ fn run_windows(
         let title = format!("{name}, window {window}");
         options.progress.begin(number.saturating_add(1), options.windows.len(), &title);
         let ran = run_window(options, device, ready, &cell, (number, *window))?;
-        let lost = matches!(ran.end, End::GuestLost(_) | End::Hung(_));
+        let lost = matches!(ran.end, End::GuestLost(_) | End::Hung(_)) || ran.unfit.is_some();
         if let End::Skipped(reason) = &ran.end {
             return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
         }
@@ -193,13 +193,13 @@ fn run_window(
     cell: &PlannedCell,
     (number, window): (usize, WindowSpec),
 ) -> Result<Ran, RunError> {
-    ready.daemon.set_window(window)?;
     let mut site = Site {
         daemon: &mut ready.daemon,
         progress: options.progress,
         interrupted: options.interrupted,
         directory: options.directory,
         disk: device.path(),
+        window,
         seconds: options.seconds,
         timeout: options.timeout,
     };

@@ -89,6 +89,11 @@ impl Faults {
         self.injector.add(spec);
     }
 
+    /// Takes away those that are still to come, and tells them.
+    pub(super) fn disarm(&self) -> Vec<Spec> {
+        self.injector.disarm()
+    }
+
     /// Lets a request in, or answers it with a fault that was injected.
     pub(super) fn admit(&self, site: &Site) -> Result<(), TrapError> {
         let shots = self.injector.draw(site, Stage::Arrival);

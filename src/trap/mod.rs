@@ -50,7 +50,7 @@ pub use ledger::Ledger;
 pub use overlap::Reading;
 pub use request::{Write, WriteProtection};
 pub use swap::{HeldSwap, Swap};
-pub use trap::{Trap, TrapOptions, inject};
+pub use trap::{Trap, TrapOptions, disarm, inject};
 pub use window::{Link, WindowPolicy};
 pub use write::{Judged, Stored, WriteInFlight};
 

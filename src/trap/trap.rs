@@ -173,3 +173,8 @@ pub fn inject(traps: &[Arc<Trap>], spec: Spec) -> Result<(), InjectError> {
     }
     Ok(())
 }
+
+/// Takes away all faults that are still to come, of all the daemon's disks, and tells them.
+pub fn disarm(trap: &Trap) -> Vec<Spec> {
+    trap.faults.disarm()
+}

@@ -123,6 +123,10 @@ pub struct Cell {
     pub scenario: String,
     /// How `stable_writes` was set; `None` where the scenario leaves it alone.
     pub stable_writes: Option<StableWrites>,
+    /// How the queue's `stable_writes` was while the script wrote; `None` where that is not known, or
+    /// it changed.
+    #[serde(default)]
+    pub ran_with: Option<StableWrites>,
     /// What was expected.
     pub expect: Expect,
     /// What became of it.
@@ -182,6 +186,7 @@ impl Cell {
             fs: fs.to_owned(),
             scenario: scenario.to_owned(),
             stable_writes,
+            ran_with: None,
             expect,
             outcome,
             reason,

@@ -156,6 +156,7 @@ impl Cell {
             fs: _,
             scenario: _,
             stable_writes: _,
+            ran_with,
             expect: _,
             outcome,
             reason,
@@ -184,6 +185,11 @@ impl Cell {
             self.log = self.log.take().or(log);
         }
         self.why = self.why.take().or(why);
+        self.ran_with = match (self.writes, writes) {
+            (Some(_), Some(_)) => self.ran_with.filter(|known| ran_with == Some(*known)),
+            // One of the two never ran.
+            _ => self.ran_with.or(ran_with),
+        };
         self.control |= control;
         self.first_catch_ms = self.first_catch_ms.or(first_catch_ms);
         self.writes = sum(self.writes, writes);

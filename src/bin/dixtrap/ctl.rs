@@ -39,7 +39,8 @@ enum Action {
     /// Adds a fault
     #[command(after_help = format!("SPEC is {HELP}"))]
     Inject {
-        /// As --inject spells it: flip=guard,at=medium,lba=100..200
+        /// As --inject spells it: flip=guard,at=medium,lba=100..200; or none, which takes away all
+        /// faults that are still to come
         spec: String,
     },
     /// Fetches every write that is held now

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::reboot::RebootMode;
 use nix::sys::utsname::uname;
 
+use super::fresh::{self, Baseline, Swept};
 use super::init;
 use super::protocol::{Envelope, MAX_LINE, PORT_NAME, Reply, Request};
 use exec::{Wishes, Work};
@@ -78,6 +79,11 @@ fn answer(request: Envelope<Request>, answers: &Answers) {
         Request::Heard { exec } => {
             answers.running.wish(exec, |wishes| wishes.heard.store(true, Ordering::Relaxed));
             answers.send(id, Reply::Done);
+        }
+        Request::Reset { disk } => {
+            let answers = answers.clone();
+            // On a thread of its own: what a stuck disk holds up must not hold up everything.
+            thread::spawn(move || answers.send(id, answers.reset(Path::new(&disk))));
         }
         Request::ReadFile { path } => answers.send(id, read_file(Path::new(&path))),
         Request::PowerOff => {
@@ -175,12 +181,30 @@ struct Answers {
     port: Arc<Mutex<File>>,
     running: Running,
     orphans: Arc<Orphans>,
+    /// What the guest was like before its first cell.
+    baseline: Arc<Mutex<Option<Baseline>>>,
 }
 
 impl Answers {
     fn new(port: File, orphans: Orphans) -> Answers {
         let port = Arc::new(Mutex::new(port));
-        Answers { port, running: Running::default(), orphans: Arc::new(orphans) }
+        let (running, orphans) = (Running::default(), Arc::new(orphans));
+        Answers { port, running, orphans, baseline: Arc::default() }
+    }
+
+    fn reset(&self, disk: &Path) -> Reply {
+        if !fresh::is_ours() {
+            let message = "only a guest that dixtrap has booted is put back to its beginning";
+            return Reply::Error { message: message.to_owned() };
+        }
+        self.orphans.end();
+        let mut baseline = self.baseline.lock().unwrap_or_else(PoisonError::into_inner);
+        let swept = match &*baseline {
+            Some(known) => known.restore(),
+            None => Swept::default(),
+        };
+        baseline.get_or_insert_with(|| Baseline::of(disk));
+        Reply::Reset { undone: swept.undone, left: swept.left, taint: fresh::taint() }
     }
 
     fn send(&self, id: u64, body: Reply) {

@@ -1,6 +1,7 @@
 //! One cell on a running guest: label it, run its script, watch the counters, and tell what was seen.
 
 mod heard;
+mod knob;
 mod log;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,10 @@ use crate::runner::guest::{Exec, Guest, GuestError};
 use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::Progress;
-use crate::verdict::Expect;
+use crate::units::WindowSpec;
+use crate::verdict::{Expect, StableWrites};
 use heard::{Heard, Words};
+use knob::{KNOB, Knob};
 use log::{CellLog, Source};
 
 /// Where scripts lie in the guest.
@@ -45,6 +48,8 @@ pub struct Site<'a> {
     pub directory: &'a Path,
     /// The disk's path in the guest.
     pub disk: &'a str,
+    /// Doorbell to fetch.
+    pub window: WindowSpec,
     /// How long a scenario writes.
     pub seconds: u32,
     /// How long a cell may take in all, where that was asked for.
@@ -68,6 +73,10 @@ pub struct Ran {
     pub log: Option<String>,
     /// How that ended.
     pub last_lines: Vec<String>,
+    /// The knob as it was while it wrote; `None` where there is none, or it changed meanwhile.
+    pub ran_with: Option<StableWrites>,
+    /// Why no other cell can run on this guest.
+    pub unfit: Option<String>,
     /// How it ended.
     pub end: End,
 }
@@ -107,7 +116,10 @@ pub fn run_once(
     repetition: u32,
 ) -> Result<Ran, DaemonError> {
     let label = format!("{}#{repetition}", cell.square.name());
-    let before = site.daemon.stats()?.counters;
+    let before = site.daemon.stats()?;
+    if before.window != site.window {
+        site.daemon.set_window(site.window)?;
+    }
     site.daemon.begin(&setup_of(&label))?;
     for fault in &cell.faults {
         site.daemon.inject(fault)?;
@@ -115,23 +127,28 @@ pub fn run_once(
     let (limit, seconds) = times(cell, site.seconds, site.timeout);
     let exec = script(cell, site.disk, seconds, limit);
     let mut log = CellLog::open(site.directory, &cell.square.name(), repetition);
-    let mut heard = Heard::new(site, cell, &label, &before, &mut log);
+    let mut heard = Heard::new(site, cell, &label, &before.counters, &mut log);
     let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
     let heard = heard.close();
-    let end = match result {
-        Ok(result) => {
-            for name in &result.left_behind {
-                log.line(Source::Dixtrap, &format!("left behind and killed: {name}"));
-            }
-            end_of_script(result.status, limit, &heard)
-        }
-        Err(error) => End::GuestLost(error),
-    };
     if let Some(error) = heard.failed {
         return Err(error);
     }
     let counters = site.daemon.end(&heard.label)?;
+    let (end, ran_with) = match &result {
+        Ok(result) => {
+            left_behind(&mut log, &result.left_behind);
+            let knob = Knob::of(&result.watched);
+            let end = end_of_script(result.status, limit, &heard);
+            (knob.check(cell.square.stable_writes, end), knob.value())
+        }
+        Err(_) => (End::Done, None),
+    };
+    let end = result.err().map_or(end, End::GuestLost);
     log.line(Source::Dixtrap, &end.words());
+    for fault in site.daemon.disarm()? {
+        log.line(Source::Dixtrap, &format!("this fault never happened: {fault}"));
+    }
+    let (end, unfit) = put_back(site, guest, &mut log, end);
     Ok(Ran {
         label: heard.label,
         counters,
@@ -140,8 +157,41 @@ pub fn run_once(
         answers: heard.answers,
         last_lines: log.last_lines(),
         log: log.close(),
+        ran_with,
+        unfit,
         end,
     })
+}
+
+fn left_behind(log: &mut CellLog, names: &[String]) {
+    for name in names {
+        log.line(Source::Dixtrap, &format!("left behind, and killed: {name}"));
+    }
+}
+
+/// Puts the guest back to its beginning, unless it is lost already. One that has come to harm meanwhile
+/// did so in this cell; one where something stays has only this cell to show for it.
+fn put_back(
+    site: &Site<'_>,
+    guest: &mut Guest,
+    log: &mut CellLog,
+    end: End,
+) -> (End, Option<String>) {
+    if matches!(end, End::Hung(_) | End::GuestLost(_)) {
+        return (end, None);
+    }
+    let swept = match guest.reset(site.disk) {
+        Ok(swept) => swept,
+        Err(error) => return (End::GuestLost(error), None),
+    };
+    for what in &swept.undone {
+        log.line(Source::Dixtrap, &format!("left behind, and taken away: {what}"));
+    }
+    for what in &swept.left {
+        log.line(Source::Dixtrap, &format!("left behind, and still there: {what}"));
+    }
+    let first = swept.left.first();
+    (end, first.map(|what| format!("an earlier cell left something behind: {what}")))
 }
 
 /// The label of a cell's set-up.
@@ -186,7 +236,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec
             .map(|(name, value)| (name.to_owned(), value))
             .collect::<BTreeMap<_, _>>(),
         timeout: limit,
-        watch: None,
+        watch: disk.rsplit('/').next().map(|name| format!("/sys/class/block/{name}/{KNOB}")),
     }
 }
 

@@ -107,6 +107,7 @@ impl Guest {
             drivers: Vec::new(),
             missing_wishes,
             boot_timeout: request.boot_timeout,
+            taint: None,
             looked: Instant::now(),
         };
         match guest.first_hello(request.boot_timeout) {

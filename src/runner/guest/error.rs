@@ -86,6 +86,14 @@ pub enum GuestError {
         /// The console's end.
         console: ConsoleTail,
     },
+    /// The kernel says that it came to harm, and the console did not.
+    #[error("the guest kernel is not to be trusted any more: {why}{console}")]
+    Tainted {
+        /// What its taint says.
+        why: &'static str,
+        /// The console's end.
+        console: ConsoleTail,
+    },
     /// QEMU was killed, or failed, while the guest ran.
     #[error("QEMU ended unasked ({status}){console}")]
     QemuExited {

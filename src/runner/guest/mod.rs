@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// through a guest that may be busy.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// How long the guest may take to be put back: everything that is still to be written is written then.
+const RESET_LIMIT: Duration = Duration::from_secs(120);
+
 /// How long a kernel in trouble is given to say the rest.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -85,6 +88,15 @@ pub struct ExecResult {
     pub left_behind: Vec<String>,
 }
 
+/// What came of putting a guest back to its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// What was not as it had been, and is again.
+    pub undone: Vec<String>,
+    /// What could not be put back, and why.
+    pub left: Vec<String>,
+}
+
 /// A guest that runs. Dropped, it is killed.
 ///
 /// QEMU also dies with the thread that booted the guest: keep that thread.
@@ -97,6 +109,8 @@ pub struct Guest {
     drivers: Vec<String>,
     missing_wishes: Vec<String>,
     boot_timeout: Duration,
+    /// Why its kernel could not be trusted when it was first put back; nothing, as a rule.
+    taint: Option<u64>,
     /// When the console and QEMU were last looked at.
     looked: Instant,
 }
@@ -184,6 +198,24 @@ impl Guest {
                 Flow::Abandon => return Err(GuestError::Abandoned),
                 Flow::GoOn | Flow::Terminate => {}
             }
+        }
+    }
+
+    /// Puts the guest back to the state that it was in when this was first called. Nothing runs in it then.
+    ///
+    /// # Errors
+    /// When the guest is lost, does not come back in time, or its kernel has come to harm since.
+    pub fn reset(&mut self, disk: &str) -> Result<Swept, GuestError> {
+        let mut call = Call::new("put everything back", RESET_LIMIT);
+        call.id = self.link.send(Request::Reset { disk: disk.to_owned() })?;
+        let (swept, taint) = match self.reply(&call)? {
+            Reply::Reset { undone, left, taint } => (Swept { undone, left }, taint),
+            other => return Err(unexpected(other)),
+        };
+        let new = taint & !*self.taint.get_or_insert(taint);
+        match harm(new) {
+            None => Ok(swept),
+            Some(why) => Err(GuestError::Tainted { why, console: self.console.tail() }),
         }
     }
 
@@ -336,6 +368,19 @@ impl Guest {
 
     fn timed_out(&self, asked: &str, limit: Duration) -> GuestError {
         GuestError::TimedOut { asked: asked.to_owned(), limit, console: self.console.tail() }
+    }
+}
+
+/// What bits of `/proc/sys/kernel/tainted` say that the kernel may do anything from now on
+/// (Documentation/admin-guide/tainted-kernels.rst). A warning is not among them, nor a lock-up that ended.
+fn harm(taint: u64) -> Option<&'static str> {
+    let has = |bit: u32| taint >> bit & 1 == 1;
+    if has(7) {
+        Some("it died of a fault of its own (taint D)")
+    } else if has(5) {
+        Some("it found memory in a bad state (taint B)")
+    } else {
+        has(4).then_some("the machine reported a fault (taint M)")
     }
 }
 

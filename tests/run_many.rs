@@ -107,7 +107,10 @@ fn a_lost_guest_costs_its_own_cell_only() {
     let control = verdict.cells.iter().find(|cell| cell.control).unwrap();
     assert_eq!(control.repeat.map(|r| (r.k, r.n)), Some((3, 3)), "once in each boot");
     assert_eq!(cell(&verdict, "stain/raw").outcome, CellOutcome::Pass, "{said}");
-    assert!(said.contains("an earlier cell left something behind: setting /proc/sys/kernel/kexec"), "{said}");
+    assert!(
+        said.contains("an earlier cell left something behind: setting /proc/sys/kernel/kexec"),
+        "{said}"
+    );
     assert!(out.join("boot-3/races.jsonl").is_file());
 }
 

@@ -71,9 +71,8 @@ impl Knobs {
     }
 
     fn changed(&self) -> Vec<&Path> {
-        let differs = |(path, was): &(&PathBuf, &String)| {
-            setting(path).is_some_and(|is| is != **was)
-        };
+        let differs =
+            |(path, was): &(&PathBuf, &String)| setting(path).is_some_and(|is| is != **was);
         self.0.iter().filter(differs).map(|(path, _)| path.as_path()).collect()
     }
 }

@@ -90,7 +90,8 @@ mod tests {
                       30 21 254:0 / /mnt/a\\040b rw,relatime shared:1 - ext4 /dev/vda rw\n";
         let told: Vec<(u64, PathBuf)> = parse(table).into_iter().map(|m| (m.id, m.point)).collect();
         assert_eq!(told, [(21, "/proc".into()), (30, "/mnt/a b".into())]);
-        let table = b"Filename\tType\tSize\tUsed\tPriority\n/dev/vda                partition\t1\t0\t-2\n";
+        let table =
+            b"Filename\tType\tSize\tUsed\tPriority\n/dev/vda                partition\t1\t0\t-2\n";
         assert_eq!(swaps(table), [PathBuf::from("/dev/vda")]);
         assert!(swaps(b"").is_empty() && parse(b"\n\nx y\n").is_empty());
         assert!(all().iter().any(|mount| mount.point.to_str() == Some("/proc")));

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn the_knob_has_to_stay_as_it_was_set() {
-        let of = |values: &[&str]| Knob::of(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>());
+        let of =
+            |values: &[&str]| Knob::of(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>());
         let on = Some(StableWrites::On);
         assert_eq!((of(&["1"]).value(), of(&["0", "1"]).value()), (on, None));
         assert_eq!((of(&[]).value(), of(&[""]).value()), (None, None));

@@ -8,7 +8,7 @@
     clippy::cast_possible_truncation
 )]
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -203,4 +203,93 @@ pub fn kernel(release: &str) -> Vec<u8> {
     let text = format!("{release} (a@b) #1 SMP\0");
     head[0x380..0x380 + text.len()].copy_from_slice(text.as_bytes());
     head
+}
+
+/// A unified kernel image: a UEFI program that holds a kernel, and more that nobody boots here.
+pub fn uki(kernel: &[u8]) -> Vec<u8> {
+    let sections: [(&[u8; 8], &[u8]); 3] =
+        [(b".osrel\0\0", b"ID=test\n"), (b".cmdline", b"quiet"), (b".linux\0\0", kernel)];
+    let mut out = b"MZ".to_vec();
+    out.resize(0x80, 0);
+    out[0x3c] = 0x80;
+    out.extend(b"PE\0\0\x64\x86");
+    out.extend((sections.len() as u16).to_le_bytes());
+    out.resize(out.len() + 12, 0);
+    out.extend([240, 0, 0, 0]);
+    let optional = out.len();
+    out.resize(optional + 240, 0);
+    out[optional..optional + 2].copy_from_slice(&0x20b_u16.to_le_bytes());
+    out[optional + 108] = 16;
+    let mut at = (out.len() + sections.len() * 40).next_multiple_of(512);
+    for (name, contents) in &sections {
+        let raw = contents.len().next_multiple_of(512);
+        out.extend(*name);
+        for number in [contents.len(), 0, raw, at, 0, 0, 0, 0] {
+            out.extend((number as u32).to_le_bytes());
+        }
+        at += raw;
+    }
+    for (_, contents) in &sections {
+        out.resize(out.len().next_multiple_of(512), 0);
+        out.extend(*contents);
+    }
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+/// The vmlinux that a bzImage packs (Documentation/arch/x86/boot.rst: payload_offset, payload_length).
+pub fn vmlinux(bzimage: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_le_bytes(bzimage[at..at + 4].try_into().unwrap()) as usize;
+    let start = (usize::from(bzimage[0x1f1]) + 1) * 512 + number(0x248);
+    // The length of what is packed follows it.
+    let payload = &bzimage[start..start + number(0x24c) - 4];
+    if payload.starts_with(b"\x02\x21\x4c\x18") {
+        return lz4_legacy(&payload[4..]);
+    }
+    let mut out = Vec::new();
+    dixtrap::runner::packing::unpacking(payload).unwrap().read_to_end(&mut out).unwrap();
+    out
+}
+
+/// Blocks of 8 MiB, each behind its packed length, as `lz4 -l` makes them for the kernel.
+fn lz4_legacy(mut input: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some((length, rest)) = input.split_first_chunk::<4>() {
+        let (block, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        lz4_block(block, &mut out);
+        input = rest;
+    }
+    out
+}
+
+/// Literals and copies of what came before, in turn (lz4's doc/lz4_Block_format.md).
+fn lz4_block(mut block: &[u8], out: &mut Vec<u8>) {
+    fn take<'b>(block: &mut &'b [u8], length: usize) -> &'b [u8] {
+        let (taken, rest) = block.split_at(length);
+        *block = rest;
+        taken
+    }
+    fn length(block: &mut &[u8], nibble: u8) -> usize {
+        let mut length = usize::from(nibble);
+        let mut more = nibble == 15;
+        while more {
+            let byte = take(block, 1)[0];
+            length += usize::from(byte);
+            more = byte == 255;
+        }
+        length
+    }
+    while !block.is_empty() {
+        let token = take(&mut block, 1)[0];
+        let literals = length(&mut block, token >> 4);
+        out.extend_from_slice(take(&mut block, literals));
+        if block.is_empty() {
+            break;
+        }
+        let offset = usize::from(u16::from_le_bytes(take(&mut block, 2).try_into().unwrap()));
+        let copied = length(&mut block, token & 15) + 4;
+        for _ in 0..copied {
+            out.push(out[out.len() - offset]);
+        }
+    }
 }

@@ -92,10 +92,11 @@ pub fn is_package(path: &Path) -> io::Result<bool> {
     if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
         return Ok(true);
     }
-    Ok(kind(&mut BufReader::new(File::open(path)?))?.is_some())
+    Ok(kind(path)?.is_some())
 }
 
-fn kind(input: &mut impl BufRead) -> io::Result<Option<Kind>> {
+fn kind(path: &Path) -> io::Result<Option<Kind>> {
+    let mut input = BufReader::new(File::open(path)?);
     let head = input.fill_buf()?;
     if head.starts_with(deb::MAGIC) {
         return Ok(Some(Kind::Deb));
@@ -105,9 +106,9 @@ fn kind(input: &mut impl BufRead) -> io::Result<Option<Kind>> {
     }
     let mut first = Vec::new();
     // What cannot be unpacked may be anything, but is no tar archive.
-    let Ok(_) = unpacking(head).map(|unpacked| unpacked.take(512).read_to_end(&mut first)) else {
-        return Ok(None);
-    };
+    if let Ok(unpacked) = unpacking(input) {
+        let _ = unpacked.take(512).read_to_end(&mut first);
+    }
     Ok(tarball::is_one(&first).then_some(Kind::Tarball))
 }
 
@@ -137,8 +138,8 @@ fn bounded<'a>(input: impl BufRead + 'a, limit: u64) -> io::Result<impl Read + '
 /// # Errors
 /// What `visit` says, and where the file is not a whole package.
 pub fn each_entry(path: &Path, limit: u64, visit: &mut Visit<'_>) -> Result<Told, PackageError> {
-    let mut input = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let kind = kind(&mut input)?;
+    let kind = kind(path)?;
+    let input = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut left = ENTRY_LIMIT;
     let mut counted = |entry: Entry<'_>| {
         left = left.checked_sub(1).ok_or_else(|| PackageError::broken("it has no end of files"))?;

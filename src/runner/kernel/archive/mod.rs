@@ -162,3 +162,95 @@ fn skip(input: &mut dyn Read, length: u64) -> io::Result<()> {
     let skipped = io::copy(&mut input.take(length), &mut io::sink())?;
     if skipped == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tarball() -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        // A name of this length needs an entry of its own.
+        let long = format!("boot/{}", "x".repeat(150));
+        for name in ["boot/vmlinuz-1", long.as_str()] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(5);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, &b"hello"[..]).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    fn deb() -> Vec<u8> {
+        let data = tarball();
+        let mut out = deb::MAGIC.to_vec();
+        out.extend(format!("{:<48}{:<10}`\n", "data.tar", data.len()).as_bytes());
+        out.extend(data);
+        out
+    }
+
+    fn rpm() -> Vec<u8> {
+        let mut out = rpm::MAGIC.to_vec();
+        out.resize(96, 0);
+        for _ in 0..2 {
+            out.extend(b"\x8e\xad\xe8\x01\0\0\0\0\0\0\0\0\0\0\0\0");
+        }
+        for (name, contents) in [("boot/vmlinuz-1", "hello"), ("TRAILER!!!", "")] {
+            let (size, name_size) = (contents.len(), name.len() + 1);
+            out.extend(b"070701");
+            for field in [1, 0o100_644, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+                out.extend(format!("{field:08x}").as_bytes());
+            }
+            out.extend(name.as_bytes());
+            out.push(0);
+            out.resize((out.len() - 128).next_multiple_of(4) + 128, 0);
+            out.extend(contents.as_bytes());
+            out.resize((out.len() - 128).next_multiple_of(4) + 128, 0);
+        }
+        out
+    }
+
+    /// The names in a package, and how many bytes they hold.
+    fn read(bytes: &[u8]) -> Result<(Vec<String>, u64), PackageError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        let (mut names, mut size) = (Vec::new(), 0);
+        each_entry(file.path(), 1 << 20, &mut |entry: Entry<'_>| {
+            names.push(String::from_utf8_lossy(entry.name).into_owned());
+            size += io::copy(entry.contents, &mut io::sink())?;
+            Ok(())
+        })?;
+        Ok((names, size))
+    }
+
+    #[test]
+    fn every_kind_is_read() {
+        for (package, files) in [(tarball(), 2), (deb(), 2), (rpm(), 1)] {
+            let (names, size) = read(&package).unwrap();
+            assert_eq!((names.len(), size), (files, 5 * files as u64));
+            assert_eq!(names[0], "boot/vmlinuz-1");
+        }
+        assert_eq!(read(&tarball()).unwrap().0[1].len(), 155);
+    }
+
+    proptest! {
+        /// A package that was tampered with, or cut, is read or refused: within its limit, and its end.
+        #[test]
+        fn no_package_makes_it_panic(
+            kind in 0..3_usize,
+            changes in prop::collection::vec((0..2_500_usize, any::<u8>()), 0..8),
+            keep in 0..6_000_usize,
+        ) {
+            let mut package = [tarball, deb, rpm][kind]();
+            for (at, byte) in changes {
+                if let Some(place) = package.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            package.truncate(keep);
+            if let Ok((_, size)) = read(&package) {
+                prop_assert!(size <= 1 << 20);
+            }
+        }
+    }
+}

@@ -118,7 +118,10 @@ impl Daemon {
             .process_group(0);
         let mut child = spawn_tied(command).map_err(|error| DaemonError::Start(program, error))?;
         let client = wait_until_it_listens(&mut child, sockets.path(), directory)?;
-        Ok(Daemon { child, client, sockets, directory: directory.to_owned(), again })
+        let mut daemon = Daemon { child, client, sockets, directory: directory.to_owned(), again };
+        // It listens before its disk and the file of its records are open; it answers afterwards.
+        daemon.stats()?;
+        Ok(daemon)
     }
 
     /// The vhost-user socket.

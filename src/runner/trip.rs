@@ -204,6 +204,26 @@ pub fn depart(
     let accel = runner.accel(kernel, &directory.join("probe"))?;
     runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
     let daemon = Daemon::start(directory, &daemon_options(runner, device))?;
+    match board(runner, (kernel, accel), device, (selection, directory), &daemon) {
+        Ok((guest, planned)) => Ok(Ready { guest, daemon, planned }),
+        Err(error) => {
+            // Its records end in order, whatever ended the guest, which is the error to tell.
+            if let Err(also) = daemon.stop() {
+                log::info!("the disk did not end well either: {also}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Boots the guest in front of `daemon`, and plans its cells by what it tells.
+fn board(
+    runner: &Runner<'_>,
+    (kernel, accel): (&Kernel, Accel),
+    device: Device,
+    (selection, directory): (&Selection, &Path),
+    daemon: &Daemon,
+) -> Result<(Guest, Vec<PlannedCell>), RunError> {
     let programs = Programs::find(selection);
     let mut request = boot_request(runner, kernel, accel, directory, selection)?;
     request.require = owned(device.drivers());
@@ -224,7 +244,7 @@ pub fn depart(
         missing_programs: programs.missing,
         missing_drivers: guest.missing_wishes().iter().cloned().collect(),
     });
-    Ok(Ready { guest, daemon, planned })
+    Ok((guest, planned))
 }
 
 fn daemon_options(runner: &Runner<'_>, device: Device) -> DaemonOptions {

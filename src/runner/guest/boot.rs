@@ -91,8 +91,8 @@ impl Guest {
         let program = qemu::find(request.qemu.as_deref())?;
         let output = |source| BootError::Output { path: request.dir.clone(), source };
         fs::create_dir_all(&request.dir).map_err(output)?;
-        copy_kernel(request)?;
         let missing_wishes = write_initramfs(request)?;
+        copy_kernel(request)?;
         again::write(&program, &config(request), request.again.as_deref()).map_err(output)?;
         let mut qemu = Qemu::start(&request.dir, &config(request))?;
         let mut console = Console::follow(&request.dir.join(qemu::CONSOLE));
@@ -138,7 +138,11 @@ fn copy_kernel(request: &BootRequest<'_>) -> Result<(), BootError> {
     let path = request.dir.join(qemu::KERNEL);
     match fs::copy(&request.kernel.image, &path) {
         Ok(_) => Ok(()),
-        Err(source) => Err(BootError::Output { path, source }),
+        Err(source) => {
+            // Half a kernel would be taken for one; that it cannot be removed either changes nothing.
+            let _ = fs::remove_file(&path);
+            Err(BootError::Output { path, source })
+        }
     }
 }
 

@@ -1,16 +1,22 @@
 //! Has the guest tell what it is before a cell is judged, and keeps that with the boot's files.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::guest::facts::Facts;
 use crate::guest::protocol::Stream;
 use crate::runner::guest::{BootError, Exec, Guest, GuestError};
+use crate::runner::kernel::Kernel;
+use crate::runner::provenance::configs;
 use crate::runner::run::RunError;
 use crate::runner::table;
 
 /// What the guest told, in the boot's directory.
 pub const FACTS: &str = "guest.json";
+/// The most of a configuration that is read; today's have 300 KB.
+const MOST_CONFIG: u64 = 4 << 20;
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -18,7 +24,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the guest is lost, or tells nothing that can be read.
-pub fn look_up(guest: &mut Guest, disk: &str, directory: &Path) -> Result<table::Guest, RunError> {
+pub fn look_up(
+    guest: &mut Guest,
+    kernel: &Kernel,
+    disk: &str,
+    directory: &Path,
+) -> Result<table::Guest, RunError> {
     let argv = ["dixtrap-guest", "facts", disk, "--try-knob"].map(str::to_owned).to_vec();
     let exec = Exec { argv, timeout: LIMIT, ..Exec::default() };
     let (mut told, mut said) = (String::new(), String::new());
@@ -37,5 +48,13 @@ pub fn look_up(guest: &mut Guest, disk: &str, directory: &Path) -> Result<table:
     if let Err(error) = std::fs::write(&path, format!("{told}\n")) {
         log::warn!("cannot write {}: {error}", path.display());
     }
-    Ok(table::Guest::new(facts))
+    Ok(table::Guest::new(facts, config_of(kernel).as_deref()))
+}
+
+/// The kernel's configuration, where it lies with the kernel.
+fn config_of(kernel: &Kernel) -> Option<String> {
+    let file = configs(kernel).iter().find_map(|path| File::open(path).ok())?;
+    let mut bytes = Vec::new();
+    file.take(MOST_CONFIG).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -54,7 +54,7 @@ impl UsedKernel {
 
 /// Where the configuration of a kernel may lie: beside the image (`/boot`, packages), at the top of a
 /// built tree, and with the modules (Fedora).
-fn configs(kernel: &Kernel) -> Vec<PathBuf> {
+pub fn configs(kernel: &Kernel) -> Vec<PathBuf> {
     let image = kernel.image.as_path();
     let beside = image.with_file_name(format!("config-{}", kernel.release));
     // arch/x86/boot/bzImage

@@ -235,7 +235,7 @@ fn board(
     await_disk(&mut guest, device.path())?;
     // What it is like now is what every cell begins with.
     guest.reset(device.path()).map_err(BootError::Kernel)?;
-    let told = look_up(&mut guest, device.path(), directory)?;
+    let told = look_up(&mut guest, kernel, device.path(), directory)?;
     runner.progress.note(&told.words());
     let planned = selection.plan(&Surroundings {
         device,

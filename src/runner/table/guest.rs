@@ -13,10 +13,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Concludes whose kernel it is.
-    pub fn new(facts: Facts) -> Guest {
+    /// Concludes whose kernel it is, from its configuration too where that is known.
+    pub fn new(facts: Facts, config: Option<&str>) -> Guest {
         let signed = [facts.build.as_str(), facts.signature.as_deref().unwrap_or("")];
-        let numbers = Numbers::of(&facts.release, &signed);
+        let numbers = Numbers::of(&facts.release, &signed, config);
         Guest { facts, numbers }
     }
 
@@ -111,12 +111,15 @@ pub(crate) mod tests {
     pub(crate) fn guest(release: &str) -> Guest {
         let knob = Knob { at_start: false, settable: Some(true) };
         let disk = Disk { stable_writes: Some(knob), ..Disk::default() };
-        Guest::new(Facts {
-            release: release.to_owned(),
-            page_size: 4096,
-            disk: Some(disk),
-            ..Facts::default()
-        })
+        Guest::new(
+            Facts {
+                release: release.to_owned(),
+                page_size: 4096,
+                disk: Some(disk),
+                ..Facts::default()
+            },
+            None,
+        )
     }
 
     /// The same with protection information; `at_start` is what the knob read.

@@ -41,6 +41,17 @@ const MARKS: [(&str, &str); 26] = [
     ("-azure", "suse"),
 ];
 
+/// Options that only a vendor's tree has, whose builds by hand carry no mark in their release.
+const OPTIONS: [(&str, &str); 4] = [
+    ("CONFIG_RHEL_DIFFERENCES=y", "red-hat"),
+    ("CONFIG_SUSE_KERNEL=y", "suse"),
+    ("CONFIG_VERSION_SIGNATURE=\"Ubuntu", "ubuntu"),
+    ("CONFIG_ANDROID_VENDOR_HOOKS=y", "android"),
+];
+
+/// What a builder adds to the release of his own kernel.
+const LOCAL: &str = "CONFIG_LOCALVERSION=";
+
 /// A kernel's number, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbers {
@@ -64,18 +75,27 @@ pub enum InRange {
 }
 
 impl Numbers {
-    /// From `uname -r`, and from the lines that a distribution signs its builds with (`uname -v`,
-    /// `/proc/version_signature`).
-    pub fn of(release: &str, signed: &[&str]) -> Numbers {
+    /// From `uname -r`, from the lines that a distribution signs its builds with (`uname -v`,
+    /// `/proc/version_signature`), and from the kernel's configuration where there is one.
+    pub fn of(release: &str, signed: &[&str], config: Option<&str>) -> Numbers {
+        let lines = || config.unwrap_or_default().lines();
+        let local = lines().find_map(|line| line.strip_prefix(LOCAL));
+        let local = local.map_or("", |value| value.trim().trim_matches('"'));
+        let of_tree = OPTIONS
+            .iter()
+            .find(|(option, _)| lines().any(|line| line.starts_with(option)))
+            .map(|(_, vendor)| *vendor);
         let (version, rest) = split(release);
+        let rest = rest.replacen(local, "", usize::from(!local.is_empty()));
         let lower = release.to_lowercase();
         let signed: Vec<String> = signed.iter().map(|line| line.to_lowercase()).collect();
         let all = || std::iter::once(&lower).chain(&signed);
         let marked = MARKS.iter().find(|(mark, _)| all().any(|text| holds(text, mark)));
         let debian = signed.iter().find_map(|line| debian_version(line));
         let foreign = |vendor| Numbers { vendor, version: version.clone(), between: false };
-        match (marked, debian, upstream(rest).filter(|_| version.is_some())) {
-            (Some((_, vendor)), ..) => foreign(vendor),
+        let marked = marked.map(|(_, vendor)| *vendor).or(of_tree);
+        match (marked, debian, upstream(&rest).filter(|_| version.is_some())) {
+            (Some(vendor), ..) => foreign(vendor),
             (_, Some(version), _) => {
                 Numbers { vendor: DEBIAN, version: Some(version), between: false }
             }
@@ -257,28 +277,46 @@ mod tests {
             ("", "", OTHER),
             ("vmlinuz", "", OTHER),
         ] {
-            let numbers = Numbers::of(release, &[build]);
+            let numbers = Numbers::of(release, &[build], None);
             assert_eq!(numbers.vendor, vendor, "{release} {build}");
         }
     }
 
     #[test]
     fn a_vendors_number_is_in_no_range_but_one_that_names_it() {
-        let rhel = Numbers::of("5.14.0-427.13.1.el9_4.x86_64", &[""]);
+        let rhel = Numbers::of("5.14.0-427.13.1.el9_4.x86_64", &[""], None);
         assert_eq!(rhel.in_range(&range("<6.2"), false), InRange::Unknown);
         assert_eq!(rhel.in_range(&range("<6.2"), true), InRange::Yes);
         assert!(rhel.excuse("5.14.0-427").contains("red-hat"), "{}", rhel.excuse("5.14.0-427"));
-        let none = Numbers::of("linux", &[""]);
+        let none = Numbers::of("linux", &[""], None);
         assert_eq!(none.in_range(&range("*"), true), InRange::Unknown);
     }
 
     #[test]
     fn debians_number_is_the_one_that_it_signs_with() {
-        let bookworm = Numbers::of("6.1.0-50-cloud-amd64", &[DEBIAN_BUILD]);
+        let bookworm = Numbers::of("6.1.0-50-cloud-amd64", &[DEBIAN_BUILD], None);
         assert_eq!(bookworm.in_range(&range(">=6.1.192,<6.2"), false), InRange::Yes);
         assert_eq!(bookworm.in_range(&range("<6.1.100"), false), InRange::No);
-        let rc = Numbers::of("7.0-rc6-amd64", &["#1 SMP Debian 7.0~rc6-1~exp1 (2026-03-30)"]);
+        let rc = Numbers::of("7.0-rc6-amd64", &["#1 SMP Debian 7.0~rc6-1~exp1 (2026-03-30)"], None);
         assert_eq!((rc.vendor, rc.in_range(&range(">=7.0"), false)), (DEBIAN, InRange::Yes));
+    }
+
+    #[test]
+    fn a_tree_that_was_built_by_hand_is_told_by_its_configuration() {
+        let of = |release, config| Numbers::of(release, &["#1 SMP"], Some(config)).vendor;
+        for (release, config, vendor) in [
+            ("5.14.0+", "CONFIG_X=y\nCONFIG_RHEL_DIFFERENCES=y\n", "red-hat"),
+            ("5.14.0", "# CONFIG_RHEL_DIFFERENCES is not set\n", UPSTREAM),
+            ("6.4.0", "CONFIG_SUSE_KERNEL=y\n", "suse"),
+            ("6.12.0-mine", "CONFIG_LOCALVERSION=\"-mine\"\n", UPSTREAM),
+            ("6.12.0-rc3-mine-00012-g0123456789ab", "CONFIG_LOCALVERSION=\"-mine\"\n", UPSTREAM),
+            ("6.12.0-other", "CONFIG_LOCALVERSION=\"-mine\"\n", OTHER),
+            // What a configuration calls its own does not hide a mark.
+            ("5.14.0-1.el9", "CONFIG_LOCALVERSION=\"-1.el9\"\n", "red-hat"),
+            ("6.12.0", "CONFIG_LOCALVERSION=\"\"\n", UPSTREAM),
+        ] {
+            assert_eq!(of(release, config), vendor, "{release} {config}");
+        }
     }
 
     #[test]
@@ -296,15 +334,15 @@ mod tests {
             ("6.12.106+", ">=6.12.107,<6.13", InRange::Unknown),
             ("6.12.107+", ">=6.12.107,<6.13", InRange::Yes),
         ] {
-            let numbers = Numbers::of(release, &["#1 SMP"]);
+            let numbers = Numbers::of(release, &["#1 SMP"], None);
             assert_eq!(numbers.in_range(&range(of), false), lies, "{release} {of}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_name_is_somebodys_number(release in ".{0,60}", build in ".{0,60}") {
-            let numbers = Numbers::of(&release, &[&build]);
+        fn any_name_is_somebodys_number(release in ".{0,60}", build in ".{0,60}", config in ".{0,60}") {
+            let numbers = Numbers::of(&release, &[&build], Some(&format!("CONFIG_LOCALVERSION=\"{config}\"")));
             let _ = (numbers.in_range(&range(">=6.1,<7"), false), numbers.excuse(&release));
         }
 
@@ -312,7 +350,7 @@ mod tests {
         fn numbers_of_any_size_are_read(
             major in any::<u64>(), minor in any::<u64>(), patch in any::<u64>(), plus in "[+]?",
         ) {
-            let numbers = Numbers::of(&format!("{major}.{minor}.{patch}{plus}"), &[]);
+            let numbers = Numbers::of(&format!("{major}.{minor}.{patch}{plus}"), &[], None);
             prop_assert_eq!(numbers.vendor, UPSTREAM);
             prop_assert!(numbers.in_range(&range(">=0"), false) == InRange::Yes);
         }

@@ -14,11 +14,15 @@
 #                    answers (empty: it is printed)
 #   DIXTRAP_LIB      where lib.sh and "filesystems" lie (beside the script)
 #
+# A command that fails ends the script, and with it the cell; one that may fail says so: "… || :". In
+# bash, which is the shell of dixtrap's own guests, that holds for every part of a pipeline and for what
+# runs in the background too.
+#
 # prepare sets TARGET: the disk itself on "raw", else a file on the mounted file system.
 # Exit status: 0 done, 77 cannot be done here (with the reason), anything else went wrong.
 # Interrupting (Ctrl-C, SIGTERM) ends the writing early; what was mounted is unmounted all the same.
 
-set -u
+set -eu
 
 DIXTRAP_LIB=${DIXTRAP_LIB:-$(dirname "$0")}
 DIXTRAP_FS=${DIXTRAP_FS:-$(sed -n 's/^# fs: *\([^ ]*\).*/\1/p' "$0")}
@@ -30,6 +34,10 @@ DIXTRAP_GUEST=${DIXTRAP_GUEST:-}
 mounted=
 made_mnt=
 stopped=
+told=
+failure=
+begun=
+last_job=
 TARGET=
 device_start=
 
@@ -45,9 +53,84 @@ say() {
         read -r _ <"$DIXTRAP_HEARD" || :
     fi
 }
-skip() { say "skip: $*"; exit 77; }
-die() { say "error: $*"; exit 1; }
-fail() { say "fail: $*"; exit 1; }
+skip() { told=yes && say "skip: $*"; exit 77; }
+die() { told=yes && say "error: $*"; exit 1; }
+fail() { told=yes && say "fail: $*"; exit 1; }
+
+# Notes what failed: note_failure STATUS FILE LINE COMMAND. In a subshell nobody else would hear of it.
+note_failure() {
+    failure="$4 (line $3 of $2) failed ($1)"
+    [ "${BASH_SUBSHELL:-0}" = 0 ] || [ -n "$stopped" ] || say "error: $failure"
+}
+
+# A part of a pipeline that failed, though its last one did not: check_pipeline "STATUS…" FILE LINE. Who
+# writes to a reader that has read enough dies of SIGPIPE (141), and that is no failure.
+check_pipeline() {
+    case $1,$-,$stopped in
+    *' 0',*e*,) ;;
+    *) return 0 ;;
+    esac
+    for part in ${1% 0}; do
+        case $part in
+        0 | 141) ;;
+        *) die "a part of the pipeline before line $3 of $2 failed ($1)" ;;
+        esac
+    done
+}
+
+# Waits for what runs in the background: for all of it without arguments, and then fails where any of it
+# did, which the shell's own wait does not.
+wait() {
+    if [ $# -gt 0 ]; then
+        for job; do
+            case $job in
+            %*) job=$(jobs -p "$job") || : ;;
+            esac
+            begun=$(without "$job")
+        done
+        command wait "$@"
+        return
+    fi
+    for job in $(jobs -p); do
+        begun="$(without "$job") $job"
+    done
+    waited=0
+    for job in $begun; do
+        command wait "$job" || waited=$?
+    done
+    begun=
+    command wait
+    return $waited
+}
+
+# The jobs that were begun, without one of them.
+without() {
+    for job in $begun; do
+        [ "$job" = "$1" ] || printf ' %s' "$job"
+    done
+}
+
+# What ran in the background and has ended must have ended well; nobody may have waited for it.
+check_jobs() {
+    [ -z "$stopped" ] || return 0
+    for job in $begun; do
+        if ! kill -0 "$job" 2>/dev/null; then
+            command wait "$job" && continue
+            say "error: what ran in the background failed ($?)"
+            told=yes
+            return 1
+        fi
+    done
+}
+
+if [ -n "${BASH_VERSION:-}" ]; then
+    set -ET
+    # shellcheck disable=SC3028,SC3047,SC3054,SC2154
+    trap 'note_failure "$?" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND"' ERR
+    # shellcheck disable=SC3028,SC3047,SC3054
+    trap 'case ${PIPESTATUS[*]} in *" "*) check_pipeline "${PIPESTATUS[*]}" "${BASH_SOURCE[0]##*/}" "$LINENO" ;; esac
+        case ${!-} in "$last_job") ;; *) last_job=${!-} begun="$begun ${!-}" ;; esac' DEBUG
+fi
 
 # What a scenario takes apart after the unmount; one that has something to do defines its own.
 take_apart() { :; }
@@ -61,11 +144,25 @@ unmount() {
     umount "$DIXTRAP_MNT"
 }
 
-# Unmounts, whatever the script ended by, and keeps its exit status.
+# Unmounts, whatever the script ended by, and keeps its exit status. Who was asked to end has done what
+# was wanted, however its last command took it.
 cleanup() {
     status=$?
+    set +e
+    [ -z "${BASH_VERSION:-}" ] || trap - DEBUG ERR
     trap - EXIT
     trap '' INT TERM HUP
+    if [ -n "$stopped$told" ]; then
+        if [ "$status" != 0 ] && [ -z "$told" ]; then
+            sync
+            tell_owners
+            status=0
+        fi
+    elif [ "$status" = 0 ]; then
+        check_jobs || status=1
+    elif [ -n "$failure" ]; then
+        say "error: $failure"
+    fi
     if [ -n "$mounted" ]; then
         unmount || { say "error: cannot unmount $DIXTRAP_MNT"; status=1; }
     fi
@@ -126,7 +223,8 @@ make_partition() {
     command -v fdisk >/dev/null || skip "fdisk is missing: install fdisk"
     # An old table would be asked about; without one the answers are: new, primary, 1, all of it.
     dd if=/dev/zero of="$DIXTRAP_DEV" bs=64k count=1 conv=fsync 2>/dev/null || die "cannot write to $DIXTRAP_DEV"
-    printf 'o\nn\np\n1\n\n\nw\n' | fdisk "$DIXTRAP_DEV" >/dev/null 2>&1
+    # What it has done counts, not what it says.
+    printf 'o\nn\np\n1\n\n\nw\n' | fdisk "$DIXTRAP_DEV" >/dev/null 2>&1 || :
     for TARGET in "${DIXTRAP_DEV}1" "${DIXTRAP_DEV}p1"; do
         [ ! -b "$TARGET" ] || return 0
     done
@@ -240,17 +338,18 @@ prepare_on() {
 work() {
     [ -z "$stopped" ] || return 0
     say "writing"
-    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS"
-    case $? in
+    work_status=0
+    "$DIXTRAP_GUEST" work "$@" --seconds "$DIXTRAP_SECONDS" || work_status=$?
+    case $work_status in
     0) ;;
-    77) exit 77 ;; # the helper has said why
+    77) told=yes && exit 77 ;; # the helper has said why
     *) die "the writer '$1' failed" ;;
     esac
 }
 
 # Needs a module that is no file system: need MODULE PATH, where PATH is there once it is loaded.
 need() {
-    [ -e "$2" ] || modprobe "$1" 2>/dev/null
+    [ -e "$2" ] || modprobe "$1" 2>/dev/null || :
     [ -e "$2" ] || skip "this kernel has no driver $1"
 }
 
@@ -258,7 +357,7 @@ need() {
 # for dixtrap, which sets it. A scenario that gave prepare_on a device of its own making says in
 # device_start at which sector of the disk that begins.
 tell_owners() {
-    [ -n "${DIXTRAP_OWNERS:-}" ] || return 0
+    [ -n "${DIXTRAP_OWNERS:-}" ] && [ -n "$TARGET" ] || return 0
     place=$TARGET
     [ "$fs_type" != swap ] || place=$DIXTRAP_DEV
     [ -z "$mounted" ] || place=$DIXTRAP_MNT
@@ -325,6 +424,7 @@ all_as_expected() {
 # Has everything written out and unmounts, so that the next scenario finds an idle disk.
 finish() {
     trap '' INT TERM HUP
+    check_jobs || exit
     sync
     tell_owners
     say "done"

@@ -19,6 +19,9 @@ pub enum ScenarioError {
     /// A device that is none.
     #[error("scenario {0}: '# device: {1}' is not known: use blk, scsi, or leave the line out")]
     Device(String, String),
+    /// A number of blocks that is none.
+    #[error("scenario {0}: '# min-blocks: {1}' is no number of blocks: use 1 or more")]
+    MinBlocks(String, String),
     /// Not text.
     #[error("scenario {0} is not a text file")]
     NotText(String),
@@ -43,6 +46,8 @@ pub struct Scenario {
     pub devices: Vec<Device>,
     /// Faults that the disk has while it runs, as `dixtrapd --inject` takes them, places in sectors.
     pub faults: Vec<String>,
+    /// How few blocks are a result where it is a survey; `None` for as many as everywhere.
+    pub min_blocks: Option<u64>,
     /// The user's own file: the table of expectations says nothing about it.
     pub own: bool,
     /// The script.
@@ -75,6 +80,7 @@ impl Scenario {
             drivers: words(header.value("drivers").unwrap_or("")),
             devices: header.devices().map_err(|name| ScenarioError::Device(named(), name))?,
             faults: header.values("inject").map(str::to_owned).collect(),
+            min_blocks: header.min_blocks().map_err(|n| ScenarioError::MinBlocks(named(), n))?,
             own,
             script: script.to_owned(),
             expect,
@@ -121,6 +127,12 @@ impl<'a> Header<'a> {
         words.map(|name| Device::named(name).ok_or_else(|| name.to_owned())).collect()
     }
 
+    fn min_blocks(&self) -> Result<Option<u64>, String> {
+        let Some(text) = self.value("min-blocks") else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.map(Some).ok_or_else(|| text.to_owned())
+    }
+
     fn value(&self, key: &str) -> Option<&'a str> {
         self.values(key).next()
     }
@@ -133,7 +145,7 @@ mod tests {
     const SCRIPT: &str = "#!/bin/sh\n# description: A test: of headers.\n# fs: raw ext4*\n\
         # stable-writes: both\n# expect: race stable-writes=off -- pages are not held\n\
         # expect: stable\n# needs: losetup dmsetup\n# drivers: loop dm_mod\n# device: scsi\n\
-        # inject: lost\n# inject: busy,op=read\n\n# description: too late\necho\n";
+        # min-blocks: 8\n# inject: lost\n# inject: busy,op=read\n\n# description: too late\necho\n";
 
     #[test]
     fn the_header_is_read_as_far_as_it_goes() {
@@ -144,7 +156,7 @@ mod tests {
         assert_eq!(scenario.drivers, ["loop", "dm_mod"]);
         assert_eq!(scenario.devices, [Device::Scsi]);
         assert_eq!(scenario.faults, ["lost", "busy,op=read"]);
-        assert_eq!(scenario.stable_writes.len(), 2);
+        assert_eq!((scenario.stable_writes.len(), scenario.min_blocks), (2, Some(8)));
         for (stable, expect) in
             [(StableWrites::Off, Expect::Race), (StableWrites::On, Expect::Stable)]
         {
@@ -162,6 +174,8 @@ mod tests {
             ("both", "sometimes", "use on, off, both or any"),
             ("# device: scsi", "# device: nvme", "use blk, scsi"),
             ("# expect: stable", "# expect: fine", "'fine' is no expectation"),
+            ("# min-blocks: 8", "# min-blocks: few", "'# min-blocks: few' is no number"),
+            ("# min-blocks: 8", "# min-blocks: 0", "use 1 or more"),
         ] {
             let script = SCRIPT.replace(old, new);
             let error = Scenario::parse("t", script.as_bytes(), true).unwrap_err().to_string();

@@ -66,7 +66,7 @@ impl Runs {
 
     /// Races that hardware would have seen.
     pub fn races(&self) -> u64 {
-        self.seen().races()
+        self.seen(None).races()
     }
 
     /// Adds what one repetition found between the legs of a mirror.
@@ -77,8 +77,9 @@ impl Runs {
         };
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self, few: Option<u64>) -> Seen {
         Seen {
+            few,
             divergent: self.divergent,
             wrong: self.wrong.clone(),
             counters: self.counters.clone(),
@@ -166,7 +167,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
         Fate::Skipped(reason) => blank(ground, cell, CellOutcome::Skip, Some(reason.clone())),
         Fate::Lost(reason) => blank(ground, cell, CellOutcome::Error, Some(reason.clone())),
         Fate::Ran(runs) => {
-            let (outcome, reason) = judge(cell.expectation.expect, arm, &runs.seen());
+            let (outcome, reason) = judge(cell.expectation.expect, arm, &runs.seen(cell.square.scenario.min_blocks));
             let counters = &runs.counters;
             let (healed, standing) = runs.healed_and_standing();
             Cell {

@@ -1,4 +1,4 @@
-//! The guest's whole user space: our helper as `/init`, busybox, the modules, the scenarios, and
+//! The guest's whole user space: our helper as `/init`, bash, busybox, the modules, the scenarios, and
 //! programs of the host. Built without root, uncompressed: a guest under TCG unpacks slowly.
 
 mod busybox;
@@ -21,6 +21,9 @@ const HELPER: &str = "dixtrap-guest";
 
 /// Where programs land in the guest; first in its PATH, ahead of busybox's applets.
 const PROGRAMS: &str = "/usr/local/bin";
+
+/// The program that runs scripts, and the package that brings it.
+const SHELL: &str = "bash";
 
 /// The file that names the modules to load, in order. [`crate::guest::init`] reads it.
 const MODULE_LIST: &str = crate::guest::init::MODULE_LIST;
@@ -94,6 +97,7 @@ pub fn write(path: &Path, contents: &Contents) -> Result<(), InitramfsError> {
     let out = BufWriter::new(File::create(path).map_err(failed)?);
     let mut builder = Builder { archive: Archive::new(out), path: path.to_owned() };
     builder.skeleton()?;
+    builder.shell()?;
     builder.busybox()?;
     builder.program(&helper()?)?;
     builder.link("/init", &format!("{PROGRAMS}/{HELPER}"))?;
@@ -142,6 +146,19 @@ impl<W: Write> Builder<W> {
         }
         self.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
         self.file("/etc/group", 0o644, b"root:x:0:\n")
+    }
+
+    /// The guest's sh is the host's bash. Busybox's own would run its applets before any program of the
+    /// host, wherever PATH has that, and could not tell which part of a pipeline failed.
+    fn shell(&mut self) -> Result<(), InitramfsError> {
+        let (program, package) = (SHELL.to_owned(), SHELL.to_owned());
+        let path = find_program(SHELL).ok_or(ToolError::Missing { program, package })?;
+        self.program(&path)?;
+        let place = format!("{PROGRAMS}/{SHELL}");
+        for name in ["/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/local/bin/sh"] {
+            self.link(name, &place)?;
+        }
+        self.link("/usr/bin/env", "/bin/busybox")
     }
 
     fn busybox(&mut self) -> Result<(), InitramfsError> {

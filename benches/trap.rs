@@ -105,7 +105,8 @@ impl Rig {
     fn reads(&mut self, depth: u64, len: u64) {
         for slot in 0..depth {
             let at = self.place(len);
-            self.trap.read_into(Lba(at / BLOCK), &self.buffer(slot, len)).unwrap();
+            let into = self.buffer(slot, len);
+            self.trap.read_into(QueueIndex(0), Lba(at / BLOCK), &into).unwrap();
         }
     }
 }

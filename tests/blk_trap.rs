@@ -104,8 +104,8 @@ fn a_change_in_the_window_is_a_race_with_every_fact_about_it() {
     assert_eq!((race.request.op.as_str(), race.request.id), ("write", 1));
     assert_eq!(race.gpa, sent.draft.data + 3 * 512);
     assert_eq!((race.phase, race.outcome), (Phase::InWindow, Outcome::Stored));
-    assert_eq!(race.doorbell_guard, guard(&data[1536..2048]).0);
-    assert_eq!(race.fetch_guard, guard(&fetched[1536..2048]).0);
+    assert_eq!(race.doorbell_guard, Some(guard(&data[1536..2048]).0));
+    assert_eq!(race.fetch_guard, Some(guard(&fetched[1536..2048]).0));
     assert!(!race.guard_blind && !race.overlap && race.submit_guard.is_none());
     assert_eq!((race.changed.len(), race.changed_bytes), (1, 1));
     let change = &race.changed[0];
@@ -196,7 +196,7 @@ fn blocks_of_4096_bytes_race_as_a_whole() {
     let race = records.race();
     assert_eq!((race.lba, race.request.lba), (Lba(11), Lba(10)));
     assert_eq!(race.request.blocks, BlockCount(3));
-    assert_eq!(race.doorbell_guard, guard(&data[4096..8192]).0);
+    assert_eq!(race.doorbell_guard, Some(guard(&data[4096..8192]).0));
     let offsets: Vec<usize> = race.changed.iter().map(|change| change.offset).collect();
     assert_eq!((offsets, race.changed_bytes), (vec![0, 4095], 2));
     assert_eq!(records.stop().blocks_checked, 3);

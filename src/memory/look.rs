@@ -2,9 +2,9 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::pool::Buffer;
+use super::pool::{Buffer, List};
 use super::segments::{MemoryError, Segment, Segments};
-use crate::pi::{GuardTag, copy_guards_compared, guards};
+use crate::pi::{GuardTag, Store, copy_guards_compared, copy_guards_from, guards};
 
 /// How many bytes are looked at at once: the guest's, the earlier ones and the piece itself, which is of
 /// use only where it differs, stay in the first-level cache together.
@@ -45,6 +45,39 @@ impl Segments {
         }
         self.require_there()?;
         Ok(found.map(|found| found.bytes))
+    }
+}
+
+impl Segments {
+    /// Reads blocks of `block` bytes that were put here, each byte once, and compares their guards with
+    /// those of what was put: `guards`, from the list's beginning on. Each block whose guard is another
+    /// now goes to `differs`: its number, and the bytes as they were read just now.
+    pub fn look_for_changes(
+        &self,
+        block: usize,
+        guards: &[GuardTag],
+        mut differs: impl FnMut(usize, &[u8]),
+    ) -> Result<(), MemoryError> {
+        let step = PIECE.checked_div(block).unwrap_or(0).clamp(1, guards.len().max(1));
+        let mut reader = Reader::new(self);
+        let mut piece = Buffer::new(step.saturating_mul(block));
+        let mut found = List::of(GuardTag(0), step);
+        for (number, put) in guards.chunks(step).enumerate() {
+            let bytes = piece.get_mut(..put.len().saturating_mul(block)).unwrap_or_default();
+            let found = found.get_mut(..put.len()).unwrap_or_default();
+            reader.take_alone(bytes, found)?;
+            if found == put {
+                continue;
+            }
+            self.require_there()?;
+            let first = number.saturating_mul(step);
+            for (at, bytes) in bytes.chunks_exact(block).enumerate() {
+                if found.get(at) != put.get(at) {
+                    differs(first.saturating_add(at), bytes);
+                }
+            }
+        }
+        self.require_there()
     }
 }
 
@@ -104,6 +137,27 @@ impl<'a> Reader<'a> {
         self.take_in_parts(to)?;
         guards(to, block_guards);
         Ok(to != earlier)
+    }
+
+    /// Fills `to` with the next bytes and `guards` with the guards of its blocks.
+    fn take_alone(
+        &mut self,
+        to: &mut [u8],
+        block_guards: &mut [GuardTag],
+    ) -> Result<(), MemoryError> {
+        self.refill();
+        if self.rest.len as usize >= to.len()
+            && let Ok(slice) = self.segments.map.get_slice(GuestAddress(self.rest.addr), to.len())
+        {
+            let source = slice.ptr_guard();
+            // SAFETY: as in `take_at_once`.
+            unsafe { copy_guards_from(Store::Cached, to, source.as_ptr(), block_guards) };
+            self.advance(to.len());
+            return Ok(());
+        }
+        self.take_in_parts(to)?;
+        guards(to, block_guards);
+        Ok(())
     }
 
     /// In one pass, where all of it is in one piece of this process's memory.

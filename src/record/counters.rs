@@ -21,6 +21,9 @@ pub struct Counters {
     pub injected: u64,
     /// Read requests.
     pub reads: u64,
+    /// Logical blocks that were looked at once more after their delivery.
+    #[serde(default)]
+    pub blocks_delivered: u64,
     /// Flush requests.
     pub flushes: u64,
     /// Discard and write-zeroes requests.
@@ -44,7 +47,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All races, whatever their phase.
+    /// All races of writes, whatever their phase.
     pub fn all_races(&self) -> u64 {
         self.races.before_doorbell + self.races.in_window + self.races.after_fetch
     }
@@ -59,9 +62,27 @@ pub struct Phases {
     pub in_window: u64,
     /// Fetch and completion differ; an audit, never a failure.
     pub after_fetch: u64,
+    /// Delivery and a later look at a read's buffer differ; never a failure. `None` where nobody looked.
+    #[serde(default)]
+    pub after_delivery: Option<u64>,
 }
 
 impl Phases {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Phases) -> Phases {
+        let looked = match (self.after_delivery, other.after_delivery) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        Phases {
+            before_doorbell: self.before_doorbell.saturating_add(other.before_doorbell),
+            in_window: self.in_window.saturating_add(other.in_window),
+            after_fetch: self.after_fetch.saturating_add(other.after_fetch),
+            after_delivery: looked,
+        }
+    }
+
     /// What hardware would have seen of so many checked blocks, in words. With DIX one block may race
     /// before the doorbell and once more in its window: the sum of both can be more than all blocks.
     pub fn words(&self, checked: u64) -> String {
@@ -88,9 +109,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_look_that_nobody_took_is_not_one_that_found_nothing() {
+        let looked = |after_delivery| Phases { after_delivery, ..Phases::default() };
+        assert_eq!(looked(None).plus(looked(None)).after_delivery, None);
+        assert_eq!(looked(None).plus(looked(Some(0))).after_delivery, Some(0));
+        assert_eq!(looked(Some(2)).plus(looked(Some(3))).after_delivery, Some(5));
+        let before = r#"{"before_doorbell":0,"in_window":1,"after_fetch":0}"#;
+        assert_eq!(serde_json::from_str::<Phases>(before).unwrap().after_delivery, None);
+    }
+
+    #[test]
     fn no_more_blocks_are_said_to_have_raced_than_there_were() {
         let words = |before_doorbell, in_window| {
-            Phases { before_doorbell, in_window, after_fetch: 9 }.words(172)
+            let audited = Phases { after_fetch: 9, after_delivery: Some(9), ..Phases::default() };
+            Phases { before_doorbell, in_window, ..audited }.words(172)
         };
         assert_eq!(words(0, 0), "0 of 172 blocks raced");
         assert_eq!(words(0, 87), "87 of 172 blocks raced");

@@ -21,6 +21,20 @@ pub enum Phase {
     InWindow,
     /// Fetch and completion differ; hardware cannot see it, so it is an audit, never a failure.
     AfterFetch,
+    /// A read: what was delivered is not what stood there at a later look. The guest's memory did that,
+    /// and no disk; never a failure.
+    AfterDelivery,
+}
+
+impl Phase {
+    /// Whether a write raced so that hardware would have seen it: what races are counted by. The others
+    /// are known only because somebody looked once more.
+    pub const fn is_seen_by_hardware(self) -> bool {
+        match self {
+            Phase::BeforeDoorbell | Phase::InWindow => true,
+            Phase::AfterFetch | Phase::AfterDelivery => false,
+        }
+    }
 }
 
 /// What became of the block.
@@ -31,6 +45,8 @@ pub enum Outcome {
     Failed,
     /// The fetched bytes were stored.
     Stored,
+    /// The block was read, and delivered as it lies on the medium.
+    Delivered,
 }
 
 /// The request that the block belongs to.
@@ -38,7 +54,7 @@ pub enum Outcome {
 pub struct RequestInfo {
     /// The request's number, counted from 1 a session.
     pub id: u64,
-    /// `write`.
+    /// `write`, `read`, ….
     pub op: String,
     /// The first block of the request.
     pub lba: Lba,
@@ -59,14 +75,15 @@ pub struct Change {
     pub new: String,
 }
 
-/// Protection information that changed while its write was in its window.
+/// Protection information that changed while its write was in its window, or after a read delivered it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PiChange {
     /// The guest-physical address of the tuple.
     pub gpa: u64,
-    /// The tuple of the submit sample: sixteen hex digits, guard, application and reference tag.
+    /// The tuple of the submit sample, or as it was delivered: sixteen hex digits, guard, application and
+    /// reference tag.
     pub old: String,
-    /// The tuple as it was fetched.
+    /// The tuple as it was fetched, or stood there at the look after the delivery.
     pub new: String,
 }
 
@@ -154,20 +171,29 @@ pub struct Race {
     /// The measured time between the two samples of this request, in microseconds; 0 where the first
     /// is the guest's own, because the guest does not say when it took it.
     pub window_us: f64,
-    /// The guard computed over the doorbell sample.
-    pub doorbell_guard: u16,
-    /// The guard computed over the fetch sample.
-    pub fetch_guard: u16,
+    /// The guard computed over the doorbell sample of a write.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub doorbell_guard: Option<u16>,
+    /// The guard computed over the fetch sample of a write.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fetch_guard: Option<u16>,
+    /// The guard computed over what a read delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delivered_guard: Option<u16>,
+    /// The guard computed over what stood there at the look after the delivery.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub look_guard: Option<u16>,
     /// The guard that the guest sent along (DIX only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub submit_guard: Option<u16>,
-    /// The protection information itself changed between submit and fetch (DIX only). Where nothing
-    /// else changed, `changed` is empty.
+    /// The protection information itself changed between submit and fetch, or after its delivery (DIX
+    /// only). Where nothing else changed, `changed` is empty.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pi_changed: Option<PiChange>,
     /// The bytes differ and the guard does not.
     pub guard_blind: bool,
-    /// The runs of bytes that changed; the first ones of very many.
+    /// The runs of bytes that changed; the first ones of very many. None where the earlier bytes are gone:
+    /// before the doorbell, and where a block was written again after it was delivered.
     pub changed: Vec<Change>,
     /// How many bytes changed in all.
     pub changed_bytes: usize,

@@ -1,15 +1,19 @@
 //! What a session has on record beside its races: a line each, where there is any.
 
+use super::owners::owner_words;
 use super::plain::plain;
-use crate::record::{Broken, Counters, MediumFault, WindowChange};
+use crate::record::{Broken, Counters, MediumFault, Phase, Race, WindowChange};
 
 /// What was met on the way.
 #[derive(Debug, Default)]
 pub struct Incidents {
     /// Faults that were injected.
     pub injected: u64,
-    /// Blocks that changed after their fetch, which only an audit sees.
-    pub after_fetch: u64,
+    after_fetch: u64,
+    after_delivery: u64,
+    /// How many of these were in reads with the same page twice.
+    repeated: u64,
+    first_delivered: Option<Box<Race>>,
     medium: u64,
     spoiled: u64,
     first_bad: Option<MediumFault>,
@@ -30,6 +34,17 @@ impl Incidents {
         self.first_bad.get_or_insert(fault);
     }
 
+    /// Counts a change that hardware cannot see: after the fetch of a write, after the delivery of a read.
+    pub fn add_look(&mut self, race: Race) {
+        if race.phase == Phase::AfterDelivery {
+            self.after_delivery += 1;
+            self.repeated += u64::from(race.overlap);
+            self.first_delivered.get_or_insert_with(|| Box::new(race));
+        } else {
+            self.after_fetch += 1;
+        }
+    }
+
     /// Counts a change of the window.
     pub fn add_window(&mut self, change: WindowChange) {
         self.windows += 1;
@@ -48,6 +63,23 @@ impl Incidents {
     pub fn add_broken(&mut self, broken: Broken) {
         self.broken += 1;
         self.last_broken = Some(broken);
+    }
+
+    /// What more is known of reads that changed.
+    fn delivered_words(&self) -> String {
+        let repeated = match self.repeated {
+            0 => String::new(),
+            count => format!("; {count} in reads that have a page twice"),
+        };
+        let first = self.first_delivered.as_ref().map_or_else(String::new, |race| {
+            let owner =
+                race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
+            format!(
+                "; the first is block {}{owner}, {} bytes at {:#x}",
+                race.lba, race.changed_bytes, race.gpa
+            )
+        });
+        format!("{repeated}{first}")
     }
 
     /// One a line; nothing where there were none. `counted` gives the daemon's own figures, which
@@ -77,6 +109,14 @@ impl Incidents {
                 "blocks changed after the fetch (audit; hardware cannot see it)".to_owned(),
             ),
             (
+                self.after_delivery.max(counted(|c| c.races.after_delivery.unwrap_or(0))),
+                format!(
+                    "blocks of reads changed in the guest's memory after their delivery: the disk was \
+                     right{}",
+                    self.delivered_words()
+                ),
+            ),
+            (
                 counted(|c| c.records_lost),
                 "records could not be written: what is listed here is not all".to_owned(),
             ),
@@ -90,6 +130,7 @@ impl Incidents {
 
 #[cfg(test)]
 mod tests {
+    use super::super::offenders::tests::race;
     use super::*;
     use crate::record::Phases;
     use crate::units::Lba;
@@ -114,7 +155,12 @@ mod tests {
         met.add_medium(fault(7, false));
         met.add_medium(fault(8, true));
         met.add_broken(Broken { t_us: 1, queue: None, reason: "bad ring".into() });
-        met.after_fetch = 3;
+        for (id, phase) in
+            (1..).zip([Phase::AfterFetch, Phase::AfterDelivery, Phase::AfterDelivery])
+        {
+            let owner = Some(crate::record::Owner::new("directory", Default::default()));
+            met.add_look(Race { phase, owner, gpa: 0x7000, overlap: id == 3, ..race(id, 10 + id) });
+        }
         assert_eq!(met.window_words(), "");
         for text in ["hold", "1ms"] {
             let change = WindowChange { t_us: 1, spec: text.parse().unwrap() };
@@ -127,7 +173,9 @@ mod tests {
              block 7, guard tag\n\
              1 blocks read that injected faults had spoiled\n\
              1 times a ring or connection could not be followed; bad ring\n\
-             3 blocks changed after the fetch (audit; hardware cannot see it)\n"
+             1 blocks changed after the fetch (audit; hardware cannot see it)\n\
+             2 blocks of reads changed in the guest's memory after their delivery: the disk was right; \
+             1 in reads that have a page twice; the first is block 12 (directory), 1 bytes at 0x7000\n"
         );
     }
 
@@ -138,12 +186,12 @@ mod tests {
             errors: 5,
             injected: 6,
             records_lost: 9,
-            races: Phases { after_fetch: 7, ..Phases::default() },
+            races: Phases { after_fetch: 7, after_delivery: Some(8), ..Phases::default() },
             ..Counters::default()
         };
         let met = Incidents { injected: 2, ..Incidents::default() };
         let text = met.lines(|figure| figure(&counters));
         let counts: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(counts, ["4", "5", "6", "7", "9"], "{text}");
+        assert_eq!(counts, ["4", "5", "6", "7", "8", "9"], "{text}");
     }
 }

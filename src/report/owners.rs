@@ -25,12 +25,17 @@ impl Owners {
         self.known.insert(found.race, found.owner);
     }
 
-    /// Counts a race, and writes its owner into it. Where owners are known at all, one without is
-    /// unknown; else races are not counted by owner.
-    pub fn add(&mut self, label: &str, race: &mut Race) {
+    /// Writes its owner into a race, where that is known.
+    pub fn tell(&self, race: &mut Race) {
         if race.owner.is_none() {
             race.owner = self.known.get(&race.id).cloned();
         }
+    }
+
+    /// Counts a race, and writes its owner into it. Where owners are known at all, one without is
+    /// unknown; else races are not counted by owner.
+    pub fn add(&mut self, label: &str, race: &mut Race) {
+        self.tell(race);
         if race.owner.is_none() && self.known.is_empty() {
             return;
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::record::{
-    Counters, Healed, Line, Mark, MarkState, Phase, Race, RaceId, Record, SCHEMA, Start, Stop,
+    Counters, Healed, Line, Mark, MarkState, Race, RaceId, Record, SCHEMA, Start, Stop,
 };
 use crate::verdict::OwnerGroup;
 
@@ -184,9 +184,9 @@ impl Session {
     }
 
     fn add_race(&mut self, mut race: Race) {
-        if race.phase == Phase::AfterFetch {
-            self.incidents.after_fetch += 1;
-            return;
+        if !race.phase.is_seen_by_hardware() {
+            self.owners.tell(&mut race);
+            return self.incidents.add_look(race);
         }
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
         self.owners.add(&label, &mut race);
@@ -279,7 +279,7 @@ fn parse(text: &[u8]) -> Result<Record, Bad> {
 mod tests {
     use super::super::offenders::tests::race;
     use super::*;
-    use crate::record::{OwnerKind, RaceId, RaceOwner};
+    use crate::record::{OwnerKind, Phase, RaceId, RaceOwner};
 
     fn line(record: Record) -> String {
         serde_json::to_string(&Line::from(record)).unwrap() + "\n"

@@ -229,14 +229,13 @@ fn offender_facts(offender: &Offender) -> String {
         Phase::BeforeDoorbell => "before the doorbell",
         Phase::InWindow => "between doorbell and fetch",
         Phase::AfterFetch => "after the fetch",
+        Phase::AfterDelivery => "after the delivery",
     };
+    let (first, second) = (race.doorbell_guard.unwrap_or(0), race.fetch_guard.unwrap_or(0));
     let guards = if race.guard_blind {
-        format!("guard {:04x} at both: a guard alone sees nothing", race.doorbell_guard)
+        format!("guard {first:04x} at both: a guard alone sees nothing")
     } else {
-        format!(
-            "guard {:04x} at the doorbell, {:04x} at the fetch",
-            race.doorbell_guard, race.fetch_guard
-        )
+        format!("guard {first:04x} at the doorbell, {second:04x} at the fetch")
     };
     let healed = offender.healed_after_us.map_or_else(String::new, |us| {
         format!("; covered by a later write {} on", whole_micros_words(us))

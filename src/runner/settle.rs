@@ -114,10 +114,7 @@ impl Runs {
 fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.writes = sum.writes.saturating_add(more.writes);
     sum.blocks_checked = sum.blocks_checked.saturating_add(more.blocks_checked);
-    let (races, other) = (&mut sum.races, more.races);
-    races.before_doorbell = races.before_doorbell.saturating_add(other.before_doorbell);
-    races.in_window = races.in_window.saturating_add(other.in_window);
-    races.after_fetch = races.after_fetch.saturating_add(other.after_fetch);
+    sum.races = sum.races.plus(more.races);
     sum.guard_blind = sum.guard_blind.saturating_add(more.guard_blind);
     sum.healed = sum.healed.saturating_add(more.healed);
     sum.standing = sum.standing.saturating_add(more.standing);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::record::{Line, Phase, Record};
+use crate::record::{Line, Record};
 use crate::runner::accel::{Accel, AccelMode};
 use crate::runner::blame::Blame;
 use crate::runner::cell::{self, End, Ran, Site};
@@ -249,7 +249,7 @@ fn raced_writes(records: &Path) -> std::io::Result<HashMap<String, u64>> {
     for line in BufReader::new(File::open(records)?).lines() {
         let Line { record, .. } = serde_json::from_str(&line?)?;
         if let Record::Race(race) = record
-            && race.phase != Phase::AfterFetch
+            && race.phase.is_seen_by_hardware()
             && let Some(label) = race.label
         {
             requests.entry(label).or_default().insert(race.request.id);

@@ -39,7 +39,7 @@ impl Evidence<'_> {
         let (earlier, later) = match clue.phase {
             // The bytes that the guest made its tuple of are gone: only the guards can be compared.
             Phase::BeforeDoorbell => (doorbell, doorbell),
-            Phase::InWindow | Phase::AfterFetch => {
+            Phase::InWindow | Phase::AfterFetch | Phase::AfterDelivery => {
                 (block(self.earlier, clue, size), block(self.later, clue, size))
             }
         };
@@ -56,8 +56,10 @@ impl Evidence<'_> {
             gpa: address_of(&self.held.write.data, clue.index, size),
             phase: clue.phase,
             window_us: self.window_us(clue.phase),
-            doorbell_guard: guard(doorbell).0,
-            fetch_guard: self.guards.get(clue.index).map_or(0, |guard| guard.0),
+            doorbell_guard: Some(guard(doorbell).0),
+            fetch_guard: self.guards.get(clue.index).map(|guard| guard.0),
+            delivered_guard: None,
+            look_guard: None,
             submit_guard: self.held.doorbell.tuple(clue.index).map(|tuple| tuple.guard.0),
             pi_changed: self.pi_change(clue),
             guard_blind: difference.bytes > 0 && guard(earlier) == guard(later),
@@ -72,21 +74,19 @@ impl Evidence<'_> {
     fn window_us(&self, phase: Phase) -> f64 {
         match phase {
             Phase::BeforeDoorbell => 0.0,
-            Phase::InWindow | Phase::AfterFetch => self.window.as_secs_f64() * 1e6,
+            Phase::InWindow | Phase::AfterFetch | Phase::AfterDelivery => {
+                self.window.as_secs_f64() * 1e6
+            }
         }
     }
 
     /// The tuple's change between the two samples; the tuples of a command are sampled twice, at the
     /// doorbell and with the fetch.
     fn pi_change(&self, clue: &RacedBlock) -> Option<PiChange> {
-        let (old, new) = (self.earlier.tuple(clue.index)?, self.later.tuple(clue.index)?);
+        let pair = (self.earlier.tuple(clue.index)?, self.later.tuple(clue.index)?);
         let tuples = self.held.write.protection.as_ref()?.tuples.as_ref()?;
-        let spell = |tuple: Tuple| hex(&tuple.to_bytes());
-        (clue.phase != Phase::BeforeDoorbell && old != new).then(|| PiChange {
-            gpa: address_of(tuples, clue.index, TUPLE_BYTES),
-            old: spell(old),
-            new: spell(new),
-        })
+        let sampled_twice = clue.phase != Phase::BeforeDoorbell;
+        tuple_change(tuples, clue.index, pair).filter(|_| sampled_twice)
     }
 
     fn request(&self) -> RequestInfo {
@@ -105,9 +105,23 @@ fn block<'a>(sample: &'a Sample, clue: &RacedBlock, size: usize) -> &'a [u8] {
     sample.bytes.chunks_exact(size.max(1)).nth(clue.index).unwrap_or_default()
 }
 
+/// A tuple in `tuples` that was one thing and then another.
+pub(super) fn tuple_change(
+    tuples: &Segments,
+    index: usize,
+    (old, new): (Tuple, Tuple),
+) -> Option<PiChange> {
+    let spell = |tuple: Tuple| hex(&tuple.to_bytes());
+    (old != new).then(|| PiChange {
+        gpa: address_of(tuples, index, TUPLE_BYTES),
+        old: spell(old),
+        new: spell(new),
+    })
+}
+
 /// Where item number `index` of a list begins in guest memory. A clue is made for a block that was
 /// sampled, so it has an address.
-fn address_of(list: &Segments, index: usize, size: usize) -> u64 {
+pub(super) fn address_of(list: &Segments, index: usize, size: usize) -> u64 {
     let offset = (index as u64).saturating_mul(size as u64);
     list.address_at(offset).unwrap_or_default()
 }

@@ -21,6 +21,7 @@
 
 mod by_block;
 mod compare;
+mod delivered;
 mod error;
 mod evidence;
 mod faults;

@@ -34,10 +34,12 @@ pub enum Count {
     Errors,
     /// Requests that had to wait in the ring.
     Deferred,
+    /// Blocks of reads that were looked at after their delivery.
+    BlocksDelivered,
 }
 
 impl Count {
-    const ALL: usize = 14;
+    const ALL: usize = 16;
 
     const fn slot(self) -> usize {
         match self {
@@ -55,6 +57,8 @@ impl Count {
             Count::MediumFaults => 11,
             Count::Errors => 12,
             Count::Deferred => 13,
+            Count::BlocksDelivered => 14,
+            Count::Race(Phase::AfterDelivery) => 15,
         }
     }
 }
@@ -96,12 +100,15 @@ impl Cells {
                 before_doorbell: self.get(Count::Race(Phase::BeforeDoorbell)),
                 in_window: self.get(Count::Race(Phase::InWindow)),
                 after_fetch: self.get(Count::Race(Phase::AfterFetch)),
+                after_delivery: (self.get(Count::BlocksDelivered) > 0)
+                    .then(|| self.get(Count::Race(Phase::AfterDelivery))),
             },
             guard_blind: self.get(Count::GuardBlind),
             healed: self.get(Count::Healed),
             standing: self.standing(),
             injected: self.get(Count::Injected),
             reads: self.get(Count::Reads),
+            blocks_delivered: self.get(Count::BlocksDelivered),
             flushes: self.get(Count::Flushes),
             discards: self.get(Count::Discards),
             medium_faults: self.get(Count::MediumFaults),
@@ -207,6 +214,10 @@ mod tests {
     fn audited_races_do_not_stand() {
         let tally = Tally::new();
         tally.add(&tally.open(), Count::Race(Phase::AfterFetch), 5);
+        assert_eq!(tally.counters().races.after_delivery, None);
+        tally.add(&tally.open(), Count::BlocksDelivered, 9);
+        tally.add(&tally.open(), Count::Race(Phase::AfterDelivery), 5);
+        assert_eq!(tally.counters().races.after_delivery, Some(5));
         assert_eq!(tally.counters().standing, 0);
     }
 }

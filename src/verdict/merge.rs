@@ -199,7 +199,7 @@ impl Cell {
         self.healed = sum(self.healed, healed);
         self.standing = sum(self.standing, standing);
         self.divergent = sum(self.divergent, divergent);
-        self.phases = both(self.phases, phases, add_phases);
+        self.phases = both(self.phases, phases, Phases::plus);
         self.repeat = both(self.repeat, repeat, add_repeats);
         self.owners = both(self.owners.take(), owners, add_owners);
         self.owner_groups = both(self.owner_groups.take(), owner_groups, |mut all, more| {
@@ -256,14 +256,6 @@ fn both<T>(a: Option<T>, b: Option<T>, join: impl FnOnce(T, T) -> T) -> Option<T
 
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     both(a, b, u64::saturating_add)
-}
-
-fn add_phases(a: Phases, b: Phases) -> Phases {
-    Phases {
-        before_doorbell: a.before_doorbell.saturating_add(b.before_doorbell),
-        in_window: a.in_window.saturating_add(b.in_window),
-        after_fetch: a.after_fetch.saturating_add(b.after_fetch),
-    }
 }
 
 #[cfg(test)]

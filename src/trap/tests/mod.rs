@@ -1,5 +1,6 @@
 //! The trap over real memory and a real (memory) disk.
 
+mod delivered;
 mod dix;
 mod in_flight;
 mod injected;

@@ -36,7 +36,7 @@ pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     if blocks.count != BlockCount(0) {
         unit.trap.read_protected(blocks.lba, &mut data, &mut tuples, &checks)?;
     }
-    Ok(Reply::Blocks { data, tuples: wants_pi.then_some(tuples) })
+    Ok(Reply::Blocks { lba: blocks.lba, data, tuples: wants_pi.then_some(tuples) })
 }
 
 /// WRITE(6), (10), (12), (16) and (32).

@@ -73,8 +73,8 @@ pub(super) enum Reply {
     Done,
     /// Parameter data; as much of it as the allocation length allows is sent (SPC-5 §4.2.5.6).
     Parameters { bytes: Vec<u8>, allocation: u64 },
-    /// Blocks, and their tuples where the initiator gets them.
-    Blocks { data: Vec<u8>, tuples: Option<Vec<Tuple>> },
+    /// The blocks from `lba` on, and their tuples where the initiator gets them.
+    Blocks { lba: Lba, data: Vec<u8>, tuples: Option<Vec<Tuple>> },
     /// So many bytes from the initiator were used.
     Consumed(u64),
     /// A write inside its window.
@@ -141,11 +141,12 @@ impl Target {
     pub fn run(&self, lun: u16, task: Task) -> Progress {
         let data_in = task.data_in.clone();
         let pi_in = task.pi_in.clone();
+        let queue = task.queue;
         let Some(unit) = self.unit(lun) else { return Progress::Answered(absent(&task)) };
         match self.execute(unit, task) {
             Ok(Reply::Held(held)) => Progress::Held(held),
             Ok(reply) => {
-                let sent = send(reply, &data_in, pi_in.as_ref());
+                let sent = send(reply, &data_in, pi_in.as_ref(), (unit, queue));
                 Progress::Answered(sent.unwrap_or_else(|failure| answer_failure(unit, &failure)))
             }
             Err(failure) => Progress::Answered(answer_failure(unit, &failure)),
@@ -176,34 +177,44 @@ fn absent(task: &Task) -> Answer {
     match task.cdb.opcode() {
         table::INQUIRY => {
             let (bytes, allocation) = inquiry::absent(&task.cdb);
-            let reply = Reply::Parameters { bytes, allocation };
-            send(reply, &task.data_in, None).unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
+            deliver_parameters(&bytes, allocation, &task.data_in)
+                .unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
         }
         table::REQUEST_SENSE => {
             let bytes = Sense::NO_UNIT.to_bytes(false);
-            let reply = Reply::Parameters { bytes, allocation: task.cdb.byte(4).into() };
-            send(reply, &task.data_in, None).unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
+            deliver_parameters(&bytes, task.cdb.byte(4).into(), &task.data_in)
+                .unwrap_or_else(|_| refused(Sense::NO_UNIT, false))
         }
         _ => refused(Sense::NO_UNIT, false),
     }
 }
 
 /// Puts what a handler came to into the initiator's buffers.
-fn send(reply: Reply, data_in: &Segments, pi_in: Option<&Segments>) -> Result<Answer, Failure> {
+fn send(
+    reply: Reply,
+    data_in: &Segments,
+    pi_in: Option<&Segments>,
+    (unit, queue): (&Unit, QueueIndex),
+) -> Result<Answer, Failure> {
     match reply {
         Reply::Done | Reply::Held(_) => Ok(good(0)),
         Reply::Consumed(bytes) => Ok(good(bytes)),
-        Reply::Parameters { bytes, allocation } => {
-            let allowed = usize::try_from(allocation).unwrap_or(usize::MAX).min(bytes.len());
-            deliver(bytes.get(..allowed).unwrap_or_default(), data_in)
-        }
-        Reply::Blocks { data, tuples } => {
-            if let (Some(tuples), Some(room)) = (tuples, pi_in) {
-                deliver_tuples(&tuples, room)?;
+        Reply::Parameters { bytes, allocation } => deliver_parameters(&bytes, allocation, data_in),
+        Reply::Blocks { lba, data, tuples } => {
+            let tuples = pi_in.zip(tuples.as_deref());
+            if let Some((room, tuples)) = tuples {
+                deliver_tuples(tuples, room)?;
             }
-            deliver(&data, data_in)
+            let answer = deliver(&data, data_in)?;
+            unit.trap.look_at_delivered((queue, lba), (data_in, &data), tuples);
+            Ok(answer)
         }
     }
+}
+
+fn deliver_parameters(bytes: &[u8], allocation: u64, room: &Segments) -> Result<Answer, Failure> {
+    let allowed = usize::try_from(allocation).unwrap_or(usize::MAX).min(bytes.len());
+    deliver(bytes.get(..allowed).unwrap_or_default(), room)
 }
 
 fn deliver(bytes: &[u8], room: &Segments) -> Result<Answer, Failure> {

@@ -9,6 +9,7 @@
 //! | `write` | the one way of every write: sample, judge, start, conclude |
 //! | `swap`, `read_back` | what COMPARE AND WRITE and WRITE AND VERIFY do besides |
 //! | `read`, `read_into`, `overlap` | reads, and the checks of what is stored |
+//! | `delivered` | one more look at what a read put into guest memory |
 //! | `trap` | a disk with the daemon's ledger and faults; flushes, discards |
 //! | `faults` | injected faults carried out, and the blocks that they spoiled |
 //! | `ledger` | clock, records, counters, labels, numbers, races that stand |

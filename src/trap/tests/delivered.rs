@@ -6,8 +6,8 @@ use super::rig::{BLOCKS, DATA, LBA, Rig, TUPLES};
 use crate::memory::{Segment, Segments};
 use crate::pi::{PiType, Tuple, guard};
 use crate::record::{OnRace, Outcome, Phase};
-use crate::trap::Write;
 use crate::trap::delivered::Delivery;
+use crate::trap::{Write, write};
 use crate::units::{BlockCount, BlockSize, Lba, QueueIndex};
 
 const QUEUE: QueueIndex = QueueIndex(3);
@@ -100,7 +100,7 @@ fn bytes_that_nobody_knows_any_more_are_not_made_up() {
         rig.poke(0x4_0000, &[0xEE; 512]);
         let data = rig.segments(0x4_0000, 512);
         let write = Write { queue: QUEUE, lba: LBA, blocks: BlockCount(1), data, protection: None };
-        rig.trap.fetch(rig.trap.doorbell(write).unwrap()).unwrap();
+        rig.fetch(write::sample(&rig.trap, write).unwrap()).unwrap();
     });
     let races = rig.races();
     assert_eq!((races.len(), races[0].changed_bytes), (1, 0));

@@ -68,7 +68,7 @@ fn name(daemon: &Daemon) -> String {
     let name = sent.draft.bytes();
     let text: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
     assert!(!text.is_empty() && text.iter().all(u8::is_ascii_graphic), "{name:?}");
-    String::from_utf8(text).unwrap()
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The same at every start, and no other disk's: a guest finds its disks by it.

@@ -558,5 +558,5 @@ fn a_release_that_the_mirror_no_longer_has_is_told() {
     assert_eq!(output.status.code(), Some(129), "{said}");
     assert!(said.contains("does not have wheezy"), "{said}");
     assert!(said.contains("Debian's archive") && !said.contains("is the network up"), "{said}");
-    assert_eq!(place.entries(), [PathBuf::new(); 0]);
+    assert_eq!(place.entries(), Vec::<PathBuf>::new());
 }

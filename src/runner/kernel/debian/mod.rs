@@ -77,7 +77,7 @@ fn release_of(cache: &Path, suite: &str) -> Option<String> {
 fn days_old(entry: &Path) -> Option<u64> {
     let made = entry.join(FETCHED).metadata().ok()?.modified().ok()?;
     let age = SystemTime::now().duration_since(made).ok()?;
-    (age > OLD).then(|| age.as_secs() / DAY)
+    (age > OLD).then_some(age.as_secs() / DAY)
 }
 
 /// Fetches what `suite` is now, if it is not there already.

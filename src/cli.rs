@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 
 use clap::Command;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// How many characters of a wrong value are shown.
+const MOST_OF_A_VALUE: usize = 80;
 
 /// A usage error as one line: what was wrong, and clap's tip where it has one.
 ///
@@ -15,7 +18,14 @@ pub fn one_line(error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Some("no command was given; --help lists them".to_owned());
     }
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    // A long value must not push the reason out of the line.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && value.chars().count() > MOST_OF_A_VALUE
+    {
+        let short: String = value.chars().take(MOST_OF_A_VALUE).collect();
+        text = text.replace(value.as_str(), &format!("{short}…"));
+    }
     let said = text
         .lines()
         .map(str::trim)
@@ -56,6 +66,12 @@ mod tests {
         let line = said(&["--window", "soon"]).unwrap();
         assert!(line.contains("'soon'") && line.contains("exp:200us"), "{line}");
         assert!(!line.contains('\n') && !line.contains("error:"), "{line}");
+    }
+
+    #[test]
+    fn a_long_value_does_not_hide_what_is_wrong_with_it() {
+        let line = said(&["--window", &"w".repeat(3000)]).unwrap();
+        assert!(line.len() < 1000 && line.contains("…") && line.contains("exp:200us"), "{line}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Every command that the README shows is tried here.
+//! Every command that the README and the pages under docs/ show is tried here.
 //!
 //! A comment above each fenced `sh` block says how; the comment does not show on the page, and a
 //! block without one fails the test:
@@ -30,16 +30,34 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A page that users read: its path from the root, and its text.
+struct Page {
+    name: String,
+    text: String,
+}
+
+/// The README first, then what lies in docs/.
+fn pages() -> Vec<Page> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().flatten();
+    let names = docs.map(|entry| format!("docs/{}", entry.file_name().display()));
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
+    names.sort();
+    names.insert(0, "README.md".to_owned());
+    let page = |name: String| Page { text: fs::read_to_string(root().join(&name)).unwrap(), name };
+    names.into_iter().map(page).collect()
+}
+
 /// A fenced `sh` block of a page.
 #[derive(Debug, PartialEq)]
 struct Block {
-    line: usize,
+    /// `PAGE:LINE`.
+    place: String,
     way: Option<String>,
     script: String,
 }
 
 /// All `sh` blocks of a page, each with the way it is to be tested.
-fn blocks_of(page: &str) -> Vec<Block> {
+fn blocks_of(name: &str, page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut way = None;
     let mut lines = page.lines().enumerate();
@@ -52,7 +70,8 @@ fn blocks_of(page: &str) -> Vec<Block> {
                 lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
             if language == "sh" {
                 let script = body.join("\n") + "\n";
-                blocks.push(Block { line: index + 1, way: way.take(), script });
+                let place = format!("{name}:{}", index + 1);
+                blocks.push(Block { place, way: way.take(), script });
             }
         } else if !line.trim().is_empty() {
             // The comment stands directly above its block.
@@ -64,12 +83,12 @@ fn blocks_of(page: &str) -> Vec<Block> {
 
 fn check_flags(block: &Block) {
     let syntax = Command::new("sh").args(["-n", "-c", &block.script]).output().unwrap();
-    assert!(syntax.status.success(), "README.md:{}: {}", block.line, said(&syntax));
+    assert!(syntax.status.success(), "{}: {}", block.place, said(&syntax));
     let commands = commands_of(&block.script);
     let ours = |word: &String| OURS.iter().any(|(name, _)| word == name);
-    assert!(commands.iter().flatten().any(ours), "README.md:{}: nothing to check", block.line);
+    assert!(commands.iter().flatten().any(ours), "{}: nothing to check", block.place);
     let wrong: Vec<_> = commands.iter().flat_map(|command| unknown_flags(command)).collect();
-    assert!(wrong.is_empty(), "README.md:{}: {}", block.line, wrong.join("; "));
+    assert!(wrong.is_empty(), "{}: {}", block.place, wrong.join("; "));
 }
 
 const WRITE_TO_THE_DISK: &str =
@@ -77,7 +96,7 @@ const WRITE_TO_THE_DISK: &str =
 
 fn check_make(block: &Block) {
     for command in commands_of(&block.script) {
-        let [make, target] = &command[..] else { panic!("README.md:{}: {command:?}", block.line) };
+        let [make, target] = &command[..] else { panic!("{}: {command:?}", block.place) };
         assert_eq!(make, "make");
         let output =
             Command::new("make").args(["-n", target]).current_dir(root()).output().unwrap();
@@ -128,44 +147,64 @@ fn check_install(block: &Block) {
                 assert!(dir.path().join(&path).exists(), "{path} was not installed");
             }
             ["virsh", "define", file] => assert!(root().join(file).exists(), "{file}"),
-            _ => panic!("README.md:{}: how is {command:?} tested?", block.line),
+            _ => panic!("{}: how is {command:?} tested?", block.place),
         }
     }
 }
 
 fn check_run(block: &Block, dir: &Path) {
     let output = run(&block.script, dir);
-    assert!(output.status.success(), "README.md:{}: {}", block.line, said(&output));
+    assert!(output.status.success(), "{}: {}", block.place, said(&output));
 }
 
 #[test]
-fn every_block_of_the_readme_does_what_it_says() {
-    let page = fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks = blocks_of(&page);
-    let dir = TempDir::new().unwrap();
-    plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
+fn every_block_does_what_it_says() {
     let mut tried = BTreeMap::new();
-    for block in &blocks {
-        match block.way.as_deref() {
-            Some("make") => check_make(block),
-            Some("flags") => check_flags(block),
-            Some("install") => check_install(block),
-            Some("run") => check_run(block, dir.path()),
-            way => panic!("README.md:{}: how is this block tested? {way:?}", block.line),
+    for page in pages() {
+        // What a page runs stands on what stands above it on the same page.
+        let dir = TempDir::new().unwrap();
+        let blocks = blocks_of(&page.name, &page.text);
+        if blocks.iter().any(|block| block.way.as_deref() == Some("run")) {
+            plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
         }
-        *tried.entry(block.way.clone()).or_insert(0) += 1;
+        for block in &blocks {
+            match block.way.as_deref() {
+                Some("make") => check_make(block),
+                Some("flags") => check_flags(block),
+                Some("install") => check_install(block),
+                Some("run") => check_run(block, dir.path()),
+                way => panic!("{}: how is this block tested? {way:?}", block.place),
+            }
+            *tried.entry(block.way.clone()).or_insert(0) += 1;
+        }
     }
     assert_eq!(tried.len(), 4, "each way is in use: {tried:?}");
 }
 
 /// Links inside the project lead somewhere.
 #[test]
-fn every_file_the_readme_names_is_there() {
-    let page = fs::read_to_string(root().join("README.md")).unwrap();
-    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
-        let path = target.split('#').next().unwrap();
-        assert!(root().join(path).exists(), "README.md links to {path}, which is not there");
+fn every_file_that_a_page_names_is_there() {
+    for page in pages() {
+        let folder = root().join(&page.name).parent().unwrap().to_owned();
+        let targets = page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let path = target.split('#').next().unwrap();
+            assert!(
+                folder.join(path).exists(),
+                "{} links to {path}, which is not there",
+                page.name
+            );
+        }
+    }
+}
+
+/// The book's table of contents has every page, and the README leads to the others.
+#[test]
+fn every_page_can_be_found() {
+    let contents = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    for page in pages().iter().skip(1).filter(|page| page.name != "docs/SUMMARY.md") {
+        let name = page.name.trim_start_matches("docs/");
+        assert!(contents.contains(&format!("]({name})")), "docs/SUMMARY.md leaves out {name}");
     }
 }
 
@@ -180,13 +219,13 @@ mod the_check_itself {
     fn finds_blocks_and_their_ways() {
         let page = "a\n<!-- test: run -->\n```sh\nb\nc\n```\n```json\n{}\n```\n\n```sh\nd\n```\n\
                     <!-- test: make -->\ntext between\n\n```sh\ne\n```\n";
-        let block = |line, way: Option<&str>, script: &str| Block {
-            line,
+        let block = |line: usize, way: Option<&str>, script: &str| Block {
+            place: format!("page:{line}"),
             way: way.map(str::to_owned),
             script: script.to_owned(),
         };
         assert_eq!(
-            blocks_of(page),
+            blocks_of("page", page),
             [block(3, Some("run"), "b\nc\n"), block(11, None, "d\n"), block(17, None, "e\n")]
         );
     }

@@ -4,7 +4,7 @@
 # fs: raw
 # stable-writes: any
 # expect: survey
-# min-blocks: 32
+# min-blocks: 4
 # needs:
 # inject: flip=data,at=out,op=read,lba=1000000s
 # inject: flip=guard,at=out,op=read,lba=1000064s

@@ -4,7 +4,7 @@
 # fs: raw
 # stable-writes: any
 # expect: survey
-# min-blocks: 32
+# min-blocks: 4
 # needs:
 # inject: flip=data,at=in,op=write,lba=1100000s
 # inject: flip=guard,at=in,op=write,lba=1100064s

@@ -136,11 +136,15 @@ impl Selection {
         if chosen.is_empty() {
             return Err(PlanError::Nothing(fs.join(", ")));
         }
-        // A control that is added must not fail for want of anything: no driver, no program. The
-        // surest come first, those that race whatever the knob says.
+        // A control that is added must not fail for want of anything: no driver, no program. The surest
+        // comes first: a buffer of direct I/O on the bare disk, the knob off. With it on a kernel may
+        // copy what it writes, as file systems have begun to.
         let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
         controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
-        controls.sort_by_key(|square| square.stable_writes != Some(StableWrites::On));
+        controls.sort_by_key(|square| {
+            let direct = square.scenario.name == "direct-rewrite";
+            (!direct, square.stable_writes != Some(StableWrites::Off))
+        });
         Ok(Selection { catalogue, chosen, controls, expecting: None })
     }
 
@@ -434,7 +438,7 @@ mod tests {
     fn a_choice_without_a_control_gets_one_that_needs_nothing() {
         let cells = select(&["metadata-churn"], &[]).unwrap().plan(&around(&[], &[]));
         assert!(cells[0].expectation.control);
-        assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=on");
+        assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=off");
         assert!(cells[1..].iter().all(|c| c.square.scenario.name == "metadata-churn"));
     }
 

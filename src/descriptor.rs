@@ -16,6 +16,8 @@ pub struct Description {
     pub kind: u32,
     /// The size in bytes of what has one.
     pub bytes: u64,
+    /// The file system that it is on, and its number there: one file's alone while it is open.
+    pub identity: (u64, u64),
 }
 
 impl Description {
@@ -29,7 +31,8 @@ impl Description {
         // SAFETY: the kernel has filled it.
         let stat = unsafe { stat.assume_init() };
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Description { kind: stat.st_mode & libc::S_IFMT, bytes })
+        let identity = (stat.st_dev, stat.st_ino);
+        Ok(Description { kind: stat.st_mode & libc::S_IFMT, bytes, identity })
     }
 
     /// Whether it is an ordinary file.
@@ -41,6 +44,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_description_is_what_the_standard_library_says() {
@@ -48,6 +52,8 @@ mod tests {
         file.set_len(12_345).unwrap();
         let told = Description::of(&file).unwrap();
         assert_eq!((told.is_file(), told.bytes), (true, 12_345));
+        let known = file.metadata().unwrap();
+        assert_eq!(told.identity, (known.dev(), known.ino()));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Description::of(&null).unwrap().kind, libc::S_IFCHR);
         let event = nix::sys::eventfd::EventFd::new().unwrap();

@@ -13,13 +13,13 @@
 //!   makes it (VIRTIO 1.2 §4.1.5.1.3: "allocate and zero"). A driver may have put buffers into it before
 //!   the device was started.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crc::{CRC_64_XZ, Crc};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use crate::descriptor::Description;
 use crate::memory::MemoryMap;
 
 const DIGEST: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
@@ -99,11 +99,11 @@ impl Left {
         let used = GuestAddress(queue.used_ring());
         let region = map.find_region(used)?;
         let backing = region.file_offset()?;
-        let file = backing.file().metadata().ok()?;
+        let (device, inode) = Description::of(backing.file()).ok()?.identity;
         let within = used.0.checked_sub(region.start_addr().0)?;
         let place = Place {
-            device: file.dev(),
-            inode: file.ino(),
+            device,
+            inode,
             offset: backing.start().checked_add(within)?,
             size: queue.size(),
         };

@@ -164,7 +164,8 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
         Fate::Skipped(reason) => blank(ground, cell, CellOutcome::Skip, Some(reason.clone())),
         Fate::Lost(reason) => blank(ground, cell, CellOutcome::Error, Some(reason.clone())),
         Fate::Ran(runs) => {
-            let (outcome, reason) = judge(cell.expectation.expect, arm, &runs.seen(cell.square.scenario.min_blocks));
+            let (outcome, reason) =
+                judge(cell.expectation.expect, arm, &runs.seen(cell.square.scenario.min_blocks));
             let counters = &runs.counters;
             let (healed, standing) = runs.healed_and_standing();
             Cell {

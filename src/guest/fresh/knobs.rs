@@ -16,7 +16,10 @@ const OF_DISK: [&str; 3] = ["queue", "integrity", "bdi"];
 /// The kernel's own settings that bear on writing.
 const OF_KERNEL: [&str; 3] = ["/proc/sys/vm", "/proc/sys/fs", "/proc/sys/kernel"];
 /// Files that do something when written, or change by themselves.
-const LEFT_ALONE: [&str; 8] = [
+const LEFT_ALONE: [&str; 10] = [
+    // Of a disk's share of dirty memory: from 6.2 on derived from the memory that is free.
+    "min_bytes",
+    "max_bytes",
     "drop_caches",
     "compact_memory",
     "stat_refresh",
@@ -66,7 +69,10 @@ impl Knobs {
                 true => Err(refused.unwrap_or_else(|| io::Error::other("it keeps its new value"))),
                 false => Ok(()),
             };
-            swept.add(&format!("setting {}", path.display()), result);
+            // What the kernel derives by itself keeps no value; only what a verdict rests on costs the guest.
+            if result.is_ok() || bears_on_verdict(path) {
+                swept.add(&format!("setting {}", path.display()), result);
+            }
         }
     }
 
@@ -82,6 +88,12 @@ fn is_knob(path: &Path) -> bool {
     let both_ways = |mode: u32| mode & 0o600 == 0o600;
     !path.file_name().is_none_or(left_alone)
         && path.metadata().is_ok_and(|m| m.is_file() && both_ways(m.permissions().mode()))
+}
+
+/// Settings of the disk's queue and of its protection information.
+fn bears_on_verdict(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.is_some_and(|folder| folder == "queue" || folder == "integrity")
 }
 
 fn setting(path: &Path) -> Option<String> {
@@ -121,6 +133,16 @@ mod tests {
         assert_eq!(fs::read_to_string(at("tainted")).unwrap(), "512\n");
         assert_eq!(at("nr_requests").metadata().unwrap().modified().unwrap(), before);
         assert!(swept.undone.len() == 1 && swept.left.is_empty(), "{swept:?}");
+    }
+
+    #[test]
+    fn only_the_queues_own_settings_cost_the_guest() {
+        let disk = Path::new("/sys/class/block/vda");
+        assert!(bears_on_verdict(&disk.join("queue/stable_writes")));
+        assert!(bears_on_verdict(&disk.join("integrity/read_verify")));
+        for other in ["/sys/class/block/vda/bdi/max_ratio", "/proc/sys/vm/dirty_ratio", "queue"] {
+            assert!(!bears_on_verdict(Path::new(other)), "{other}");
+        }
     }
 
     #[test]

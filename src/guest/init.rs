@@ -99,8 +99,10 @@ fn run_shell() {
         "a shell for you: the disk is in /proc/partitions, the scripts in {SCRIPTS}"
     ));
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec setsid -c sh -i </dev/ttyS0 >/dev/ttyS0 2>&1"]).current_dir("/root");
-    shell.env("PATH", PATH).env("HOME", "/root").env("TERM", "vt100").env("PS1", "dixtrap# ");
+    // bash takes PS1 out of the environment where it is not interactive: env gives it to the one that is.
+    let interactive = "exec env PS1='dixtrap# ' setsid -c sh -i </dev/ttyS0 >/dev/ttyS0 2>&1";
+    shell.args(["-c", interactive]).current_dir("/root");
+    shell.env("PATH", PATH).env("HOME", "/root").env("TERM", "vt100");
     if let Err(error) = shell.status() {
         complain(&format!("cannot run a shell: {error}"));
     }

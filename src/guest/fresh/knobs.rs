@@ -69,8 +69,8 @@ impl Knobs {
                 true => Err(refused.unwrap_or_else(|| io::Error::other("it keeps its new value"))),
                 false => Ok(()),
             };
-            // What the kernel derives by itself keeps no value; only what a verdict rests on costs the guest.
-            if result.is_ok() || bears_on_verdict(path) {
+            // What the kernel derives by itself keeps no value, and costs no guest.
+            if result.is_ok() || !may_be_derived(path) {
                 swept.add(&format!("setting {}", path.display()), result);
             }
         }
@@ -90,10 +90,9 @@ fn is_knob(path: &Path) -> bool {
         && path.metadata().is_ok_and(|m| m.is_file() && both_ways(m.permissions().mode()))
 }
 
-/// Settings of the disk's queue and of its protection information.
-fn bears_on_verdict(path: &Path) -> bool {
-    let folder = path.parent().and_then(Path::file_name);
-    folder.is_some_and(|folder| folder == "queue" || folder == "integrity")
+/// Shares of dirty memory, some of which follow the memory that is free.
+fn may_be_derived(path: &Path) -> bool {
+    path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "bdi")
 }
 
 fn setting(path: &Path) -> Option<String> {
@@ -136,12 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_queues_own_settings_cost_the_guest() {
-        let disk = Path::new("/sys/class/block/vda");
-        assert!(bears_on_verdict(&disk.join("queue/stable_writes")));
-        assert!(bears_on_verdict(&disk.join("integrity/read_verify")));
-        for other in ["/sys/class/block/vda/bdi/max_ratio", "/proc/sys/vm/dirty_ratio", "queue"] {
-            assert!(!bears_on_verdict(Path::new(other)), "{other}");
+    fn only_shares_of_dirty_memory_cost_no_guest() {
+        assert!(may_be_derived(Path::new("/sys/class/block/vda/bdi/max_ratio")));
+        for other in ["/sys/class/block/vda/queue/stable_writes", "/proc/sys/vm/dirty_ratio", "bdi"]
+        {
+            assert!(!may_be_derived(Path::new(other)), "{other}");
         }
     }
 

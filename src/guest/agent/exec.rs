@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,8 +48,8 @@ pub struct Work {
 pub struct Wishes {
     /// That its process group ends.
     pub terminate: AtomicBool,
-    /// That it goes on writing.
-    pub heard: AtomicBool,
+    /// How many of those that wait for it go on writing: each is waited for, so none may be lost.
+    pub heard: AtomicU32,
 }
 
 /// Runs it and sends every reply that it gives rise to.
@@ -158,7 +158,7 @@ impl Attended<'_> {
         if wishes.terminate.swap(false, Ordering::Relaxed) {
             self.signal(Signal::SIGTERM);
         }
-        if wishes.heard.swap(false, Ordering::Relaxed) {
+        for _ in 0..wishes.heard.swap(0, Ordering::Relaxed) {
             self.channel.answer();
         }
     }
@@ -217,7 +217,7 @@ mod tests {
                 wishes.terminate.store(true, Ordering::Relaxed);
             }
             if reply == line(Stream::Told, WRITING) {
-                wishes.heard.store(true, Ordering::Relaxed);
+                wishes.heard.fetch_add(1, Ordering::Relaxed);
             }
             replies.lock().unwrap().push(reply);
         });
@@ -262,6 +262,16 @@ mod tests {
         assert_eq!(replies[..2], told);
         let Reply::Exited { status, watched, .. } = &replies[2] else { panic!("{replies:?}") };
         assert_eq!((*status, &watched[..]), (ExitStatus::Code(0), &["Linux".to_owned()][..]));
+    }
+
+    #[test]
+    fn of_many_that_say_so_at_once_every_one_goes_on() {
+        let script =
+            "say() { echo 'dixtrap: writing' >\"$DIXTRAP_TELL\"; read -r _ <\"$DIXTRAP_HEARD\"; }
+            for _ in 1 2 3 4 5 6 7 8; do say & done; wait; echo all";
+        let replies = shell(script, 20_000);
+        assert!(replies.contains(&line(Stream::Stdout, "all")), "{replies:?}");
+        assert_eq!(status_of(&replies), ExitStatus::Code(0));
     }
 
     #[test]

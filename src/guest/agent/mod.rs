@@ -77,7 +77,9 @@ fn answer(request: Envelope<Request>, answers: &Answers) {
             answers.send(id, Reply::Done);
         }
         Request::Heard { exec } => {
-            answers.running.wish(exec, |wishes| wishes.heard.store(true, Ordering::Relaxed));
+            answers.running.wish(exec, |wishes| {
+                wishes.heard.fetch_add(1, Ordering::Relaxed);
+            });
             answers.send(id, Reply::Done);
         }
         Request::Reset { disk } => {

@@ -114,6 +114,27 @@ fn a_panic_is_told_with_the_consoles_end() {
     assert!(text.contains("sysrq triggered crash") && text.lines().count() > 5, "{text}");
 }
 
+/// The line of an oops may be missed: the kernel knows that it had one.
+#[test]
+fn a_kernel_that_came_to_harm_is_lost_though_its_console_was_silent() {
+    let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
+    let mut guest = Guest::boot(&boot(&kernel, dir.path())).unwrap();
+    // W, L, and as the kernel itself sets it, D: whether that was before the guest was first put back,
+    // or later.
+    shell(&mut guest, "echo 16896 >/proc/sys/kernel/tainted").unwrap();
+    assert!(guest.reset("/dev/vda").is_ok());
+    let notes = guest.take_notes().lines().join("\n");
+    assert!(notes.contains("taint W") && notes.contains("taint L"), "{notes}");
+    shell(&mut guest, "echo 128 >/proc/sys/kernel/tainted").unwrap();
+    let error = guest.reset("/dev/vda").unwrap_err();
+    assert!(matches!(&error, GuestError::Tainted { .. }), "{error}");
+    assert_eq!(error.blame(), Blame::Kernel);
+    let mut guest = Guest::boot(&boot(&kernel, dir.path())).unwrap();
+    shell(&mut guest, "echo 128 >/proc/sys/kernel/tainted").unwrap();
+    let error = guest.reset("/dev/vda").unwrap_err();
+    assert!(matches!(&error, GuestError::Tainted { .. }), "{error}");
+}
+
 #[test]
 fn a_restart_is_survived_and_a_killed_qemu_is_told() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());

@@ -56,6 +56,8 @@ impl Case {
             (!text.contains(words)).then(|| format!("the {what} has no '{words}':\n{text}"))
         };
         wrong.extend(self.lines("reason").iter().filter_map(|w| lacks("reason", &reason, w)));
+        let notes = cell.notes.join("\n");
+        wrong.extend(self.lines("note").iter().filter_map(|w| lacks("note", &notes, w)));
         wrong.extend(self.lines("log").iter().filter_map(|w| lacks("log", &log, w)));
         wrong
     }
@@ -89,6 +91,9 @@ fn every_case_comes_to_what_its_header_says() {
     let boots = std::fs::read_dir(&out).unwrap().flatten();
     let boots = boots.filter(|entry| entry.file_name().to_string_lossy().starts_with("boot-"));
     assert_eq!(boots.count(), 1, "no case costs a guest");
+    // What the kernel says and goes on after is also kept beside its console.
+    let kept = std::fs::read_to_string(out.join("boot-1/notes.log")).unwrap();
+    assert!(kept.contains("BUG: MAX_LOCKDEP_CHAINS too low!"), "{kept}");
     // Who writes his output elsewhere loses nothing: not even whose the blocks were.
     let elsewhere = cases.iter().find(|case| case.name() == "output-elsewhere").unwrap();
     let owners = cell_of(&verdict, elsewhere).owners.as_ref().unwrap();

@@ -11,7 +11,7 @@ use super::{Colour, verdict_html, verdict_json, verdict_junit, verdict_ktap, ver
 use crate::record::{Broken, Owner, OwnerKind, Phases, Race};
 use crate::verdict::tests::bare_cell;
 use crate::verdict::{
-    Cell, CellOutcome, Expect, OwnerGroup, Provenance, Repeat, ShardOf, StableWrites, Verdict,
+    Boot, Cell, CellOutcome, Expect, OwnerGroup, Provenance, Repeat, ShardOf, StableWrites, Verdict,
 };
 
 fn verdict() -> Verdict {
@@ -29,6 +29,7 @@ fn verdict() -> Verdict {
             stable_writes: Some(StableWrites::On),
             expect: Expect::Stable,
             divergent: Some(7),
+            notes: vec!["rcu: INFO: rcu_preempt self-detected stall on CPU".into()],
             why: Some("the journal writes a frozen copy".into()),
             ..seen("beta", CellOutcome::Fail, 23)
         },
@@ -48,14 +49,14 @@ type Told = (String, CellOutcome, String);
 
 fn from_ktap(text: &str) -> Vec<Told> {
     let mut told = Vec::new();
-    let mut before = "";
+    let mut before = String::new();
     for line in text.lines().filter(|line| line.starts_with("  ")).map(str::trim) {
         let (word, rest) = match line.strip_prefix("not ok ") {
             Some(rest) => (CellOutcome::Fail, rest),
             None => match line.strip_prefix("ok ") {
                 Some(rest) => (CellOutcome::Pass, rest),
                 None => {
-                    before = line;
+                    before.push_str(line);
                     continue;
                 }
             },
@@ -68,6 +69,7 @@ fn from_ktap(text: &str) -> Vec<Told> {
             _ => word,
         };
         told.push((name.to_owned(), outcome, format!("{before} {directive}")));
+        before.clear();
     }
     told
 }
@@ -152,7 +154,7 @@ fn facts(cell: &Cell) -> Vec<String> {
         Some(races) => format!("{races} of 4321 blocks raced"),
         None => "not run".to_owned(),
     };
-    cell.reason.iter().chain(&cell.why).cloned().chain([seen]).collect()
+    cell.reason.iter().chain(&cell.why).chain(&cell.notes).cloned().chain([seen]).collect()
 }
 
 #[test]
@@ -173,6 +175,24 @@ fn a_verdict_that_is_an_error_of_its_own_is_one_in_every_format() {
     assert_eq!(json, lost);
 }
 
+#[test]
+fn every_format_tells_what_kernels_said_before_their_first_cell() {
+    let notes = vec!["BUG: MAX_LOCKDEP_CHAINS too low!".to_owned()];
+    let (kernel, device) = ("6.1.0-test".to_owned(), "blk".to_owned());
+    let boot = Boot { kernel, device, directory: Some("boot-1".into()), notes };
+    let verdict = verdict().with_boots(vec![boot, Boot::default()]);
+    assert_eq!(verdict.boots.len(), 1);
+    let told = "boot of 6.1.0-test, device blk, boot-1";
+    for text in [
+        verdict_text(&verdict, Colour::Never),
+        verdict_ktap(&verdict),
+        verdict_junit(&verdict).unwrap(),
+        verdict_html(&verdict),
+    ] {
+        assert!(text.contains(told) && text.contains("MAX_LOCKDEP_CHAINS"), "{text}");
+    }
+}
+
 /// A verdict that has `evil` wherever a stranger's text may stand.
 fn said_everywhere(evil: &str) -> Verdict {
     let mut verdict = verdict().broken(evil.to_owned());
@@ -186,9 +206,13 @@ fn said_everywhere(evil: &str) -> Verdict {
             evil.clone_into(text);
         }
         (cell.reason, cell.why) = (Some(evil.to_owned()), Some(evil.to_owned()));
+        cell.notes = vec![evil.to_owned()];
         cell.owner_groups = Some(vec![group.clone()]);
         cell.owners = Some(BTreeMap::from([(evil.to_owned(), 3)]));
     }
+    let (kernel, device) = (evil.to_owned(), evil.to_owned());
+    let (directory, notes) = (Some(evil.to_owned()), vec![evil.to_owned()]);
+    verdict.boots = vec![Boot { kernel, device, directory, notes }];
     let word = || BTreeMap::from([(evil.to_owned(), evil.to_owned())]);
     verdict.provenance = Some(Provenance {
         command: evil.to_owned(),

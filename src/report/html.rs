@@ -5,14 +5,14 @@ use crate::verdict::{Cell, Group, Verdict};
 
 use super::provenance::provenance_rows;
 use super::tame::tame;
-use super::words::{micros_words, millis_words, seen_words};
+use super::words::{boot_words, micros_words, millis_words, noted_words, seen_words};
 
 /// Colours that stay readable on paper and without colour: the words say the same.
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ccc}\
 td.n{text-align:right}.pass{color:#176f2c}.skip{color:#8a6100}.fail,.error{color:#b3261e;font-weight:bold}";
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "scenario",
     "file system",
     "stable writes",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 12] = [
     "outcome",
     "reason",
     "why this was expected",
+    "noted",
 ];
 
 /// The verdict as an HTML page.
@@ -53,6 +54,7 @@ pub fn verdict_html(verdict: &Verdict) -> String {
 fn provenance(verdict: &Verdict) -> String {
     let rows: String = provenance_rows(verdict)
         .iter()
+        .chain(&boot_words(verdict))
         .map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value)))
         .collect();
     if rows.is_empty() {
@@ -92,6 +94,7 @@ fn row(cell: &Cell) -> String {
         format!("<td class=\"{0}\">{0}{outcome}</td>", cell.outcome),
         text(cell.reason.as_deref().unwrap_or("")),
         text(cell.why.as_deref().unwrap_or("")),
+        text(&noted_words(cell).join("; ")),
     ];
     format!("<tr>{}</tr>\n", columns.concat())
 }

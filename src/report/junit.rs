@@ -11,7 +11,7 @@ use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::provenance::provenance_rows;
 use super::tame::tame;
-use super::words::{expected_words, seen_words};
+use super::words::{boot_words, expected_words, noted_words, seen_words};
 
 /// The verdict as an XML document.
 pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
@@ -21,7 +21,7 @@ pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
     report.set_time(Duration::try_from_secs_f64(verdict.seconds).unwrap_or_default());
     for Group { kernel, device, cells } in verdict.groups() {
         let mut suite = TestSuite::new(format!("{kernel} {device}"));
-        for (name, value) in provenance_rows(verdict) {
+        for (name, value) in provenance_rows(verdict).into_iter().chain(boot_words(verdict)) {
             suite.add_property(Property::new(name, value));
         }
         suite.add_test_cases(cells.into_iter().map(case));
@@ -49,6 +49,8 @@ fn case(cell: &Cell) -> TestCase {
     }
     let mut case = TestCase::new(cell.name(), status);
     case.set_classname(format!("{}.{}", cell.device, cell.scenario));
-    case.set_system_out(format!("expected {}, seen: {}", expected_words(cell), seen_words(cell)));
+    let seen = format!("expected {}, seen: {}", expected_words(cell), seen_words(cell));
+    let lines: Vec<String> = [seen].into_iter().chain(noted_words(cell)).collect();
+    case.set_system_out(lines.join("\n"));
     case
 }

@@ -7,7 +7,7 @@ use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::provenance::provenance_rows;
 use super::tame::tame;
-use super::words::{expected_words, seen_words};
+use super::words::{boot_words, expected_words, noted_words, seen_words};
 
 /// The verdict as KTAP.
 pub fn verdict_ktap(verdict: &Verdict) -> String {
@@ -15,7 +15,7 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
     let groups = verdict.groups();
     let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
     let mut out = format!("KTAP version 1\n1..{count}\n");
-    for (name, value) in provenance_rows(verdict) {
+    for (name, value) in provenance_rows(verdict).into_iter().chain(boot_words(verdict)) {
         let _ = writeln!(out, "# {}: {}", in_a_line(&name), in_a_line(&value));
     }
     for (number, Group { kernel, device, cells }) in groups.into_iter().enumerate() {
@@ -30,6 +30,9 @@ pub fn verdict_ktap(verdict: &Verdict) -> String {
                 expected_words(cell),
                 seen_words(cell)
             );
+            for words in noted_words(cell) {
+                let _ = writeln!(out, "  # {}: {}", in_a_line(&cell.name()), in_a_line(&words));
+            }
             let _ = writeln!(out, "  {}", result_line(number + 1, cell));
         }
         let bad = cells.iter().any(|c| matches!(c.outcome, CellOutcome::Fail | CellOutcome::Error));

@@ -13,7 +13,10 @@ use super::plain::plain;
 use super::provenance::provenance_lines;
 use super::session::{Session, UNLABELLED};
 use super::tame::tame;
-use super::words::{expected_words, micros_words, millis_words, seen_words, whole_micros_words};
+use super::words::{
+    boot_words, expected_words, micros_words, millis_words, noted_words, seen_words,
+    whole_micros_words,
+};
 
 /// The verdict: a table for each kernel, the reasons, and one line to end on.
 pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
@@ -32,9 +35,15 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
                     cell.name()
                 ));
             }
+            for words in noted_words(cell) {
+                out.push_str(&format!("{}: {words}\n", cell.name()));
+            }
             out.push_str(&owners_text(&cell.name(), cell.owner_groups.as_deref().unwrap_or(&[])));
         }
         out.push('\n');
+    }
+    for (boot, words) in boot_words(verdict) {
+        out.push_str(&format!("{boot}: {words}\n"));
     }
     for line in provenance_lines(verdict) {
         out.push_str(&format!("{line}\n"));

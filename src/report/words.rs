@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::units::format_duration;
-use crate::verdict::Cell;
+use crate::verdict::{Boot, Cell, Verdict};
+
+use super::plain::plain;
 
 /// What was seen of a cell: `34 of 12345 blocks raced`, `none of 12345 blocks raced`, `not run`.
 pub fn seen_words(cell: &Cell) -> String {
@@ -38,6 +40,26 @@ pub fn expected_words(cell: &Cell) -> String {
         || cell.expect.to_string(),
         |why| format!("{}: {}", cell.expect, why.replace('\n', " ")),
     )
+}
+
+/// What the kernel said of itself while a cell ran, and went on after; a line each.
+pub fn noted_words(cell: &Cell) -> Vec<String> {
+    cell.notes.iter().map(|note| noted(note)).collect()
+}
+
+fn noted(note: &str) -> String {
+    format!("the kernel said, and went on: {}", note.replace('\n', " "))
+}
+
+/// What is to be told of the boots: where it was, and a line for each thing.
+pub fn boot_words(verdict: &Verdict) -> Vec<(String, String)> {
+    let lines = |boot: &Boot| {
+        let place = boot.directory.as_ref().map_or_else(String::new, |name| format!(", {name}"));
+        let name = format!("boot of {}, device {}{place}", boot.kernel, boot.device);
+        let words: Vec<String> = boot.notes.iter().map(|note| noted(note)).collect();
+        words.into_iter().map(|line| (plain(&name), plain(&line))).collect::<Vec<_>>()
+    };
+    verdict.boots.iter().flat_map(lines).collect()
 }
 
 /// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.

@@ -180,6 +180,7 @@ fn gather(runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
         all.cells.extend(run.cells);
         all.cut = all.cut.max(run.cut);
         all.boots.extend(run.boots);
+        all.told.extend(run.told);
         // Boots of one kernel may have failed for one reason.
         for text in run.troubles {
             if !all.troubles.contains(&text) {

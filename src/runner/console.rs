@@ -6,24 +6,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::runner::cries::{Cry, Trouble, cry};
+use crate::runner::notes::Notes;
+
 /// How many of the last lines go into an error.
 const TAIL_LINES: usize = 20;
 
 /// How long a line may get before it is cut: a console without line feeds must not fill the memory.
 const MAX_LINE: usize = 4096;
-
-/// What kind of trouble a console line speaks of; later ones are worse, and the worst counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// A task is blocked inside the kernel.
-    HungTask,
-    /// A CPU makes no progress.
-    Lockup,
-    /// The kernel caught a fault of its own.
-    Oops,
-    /// The kernel gave up.
-    Panic,
-}
 
 /// The console's last lines; displayed below a heading, each indented, or as nothing when there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,33 +29,6 @@ impl fmt::Display for ConsoleTail {
     }
 }
 
-/// Says what trouble a console line speaks of, if any.
-pub fn trouble(line: &str) -> Option<Trouble> {
-    let has = |text: &str| line.contains(text);
-    if has("Kernel panic - not syncing") {
-        Some(Trouble::Panic)
-    } else if has("soft lockup")
-        || has("hard LOCKUP")
-        || has("workqueue lockup")
-        || has("detected stall")
-    {
-        Some(Trouble::Lockup)
-    } else if has("INFO: task ") && has(" blocked for more than ") {
-        Some(Trouble::HungTask)
-    // A kernel built with KCSAN reports data races all the time and goes on.
-    } else if has("BUG: KCSAN") {
-        None
-    } else if has("BUG: ")
-        || has("kernel BUG at ")
-        || has("Oops: ")
-        || has("general protection fault")
-    {
-        Some(Trouble::Oops)
-    } else {
-        None
-    }
-}
-
 /// Follows a console's file.
 #[derive(Debug)]
 pub struct Console {
@@ -74,6 +37,7 @@ pub struct Console {
     partial: Vec<u8>,
     tail: VecDeque<String>,
     found: Option<(Trouble, String)>,
+    notes: Notes,
 }
 
 impl Console {
@@ -85,6 +49,7 @@ impl Console {
             partial: Vec::new(),
             tail: VecDeque::new(),
             found: None,
+            notes: Notes::default(),
         }
     }
 
@@ -115,6 +80,11 @@ impl Console {
         Ok(self.found.as_ref())
     }
 
+    /// What the kernel said of itself and went on after, since this was last asked.
+    pub fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
+    }
+
     /// The last lines, the unfinished one included.
     pub fn tail(&self) -> ConsoleTail {
         let partial = clean(&String::from_utf8_lossy(&self.partial));
@@ -133,10 +103,12 @@ impl Console {
         if line.is_empty() {
             return;
         }
-        if let Some(kind) = trouble(&line)
-            && self.found.as_ref().is_none_or(|(worst, _)| kind > *worst)
-        {
-            self.found = Some((kind, line.clone()));
+        match cry(&line) {
+            Some(Cry::Ends(kind)) if self.found.as_ref().is_none_or(|(worst, _)| kind > *worst) => {
+                self.found = Some((kind, line.clone()));
+            }
+            Some(Cry::Note) => self.notes.add(&line),
+            Some(Cry::Ends(_)) | None => {}
         }
         if self.tail.len() >= TAIL_LINES {
             self.tail.pop_front();
@@ -168,28 +140,6 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn knows_the_kernels_cries() {
-        for (line, expected) in [
-            (
-                "[  1.0] Kernel panic - not syncing: VFS: Unable to mount root fs",
-                Some(Trouble::Panic),
-            ),
-            ("[  1.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!", Some(Trouble::Lockup)),
-            ("[  1.0] rcu: INFO: rcu_preempt self-detected stall on CPU", Some(Trouble::Lockup)),
-            (
-                "[  1.0] INFO: task fsync:99 blocked for more than 120 seconds.",
-                Some(Trouble::HungTask),
-            ),
-            ("[  1.0] BUG: kernel NULL pointer dereference, address: 0", Some(Trouble::Oops)),
-            ("[  1.0] Oops: 0002 [#1] PREEMPT SMP NOPTI", Some(Trouble::Oops)),
-            ("[  1.0] BUG: KCSAN: data-race in a / b", None),
-            ("[  1.0] debug: nothing", None),
-        ] {
-            assert_eq!(trouble(line), expected, "{line}");
-        }
-    }
-
-    #[test]
     fn follows_a_growing_file_and_keeps_the_worst() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
@@ -206,7 +156,10 @@ mod tests {
         for n in 0..100 {
             writeln!(file, "line {n}").unwrap();
         }
+        file.write_all(b"[  9.0] BUG: MAX_LOCKDEP_CHAINS too low!\nline 99\n").unwrap();
         console.look().unwrap();
+        assert_eq!(console.take_notes().lines(), ["[  9.0] BUG: MAX_LOCKDEP_CHAINS too low!"]);
+        assert_eq!(console.take_notes(), Notes::default());
         assert_eq!(console.tail().0.len(), TAIL_LINES);
         assert!(console.tail().to_string().ends_with("\n    line 99"));
     }

@@ -22,6 +22,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         runs.add(&one.counters);
         runs.add_divergent(one.divergent);
         runs.ran_with.push(one.ran_with);
+        runs.notes.extend(&one.notes);
         runs.log = one.log.clone().or(runs.log);
         runs.wrong = runs.wrong.or_else(|| one.wrong.clone());
         // A race is proof by itself, whatever the script says of its own work afterwards.

@@ -22,7 +22,7 @@ use crate::runner::progress::Progress;
 use crate::runner::provenance::UsedKernel;
 use crate::runner::trip::{Trip, travel};
 use crate::units::WindowSpec;
-use crate::verdict::{Cell, Cut};
+use crate::verdict::{self, Cell, Cut};
 
 /// How many guests one kernel may lose on one device before its remaining cells are given up.
 const MAX_LOST: u32 = 3;
@@ -109,6 +109,8 @@ pub struct KernelRun {
     pub troubles: Vec<String>,
     /// The boots that have records.
     pub boots: Vec<Boot>,
+    /// What is to be told of the boots beside their cells.
+    pub told: Vec<verdict::Boot>,
     /// The kernels that were found.
     pub kernels: Vec<UsedKernel>,
     /// What executed the guests; `None` where none was booted.
@@ -199,6 +201,7 @@ impl Runner<'_> {
     /// Adds what a boot came to.
     fn note(&self, run: &mut KernelRun, trip: Trip, interrupted: bool) {
         run.cells.extend(trip.settle(self));
+        run.told.push(trip.boot());
         let kernel = trip.kernel;
         run.boots.extend(trip.records.map(|records| Boot { kernel, records }));
         let fault = trip.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{Counters, WindowStats};
+use crate::runner::notes::Notes;
 use crate::runner::plan::PlannedCell;
 use crate::units::WindowSpec;
 use crate::verdict::{
@@ -50,6 +51,8 @@ pub struct Runs {
     pub ran_with: Vec<Option<StableWrites>>,
     /// Where what it printed is kept.
     pub log: Option<String>,
+    /// What the kernel said of itself and went on after.
+    pub notes: Notes,
     /// Whose blocks raced; `None` before anybody asked.
     pub owners: Option<Vec<OwnerGroup>>,
 }
@@ -187,6 +190,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 owners: runs.owners.as_ref().map(|groups| by_name(groups)),
                 owner_groups: runs.owners.clone(),
                 log: runs.log.clone(),
+                notes: runs.notes.lines(),
                 ran_with: runs.ran_with(),
                 ..blank(ground, cell, outcome, reason)
             }

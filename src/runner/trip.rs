@@ -17,11 +17,12 @@ use crate::runner::kernel::Kernel;
 use crate::runner::luggage::{Programs, guest_files};
 use crate::runner::machine::DiskShape;
 use crate::runner::modules;
+use crate::runner::notes::Notes;
 use crate::runner::plan::{PlannedCell, Selection, Surroundings};
 use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, Runner};
 use crate::runner::settle::{Fate, Ground, settle};
-use crate::verdict::{Cell, Expect};
+use crate::verdict::{self, Cell, Expect};
 
 /// How long the guest may take to find its disk.
 const DISK_LIMIT: Duration = Duration::from_secs(60);
@@ -61,6 +62,10 @@ pub struct Trip {
     fates: Vec<Fate>,
     /// Why it ended early.
     pub lost: Option<Lost>,
+    /// The name of the boot's directory, once there is one.
+    directory: Option<String>,
+    /// What the kernel said of itself before the first cell, and went on after.
+    notes: Notes,
     /// The records; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
 }
@@ -75,6 +80,8 @@ impl Trip {
             chosen: selection.len(),
             fates: Vec::new(),
             lost: None,
+            directory: None,
+            notes: Notes::default(),
             records: None,
         }
     }
@@ -110,6 +117,16 @@ impl Trip {
     /// Accounts for the cells that were not reached: each is lost for this reason.
     pub fn give_up(&mut self, reason: &str) {
         self.fates.resize_with(self.planned.len(), || Fate::Lost(reason.to_owned()));
+    }
+
+    /// What is to be told of the boot beside its cells.
+    pub fn boot(&self) -> verdict::Boot {
+        verdict::Boot {
+            kernel: self.kernel.clone(),
+            device: self.device.name().to_owned(),
+            directory: self.directory.clone(),
+            notes: self.notes.lines(),
+        }
     }
 
     /// The cells that have a fate, judged.
@@ -154,6 +171,7 @@ pub fn travel(
     directory: &Path,
 ) -> Trip {
     let mut trip = Trip::nowhere(&kernel.release, device, selection);
+    trip.directory = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     if let Err(error) = try_travel(runner, kernel, selection, directory, &mut trip) {
         trip.lost.get_or_insert(Lost::by(&error));
     }
@@ -173,6 +191,8 @@ fn try_travel(
     trip.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut trip.kernel);
     trip.planned = planned;
+    trip.notes = guest.take_notes();
+    trip.notes.tell(runner.progress, directory);
     let labels = run_cells(runner, &mut daemon, &mut guest, (trip, directory))?;
     // Every cell has unmounted and synced: nobody needs the time of an orderly end.
     drop(guest);
@@ -313,6 +333,7 @@ fn run_cells(
             fate.cut_short("interrupted while it ran");
         }
         progress.end(&fate_words(cell, &fate));
+        ran.iter().for_each(|one| one.notes.tell(progress, directory));
         show_end(progress, &ran);
         trip.fates.push(fate);
         trip.lost = ran.iter().find_map(|one| lost_in(one, guest));

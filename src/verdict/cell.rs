@@ -169,6 +169,9 @@ pub struct Cell {
     /// The file of what the script printed, seen from the directory of `--out`.
     #[serde(default)]
     pub log: Option<String>,
+    /// What the kernel said of itself meanwhile and went on after, such as a CPU that was stuck for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Cell {
@@ -206,6 +209,7 @@ impl Cell {
             owner_groups: None,
             repeat: None,
             log: None,
+            notes: Vec::new(),
         }
     }
 

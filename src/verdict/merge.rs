@@ -43,8 +43,10 @@ impl Verdict {
         let verdicts = without_copies(verdicts, &mut wrong);
         let seconds = verdicts.iter().map(|verdict| verdict.seconds).sum();
         let cut = parts.iter().filter_map(|part| cut_of(part.exit_status)).max();
+        let boots = verdicts.iter().flat_map(|verdict| verdict.boots.clone()).collect();
         let cells: Vec<Cell> = verdicts.into_iter().flat_map(|verdict| verdict.cells).collect();
-        let mut merged = Verdict::over(merge_cells(cells)?, cut, started, seconds);
+        let mut merged =
+            Verdict::over(merge_cells(cells)?, cut, started, seconds).with_boots(boots);
         if let [only] = parts.as_slice() {
             merged.provenance = only.provenance.clone();
         }
@@ -176,6 +178,7 @@ impl Cell {
             owner_groups,
             repeat,
             log,
+            notes,
         } = other;
         // The log goes with the reason.
         if rank(outcome) > rank(self.outcome) {
@@ -185,6 +188,7 @@ impl Cell {
             self.log = self.log.take().or(log);
         }
         self.why = self.why.take().or(why);
+        self.notes.extend(notes);
         self.ran_with = match (self.writes, writes) {
             (Some(_), Some(_)) => self.ran_with.filter(|known| ran_with == Some(*known)),
             // One of the two never ran.
@@ -264,7 +268,7 @@ mod tests {
     use super::*;
     use crate::record::{Owner, OwnerKind};
     use crate::units::WindowSpec;
-    use crate::verdict::{OwnerGroup, Ruling};
+    use crate::verdict::{Boot, OwnerGroup, Ruling};
     use chrono::DateTime;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -292,6 +296,26 @@ mod tests {
         let groups = merged[0].owner_groups.as_ref().unwrap();
         let told: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.races)).collect();
         assert_eq!(told, [("directory", 9), ("inode table", 5)]);
+    }
+
+    #[test]
+    fn what_kernels_said_of_themselves_is_kept() {
+        let cell = |note: &str| Cell {
+            notes: vec![note.to_owned()],
+            ..seen("churn", CellOutcome::Pass, 1)
+        };
+        let boot = |directory: &str, notes: &[&str]| Boot {
+            directory: Some(directory.to_owned()),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+            ..Boot::default()
+        };
+        let of = |n: &str| {
+            let boots = vec![boot(n, &["BUG: x"]), boot("nothing", &[])];
+            verdict(vec![cell(n)], None).with_boots(boots)
+        };
+        let all = merge(&[&of("boot-1"), &of("boot-2")]).unwrap();
+        assert_eq!(all.cells[0].notes, ["boot-1", "boot-2"]);
+        assert_eq!(all.boots, [boot("boot-1", &["BUG: x"]), boot("boot-2", &["BUG: x"])]);
     }
 
     fn verdict(cells: Vec<Cell>, cut: Option<Cut>) -> Verdict {

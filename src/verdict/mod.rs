@@ -2,6 +2,7 @@
 //!
 //! Every output format derives from one [`Verdict`], so that they cannot disagree.
 
+mod boot;
 mod cell;
 mod exit;
 mod judge;
@@ -13,6 +14,7 @@ mod shard;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use boot::Boot;
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
 pub use exit::{ExitStatus, Ruling};
 pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
@@ -61,6 +63,9 @@ pub struct Verdict {
     /// The verdicts that this one was made of; empty where a run gave it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// The boots of which something is to be told that belongs to no cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boots: Vec<Boot>,
     /// Every cell that was planned.
     pub cells: Vec<Cell>,
 }
@@ -101,6 +106,7 @@ impl Verdict {
             shard: None,
             provenance: None,
             parts: Vec::new(),
+            boots: Vec::new(),
             cells,
         }
     }
@@ -109,6 +115,12 @@ impl Verdict {
     #[must_use]
     pub fn of_shard(self, shard: ShardOf) -> Verdict {
         Verdict { shard: Some(shard), ..self }
+    }
+
+    /// The same verdict, with what is to be told of these boots.
+    #[must_use]
+    pub fn with_boots(self, boots: Vec<Boot>) -> Verdict {
+        Verdict { boots: boots.into_iter().filter(Boot::is_worth_telling).collect(), ..self }
     }
 
     /// The same verdict, with where it comes from.

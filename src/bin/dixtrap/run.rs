@@ -111,9 +111,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.out.is_none() {
         // The files go with the temporary folder.
         run.cells.iter_mut().for_each(|cell| cell.log = None);
+        run.told.iter_mut().for_each(|boot| boot.directory = None);
     }
     let plan = plan_hash(&kernels, &devices, &selection, &options);
     let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64())
+        .with_boots(run.told.clone())
         .of_shard(args.choice.shard.of_plan(plan))
         .with_provenance(origin.end((&run.kernels, run.accel), options.machine.qemu.as_deref()));
     if let Some(out) = &args.out {

@@ -14,6 +14,7 @@ use crate::record::Counters;
 use crate::runner::daemon::{Daemon, DaemonError};
 use crate::runner::errors::one_line;
 use crate::runner::guest::{Exec, Guest, GuestError};
+use crate::runner::notes::Notes;
 use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::Progress;
@@ -77,6 +78,8 @@ pub struct Ran {
     pub ran_with: Option<StableWrites>,
     /// Why no other cell can run on this guest.
     pub unfit: Option<String>,
+    /// What the kernel said of itself meanwhile and went on after.
+    pub notes: Notes,
     /// How it ended.
     pub end: End,
 }
@@ -149,6 +152,10 @@ pub fn run_once(
         log.line(Source::Dixtrap, &format!("this fault never happened: {fault}"));
     }
     let (end, unfit) = put_back(site, guest, &mut log, end);
+    let notes = guest.take_notes();
+    for note in notes.lines() {
+        log.line(Source::Dixtrap, &format!("the kernel says: {note}"));
+    }
     Ok(Ran {
         label: heard.label,
         counters,
@@ -159,6 +166,7 @@ pub fn run_once(
         log: log.close(),
         ran_with,
         unfit,
+        notes,
         end,
     })
 }

@@ -12,6 +12,7 @@ use crate::runner::initramfs::{self, Contents, GuestFile};
 use crate::runner::kernel::Kernel;
 use crate::runner::link::Link;
 use crate::runner::modules;
+use crate::runner::notes::Notes;
 use crate::runner::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
 
 /// How long QEMU may take to open the agent's socket.
@@ -107,7 +108,8 @@ impl Guest {
             drivers: Vec::new(),
             missing_wishes,
             boot_timeout: request.boot_timeout,
-            taint: None,
+            taint: 0,
+            notes: Notes::default(),
             looked: Instant::now(),
         };
         match guest.first_hello(request.boot_timeout) {

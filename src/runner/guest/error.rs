@@ -70,14 +70,6 @@ pub enum GuestError {
         /// The console's end.
         console: ConsoleTail,
     },
-    /// A CPU of the guest makes no progress (soft lock-up, hard lock-up, RCU stall).
-    #[error("a CPU of the guest is locked up: {line}{console}")]
-    Lockup {
-        /// The console's line that says so.
-        line: String,
-        /// The console's end.
-        console: ConsoleTail,
-    },
     /// A task hangs inside the guest kernel.
     #[error("a task hangs in the guest kernel: {line}{console}")]
     HungTask {
@@ -109,12 +101,14 @@ pub enum GuestError {
         console: ConsoleTail,
     },
     /// Nothing was heard in time.
-    #[error("no answer to '{asked}' within {} s{console}", .limit.as_secs())]
+    #[error("no answer to '{asked}' within {} s{}{console}", .limit.as_secs(), last_note(.noted))]
     TimedOut {
         /// What was asked of the guest.
         asked: String,
         /// How long was waited.
         limit: Duration,
+        /// What the kernel had said of itself meanwhile, last: that a CPU is stuck, as a rule.
+        noted: Option<String>,
         /// The console's end.
         console: ConsoleTail,
     },
@@ -136,6 +130,10 @@ pub enum GuestError {
     /// The socket to the agent, the console's file or QEMU's process cannot be used.
     #[error("cannot talk to the guest")]
     Link(#[from] std::io::Error),
+}
+
+fn last_note(noted: &Option<String>) -> String {
+    noted.as_ref().map_or_else(String::new, |line| format!(" (its kernel had said: {line})"))
 }
 
 impl GuestError {

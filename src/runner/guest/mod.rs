@@ -2,6 +2,7 @@
 
 mod boot;
 mod error;
+mod taint;
 
 pub use boot::BootRequest;
 pub use error::{BootError, GuestError};
@@ -14,9 +15,12 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 
 use crate::guest::protocol::{Envelope, ExitStatus, Reply, Request, Stream};
-use crate::runner::console::{Console, ConsoleTail, Trouble};
+use crate::runner::console::{Console, ConsoleTail};
+use crate::runner::cries::Trouble;
 use crate::runner::link::{Link, Received};
+use crate::runner::notes::Notes;
 use crate::runner::qemu::Qemu;
+use taint::{harm, scars};
 
 /// How often the console and QEMU are looked at while a reply is waited for.
 const TICK: Duration = Duration::from_millis(100);
@@ -109,8 +113,10 @@ pub struct Guest {
     drivers: Vec<String>,
     missing_wishes: Vec<String>,
     boot_timeout: Duration,
-    /// Why its kernel could not be trusted when it was first put back; nothing, as a rule.
-    taint: Option<u64>,
+    /// Why its kernel could not be trusted when it was last asked.
+    taint: u64,
+    /// What its kernel said of itself since that was last taken.
+    notes: Notes,
     /// When the console and QEMU were last looked at.
     looked: Instant,
 }
@@ -204,7 +210,7 @@ impl Guest {
     /// Puts the guest back to the state that it was in when this was first called. Nothing runs in it then.
     ///
     /// # Errors
-    /// When the guest is lost, does not come back in time, or its kernel has come to harm since.
+    /// When the guest is lost, does not come back in time, or its kernel has come to harm.
     pub fn reset(&mut self, disk: &str) -> Result<Swept, GuestError> {
         let mut call = Call::new("put everything back", RESET_LIMIT);
         call.id = self.link.send(Request::Reset { disk: disk.to_owned() })?;
@@ -212,11 +218,26 @@ impl Guest {
             Reply::Reset { undone, left, taint } => (Swept { undone, left }, taint),
             other => return Err(unexpected(other)),
         };
-        let new = taint & !*self.taint.get_or_insert(taint);
-        match harm(new) {
-            None => Ok(swept),
-            Some(why) => Err(GuestError::Tainted { why, console: self.console.tail() }),
+        let new = taint & !self.taint;
+        self.taint = taint;
+        if let Some(why) = harm(new) {
+            return Err(GuestError::Tainted { why, console: self.console.tail() });
         }
+        self.notes_of_console();
+        scars(new).for_each(|scar| self.notes.add(scar));
+        Ok(swept)
+    }
+
+    /// What the kernel said of itself and went on after, since this was last taken.
+    pub fn take_notes(&mut self) -> Notes {
+        self.notes_of_console();
+        std::mem::take(&mut self.notes)
+    }
+
+    fn notes_of_console(&mut self) {
+        // A console that cannot be read has nothing to add, and costs the guest elsewhere.
+        let _ = self.console.look();
+        self.notes.extend(&self.console.take_notes());
     }
 
     /// A file's contents; bytes that are not UTF-8 are replaced.
@@ -256,7 +277,10 @@ impl Guest {
         let mut call = Call::new("reboot", GRACE);
         call.id = self.link.send(Request::Reboot)?;
         match self.reply(&call)? {
-            Reply::Done => self.hello(self.boot_timeout),
+            Reply::Done => {
+                self.taint = 0;
+                self.hello(self.boot_timeout)
+            }
             other => Err(unexpected(other)),
         }
     }
@@ -361,26 +385,14 @@ impl Guest {
         Some(match kind {
             Trouble::Panic => GuestError::Panic { line, console },
             Trouble::Oops => GuestError::Oops { line, console },
-            Trouble::Lockup => GuestError::Lockup { line, console },
             Trouble::HungTask => GuestError::HungTask { line, console },
         })
     }
 
-    fn timed_out(&self, asked: &str, limit: Duration) -> GuestError {
-        GuestError::TimedOut { asked: asked.to_owned(), limit, console: self.console.tail() }
-    }
-}
-
-/// What bits of `/proc/sys/kernel/tainted` say that the kernel may do anything from now on
-/// (Documentation/admin-guide/tainted-kernels.rst). A warning is not among them, nor a lock-up that ended.
-fn harm(taint: u64) -> Option<&'static str> {
-    let has = |bit: u32| taint >> bit & 1 == 1;
-    if has(7) {
-        Some("it died of a fault of its own (taint D)")
-    } else if has(5) {
-        Some("it found memory in a bad state (taint B)")
-    } else {
-        has(4).then_some("the machine reported a fault (taint M)")
+    fn timed_out(&mut self, asked: &str, limit: Duration) -> GuestError {
+        self.notes_of_console();
+        let (noted, console) = (self.notes.last().map(str::to_owned), self.console.tail());
+        GuestError::TimedOut { asked: asked.to_owned(), limit, noted, console }
     }
 }
 

@@ -12,7 +12,7 @@ use dixtrap::runner::accel::{Accel, AccelMode};
 use dixtrap::runner::blame::Blame;
 use dixtrap::runner::child::spawn_tied;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
-use dixtrap::runner::initramfs::{GuestFile, find_program};
+use dixtrap::runner::initramfs::{Carried, GuestFile, find_program};
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::runner::machine::Machine;
 use dixtrap::runner::probe;
@@ -57,7 +57,7 @@ fn a_guest_runs_commands_and_uses_its_disk() {
     let mut request = boot(&kernel, &dir.path().join("boot"));
     request.require = vec!["virtio_blk".into()];
     request.wish = vec!["ext4".into(), "no_such_driver".into()];
-    request.programs = vec![find_program("mkfs.ext4").unwrap()];
+    request.carried = Carried::programs(find_program("mkfs.ext4"));
     let contents = b"#!/bin/sh\necho hello from $0\n".to_vec();
     request.files = vec![GuestFile { path: "/dixtrap/hello.sh".into(), mode: 0o755, contents }];
     request.disks = vec![Disk::File { path: disk, read_only: false }];

@@ -6,7 +6,8 @@ mod running;
 
 use std::path::{Path, PathBuf};
 
-use dixtrap::verdict::{Cell, Verdict};
+use dixtrap::runner::initramfs::find_program;
+use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use running::{kernel_name, run, text};
 
 /// A script with what its header says that it has to come to.
@@ -44,6 +45,15 @@ impl Case {
         let [outcome] = self.lines("outcome")[..] else {
             panic!("{}: which outcome?", self.name())
         };
+        if let Some(program) = self.lines("may-lack").iter().find(|p| find_program(p).is_none()) {
+            eprintln!("not tested: {}: {program} is not on this machine", self.name());
+            let skipped = cell.outcome == CellOutcome::Skip;
+            return if skipped {
+                wrong
+            } else {
+                vec![format!("{} without {program}", cell.outcome)]
+            };
+        }
         if cell.outcome.to_string() != outcome {
             wrong.push(format!("{} is not {outcome}: {reason}", cell.outcome));
         }

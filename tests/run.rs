@@ -218,12 +218,16 @@ fn bad_input_is_one_line_and_status_129() {
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(at("garbage"), "not a record\n").unwrap();
     std::fs::write(at("headless.sh"), "#!/bin/sh\necho\n").unwrap();
-    let cases: [(&[&str], &str); 11] = [
+    let reaching = scenario(dir.path(), "reaching", "stable", "finish");
+    let script = std::fs::read_to_string(&reaching).unwrap();
+    std::fs::write(&reaching, script.replacen("# fs:", "# files: ../secrets\n# fs:", 1)).unwrap();
+    let cases: [(&[&str], &str); 12] = [
         (&["run", "--kernel", &at("nowhere")], "there is no kernel"),
         (&["run", "--kernel", &at("garbage")], "not an x86-64 kernel image"),
         (&["run", "--scenario", "nosuch"], "no scenario matches 'nosuch'"),
         (&["run", "--scenario", &at("nosuch.sh")], "cannot read scenario"),
         (&["run", "--scenario", &at("headless.sh")], "has no line '# expect:'"),
+        (&["run", "--scenario", &reaching], "'../secrets' is no path below the script's folder"),
         (&["run", "--fs", "ntfs"], "file system 'ntfs' is not known"),
         (&["run", "--scenario", "metadata-churn", "--fs", "raw"], "none of the chosen scenarios"),
         (&["run", "--window", "hold"], "never ends by itself"),

@@ -112,24 +112,32 @@ fn no_guest_is_booted_for_a_skip() {
     };
     header(&one, "# needs: no-such-program");
     header(&two, "# drivers: no_such_driver");
+    let three = scenario(dir.path(), "interpreter", "stable", "die 'it ran'");
+    header(&three, "# needs: ./helper");
+    std::fs::write(dir.path().join("helper"), "#!/no/such/interpreter\n").unwrap();
     let out = dir.path().join("out");
     let words = ["--kernel", &kernel_name(), "--out", out.to_str().unwrap()];
     let (output, verdict) = run(
         dir.path(),
-        &[&words[..], &["--scenario", &one, "--scenario", &two, "--device", "blk"]].concat(),
+        &[
+            &words[..],
+            &["--device", "blk", "--scenario", &one, "--scenario", &two, "--scenario", &three],
+        ]
+        .concat(),
     );
     assert_eq!((output.status.code(), verdict.verdict), (Some(125), Ruling::Untestable));
     assert!(!out.join("boot-1").exists() && out.join("verdict.json").is_file());
-    assert!(text(&output.stderr).contains("is not booted: none of 2 cells can run"));
+    assert!(text(&output.stderr).contains("is not booted: none of 3 cells can run"));
     let told: Vec<(CellOutcome, String)> = verdict
         .cells
         .iter()
         .map(|cell| (cell.outcome, cell.reason.clone().unwrap_or_default()))
         .collect();
-    assert_eq!(told.len(), 2, "no control: {told:?}");
+    assert_eq!(told.len(), 3, "no control: {told:?}");
     assert!(told.iter().all(|(outcome, _)| *outcome == CellOutcome::Skip), "{told:?}");
     assert!(told[0].1.contains("no-such-program is not on this machine"), "{told:?}");
     assert!(told[1].1.contains("no driver no_such_driver"), "{told:?}");
+    assert!(told[2].1.contains("its interpreter /no/such/interpreter is not on this"), "{told:?}");
     let shown = text(&output.stdout);
     assert!(shown.contains("no-such-program is not on this machine"), "{shown}");
 

@@ -16,7 +16,7 @@ use dixtrap::guest::protocol::ExitStatus;
 use dixtrap::record::{Outcome, Race};
 use dixtrap::runner::accel::Accel;
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
-use dixtrap::runner::initramfs::find_program;
+use dixtrap::runner::initramfs::{Carried, find_program};
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
 use dixtrap::runner::qemu::Disk;
 
@@ -45,7 +45,7 @@ fn boot_with(kernel: &Kernel, daemons: &[&Daemon], dir: &Path, t10_pi: bool) -> 
     let mut request = BootRequest::new(kernel, Accel::Tcg, dir);
     request.require = vec!["virtio_scsi".into(), "sd_mod".into()];
     request.wish = vec!["ext4".into(), "sg".into(), "crct10dif_generic".into()];
-    request.programs = PROGRAMS.iter().filter_map(|name| find_program(name)).collect();
+    request.carried = Carried::programs(PROGRAMS.iter().filter_map(|name| find_program(name)));
     let disk = |daemon: &&Daemon| {
         let socket = daemon.socket();
         Disk::VhostUserScsi { socket, queues: 2, t10_pi }

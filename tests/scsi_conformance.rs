@@ -21,7 +21,7 @@ use common::Daemon;
 use dixtrap::guest::protocol::ExitStatus;
 use dixtrap::runner::accel::Accel;
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
-use dixtrap::runner::initramfs::find_program;
+use dixtrap::runner::initramfs::{Carried, find_program};
 use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::qemu::Disk;
 
@@ -167,7 +167,7 @@ fn the_disk_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let mut request = BootRequest::new(&kernel, Accel::Tcg, dir.path());
     request.require = vec!["virtio_scsi".into(), "sd_mod".into(), "sg".into()];
-    request.programs = vec![suite];
+    request.carried = Carried::programs([suite]);
     let disk = |daemon: &Daemon| {
         let socket = daemon.socket();
         Disk::VhostUserScsi { socket, queues: 2, t10_pi: true }

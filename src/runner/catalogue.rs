@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use glob::Pattern;
 use include_dir::{Dir, include_dir};
 
+use crate::runner::companion::{self, CompanionError};
 use crate::runner::meant::did_you_mean;
 use crate::runner::scenario::{Scenario, ScenarioError};
 use crate::runner::table::{
@@ -50,6 +51,12 @@ pub enum CatalogueError {
         /// What there is.
         known: String,
     },
+    /// Two files whose cells nobody could tell apart.
+    #[error("two different scenarios are called {0}: give one of the files another name")]
+    Twice(String),
+    /// What lies beside a script.
+    #[error("what scenario {} needs beside it does not come along", .0.display())]
+    Companion(PathBuf, #[source] CompanionError),
     /// A file that cannot be read.
     #[error("cannot read scenario {}", .0.display())]
     Unreadable(PathBuf, #[source] std::io::Error),
@@ -100,8 +107,11 @@ impl Catalogue {
         let mut chosen: Vec<Scenario> = Vec::new();
         for want in wanted {
             for scenario in self.matching(want)? {
-                if !chosen.iter().any(|c| c.name == scenario.name && c.own == scenario.own) {
-                    chosen.push(scenario);
+                let same = |c: &&Scenario| c.name == scenario.name && c.own == scenario.own;
+                match chosen.iter().find(same) {
+                    None => chosen.push(scenario),
+                    Some(known) if *known == scenario => {}
+                    Some(_) => return Err(CatalogueError::Twice(scenario.name)),
                 }
             }
         }
@@ -165,7 +175,12 @@ fn read_own(path: &Path) -> Result<Scenario, CatalogueError> {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect();
-    Ok(Scenario::parse(&name, &contents, true)?)
+    let mut scenario = Scenario::parse(&name, &contents, true)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let companions = companion::read_all(folder, &scenario.needs, &scenario.files);
+    scenario.companions =
+        companions.map_err(|error| CatalogueError::Companion(path.to_owned(), error))?;
+    Ok(scenario)
 }
 
 #[cfg(test)]
@@ -211,6 +226,35 @@ mod tests {
         assert_eq!((expectation.expect, expectation.control), (Expect::Race, false));
         let missing = directory.path().join("none.sh").display().to_string();
         assert!(catalogue.choose(&[missing]).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn a_users_file_brings_what_lies_beside_it_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |place: &str, needs: &str| {
+            let path = directory.path().join(place);
+            let script = format!(
+                "# description: d\n# fs: raw\n# stable-writes: any\n# expect: race\n# needs: {needs}\n"
+            );
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, script).unwrap();
+            path.display().to_string()
+        };
+        let catalogue = Catalogue::embedded().unwrap();
+        let one = write("one/s.sh", "./helper");
+        let error = catalogue.choose(std::slice::from_ref(&one)).unwrap_err();
+        assert!(matches!(error, CatalogueError::Companion(..)), "{error:?}");
+        std::fs::write(directory.path().join("one/helper"), "#!/bin/sh\n").unwrap();
+        // Named twice it is one, in one way or another.
+        let again = directory.path().join("one/../one/s.sh").display().to_string();
+        let chosen = catalogue.choose(&[one.clone(), again]).unwrap();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].companions[0].place, "helper");
+        // Two whose records nobody could tell apart.
+        let two = write("two/s.sh", "sed");
+        let error = catalogue.choose(&[one, two]).unwrap_err().to_string();
+        assert!(error.contains("two different scenarios are called s"), "{error}");
+        assert!(catalogue.scenarios().iter().all(|s| s.files.is_empty()));
     }
 
     /// Every cell of the scenarios that come with dixtrap, as `guest` is expected to show it on `device`.

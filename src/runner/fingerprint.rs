@@ -34,6 +34,11 @@ pub fn plan_hash(
     hash.add_list(selection.asks().iter().map(ToString::to_string));
     hash.add_list(selection.chosen().iter().map(|square| square.name()));
     hash.add_list(selection.chosen().iter().map(|square| square.scenario.script.as_str()));
+    for companion in selection.chosen().iter().flat_map(|square| &square.scenario.companions) {
+        hash.add(&companion.place);
+        hash.add(companion.mode.to_string());
+        hash.add(&companion.contents);
+    }
     hex(&hash.0.finalize())
 }
 
@@ -135,5 +140,23 @@ mod tests {
         ] {
             assert_ne!(other, first);
         }
+    }
+
+    /// Machines that share a run have to mean the same program by the same name.
+    #[test]
+    fn what_lies_beside_a_script_is_asked_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sh");
+        let script =
+            "# description: d\n# fs: raw\n# stable-writes: any\n# expect: race\n# files: a\n";
+        std::fs::write(&path, script).unwrap();
+        let plan = |contents: &str| {
+            std::fs::write(dir.path().join("a"), contents).unwrap();
+            let catalogue = Catalogue::embedded().unwrap();
+            let selection = Selection::new(catalogue, &[path.display().to_string()], &[]);
+            plan_hash(&[asked(".")], &[Device::Blk], &selection.unwrap(), &options())
+        };
+        assert_eq!(plan("one"), plan("one"));
+        assert_ne!(plan("one"), plan("two"));
     }
 }

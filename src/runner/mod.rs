@@ -9,6 +9,7 @@ pub mod campaign;
 pub mod catalogue;
 pub mod cell;
 pub mod child;
+pub mod companion;
 pub mod console;
 pub mod cries;
 pub mod daemon;

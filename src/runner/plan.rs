@@ -1,7 +1,7 @@
 //! Which cells a run has: scenario × file system × `stable_writes`. Pure: what the machine and the
 //! kernel lack is passed in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Square {
 
     /// The programs of the host that the guest needs for it.
     pub fn programs(&self) -> impl Iterator<Item = &str> {
-        self.fs.mkfs.as_deref().into_iter().chain(self.scenario.needs.iter().map(String::as_str))
+        self.fs.mkfs.as_deref().into_iter().chain(self.scenario.programs())
     }
 
     /// The drivers that the guest's kernel needs for it.
@@ -337,6 +337,8 @@ pub struct Surroundings {
     pub guest: Option<Guest>,
     /// Programs that this machine does not have.
     pub missing_programs: BTreeSet<String>,
+    /// Programs that this machine has and that cannot come along, and why: by name, or by path.
+    pub stranded_programs: BTreeMap<String, String>,
     /// Drivers that the kernel does not have.
     pub missing_drivers: BTreeSet<String>,
 }
@@ -353,6 +355,9 @@ impl Surroundings {
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
         }
+        if let Some(why) = self.stranded(square) {
+            return Some(why);
+        }
         let block = self.disk.block_size;
         if let Some(bytes) = square.fs.block_bytes.filter(|bytes| *bytes < block.bytes_u64()) {
             return Some(format!(
@@ -366,6 +371,17 @@ impl Surroundings {
         }
         let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
         Some(format!("this kernel has no driver {driver}"))
+    }
+
+    /// Why one of the cell's programs cannot come along, where one cannot.
+    fn stranded(&self, square: &Square) -> Option<String> {
+        let companions = square.scenario.companions.iter();
+        let beside = companions.filter_map(|c| Some((&*c.place, c.program.as_ref()?.to_str()?)));
+        let mut all = square.programs().map(|name| (name, name)).chain(beside);
+        all.find_map(|(name, key)| {
+            let why = self.stranded_programs.get(key)?;
+            Some(format!("{name} cannot come along into the guest: {why}"))
+        })
     }
 }
 
@@ -414,6 +430,7 @@ mod tests {
             guest: Some(guest("6.1.0")),
             missing_programs: set(programs),
             missing_drivers: set(drivers),
+            ..Surroundings::default()
         }
     }
 
@@ -497,6 +514,10 @@ mod tests {
         assert!(cells[0].skip.is_none(), "the control that was added");
         let cells = selection.plan(&around(&[], &["ext4"]));
         assert!(cells[1].skip.as_ref().unwrap().contains("no driver ext4"));
+        let stranded = [("mkfs.ext4".to_owned(), "ruby is not here".to_owned())].into();
+        let around = Surroundings { stranded_programs: stranded, ..around(&[], &[]) };
+        let reason = selection.plan(&around)[1].skip.clone().unwrap();
+        assert_eq!(reason, "mkfs.ext4 cannot come along into the guest: ruby is not here");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A scenario: a shell script whose first comment lines say what it is and what it expects.
 
+use crate::runner::companion::{Companion, is_path};
 use crate::runner::device::Device;
 use crate::runner::table::{CellKey, ExpectError, Expectation, Rule};
 use crate::verdict::{Expect, StableWrites};
@@ -38,8 +39,13 @@ pub struct Scenario {
     pub fs: Vec<String>,
     /// The settings of `stable_writes` that it runs with; `None` leaves the queue alone.
     pub stable_writes: Vec<Option<StableWrites>>,
-    /// Programs that it needs in the guest, beyond what every guest has.
+    /// Programs that it needs in the guest, beyond what every guest has: the machine's by their names,
+    /// those beside the script by their paths.
     pub needs: Vec<String>,
+    /// Data beside the script that the guest takes along.
+    pub files: Vec<String>,
+    /// What of `needs` and `files` lies beside the script, read.
+    pub companions: Vec<Companion>,
     /// Drivers that it needs in the guest's kernel, beyond the file system's.
     pub drivers: Vec<String>,
     /// The devices that it runs on; none for all.
@@ -77,6 +83,8 @@ impl Scenario {
             stable_writes: parse_stable_writes(stable)
                 .ok_or_else(|| ScenarioError::StableWrites(named(), stable.to_owned()))?,
             needs: words(header.value("needs").unwrap_or("")),
+            files: words(header.value("files").unwrap_or("")),
+            companions: Vec::new(),
             drivers: words(header.value("drivers").unwrap_or("")),
             devices: header.devices().map_err(|name| ScenarioError::Device(named(), name))?,
             faults: header.values("inject").map(str::to_owned).collect(),
@@ -85,6 +93,11 @@ impl Scenario {
             script: script.to_owned(),
             expect,
         })
+    }
+
+    /// The programs of this machine that it needs, by their names.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.needs.iter().map(String::as_str).filter(|word| !is_path(word))
     }
 
     /// Whether it is for `device`.
@@ -144,7 +157,7 @@ mod tests {
 
     const SCRIPT: &str = "#!/bin/sh\n# description: A test: of headers.\n# fs: raw ext4*\n\
         # stable-writes: both\n# expect: race stable-writes=off -- pages are not held\n\
-        # expect: stable\n# needs: losetup dmsetup\n# drivers: loop dm_mod\n# device: scsi\n\
+        # expect: stable\n# needs: losetup ./a.py dmsetup\n# files: b c/\n# drivers: loop dm_mod\n# device: scsi\n\
         # min-blocks: 8\n# inject: lost\n# inject: busy,op=read\n\n# description: too late\necho\n";
 
     #[test]
@@ -152,7 +165,9 @@ mod tests {
         let scenario = Scenario::parse("t", SCRIPT.as_bytes(), true).unwrap();
         assert_eq!(scenario.description, "A test: of headers.");
         assert_eq!(scenario.fs, ["raw", "ext4*"]);
-        assert_eq!(scenario.needs, ["losetup", "dmsetup"]);
+        assert_eq!(scenario.needs, ["losetup", "./a.py", "dmsetup"]);
+        assert_eq!(scenario.programs().collect::<Vec<_>>(), ["losetup", "dmsetup"]);
+        assert_eq!(scenario.files, ["b", "c/"]);
         assert_eq!(scenario.drivers, ["loop", "dm_mod"]);
         assert_eq!(scenario.devices, [Device::Scsi]);
         assert_eq!(scenario.faults, ["lost", "busy,op=read"]);

@@ -149,8 +149,14 @@ pub fn nothing_runs(
     disk: DiskShape,
     selection: &Selection,
 ) -> Option<Surroundings> {
-    let missing_programs = Programs::find(selection).missing;
-    let mut known = Surroundings { device, disk, missing_programs, ..Surroundings::default() };
+    let Programs { missing, stranded, .. } = Programs::find(selection);
+    let mut known = Surroundings {
+        device,
+        disk,
+        missing_programs: missing,
+        stranded_programs: stranded,
+        ..Surroundings::default()
+    };
     while let Some(cell) = selection.chosen().iter().find(|cell| known.obstacle(cell).is_none()) {
         let drivers: Vec<String> = cell.drivers().cloned().collect();
         // Whatever is wrong with the modules, the boot will tell.
@@ -248,7 +254,7 @@ fn board(
     let mut request = boot_request(runner, kernel, accel, directory, selection)?;
     request.require = owned(device.drivers());
     request.wish.extend(owned(device.wishes()));
-    request.programs.clone_from(&programs.found);
+    request.carried = programs.carried;
     request.again = Some(daemon.command_line());
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
     let mut guest = Guest::boot(&request)?;
@@ -262,6 +268,7 @@ fn board(
         disk: runner.options.disk,
         guest: Some(told),
         missing_programs: programs.missing,
+        stranded_programs: programs.stranded,
         missing_drivers: guest.missing_wishes().iter().cloned().collect(),
     });
     Ok((guest, planned))

@@ -18,6 +18,7 @@ use crate::runner::notes::Notes;
 use crate::runner::owners::Answers;
 use crate::runner::plan::PlannedCell;
 use crate::runner::progress::Progress;
+use crate::runner::scenario::Scenario;
 use crate::units::WindowSpec;
 use crate::verdict::{Expect, StableWrites};
 use heard::{Heard, Words};
@@ -28,6 +29,9 @@ use log::{CellLog, Source};
 pub const SCRIPTS: &str = "/dixtrap";
 /// Where a user's own scripts lie in the guest: their names may be those of ours.
 pub const OWN_SCRIPTS: &str = "/dixtrap/own";
+/// Runs the script $2 of the folder $1 on the disk $3, where everything else of the user's is put away
+/// after the cell too.
+const RUN_COPY: &str = "cp -R \"$1\" /tmp/own && cd /tmp/own && exec sh \"./$2\" \"$3\"";
 /// The status of a script that cannot do its work here.
 const SKIPPED: i32 = 77;
 /// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
@@ -226,8 +230,6 @@ fn times(cell: &PlannedCell, asked: u32, limit: Option<Duration>) -> (Duration, 
 /// The script's command line and environment.
 fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec {
     let square = &cell.square;
-    let folder = if square.scenario.own { OWN_SCRIPTS } else { SCRIPTS };
-    let path = format!("{folder}/{}.sh", square.scenario.name);
     let stable = square.stable_writes.map_or_else(String::new, |stable| stable.to_string());
     let env = [
         ("DIXTRAP_LIB", SCRIPTS.to_owned()),
@@ -238,7 +240,7 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec
         ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
-        argv: vec!["sh".to_owned(), path, disk.to_owned()],
+        argv: words_of(&square.scenario, disk),
         env: env
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
@@ -246,6 +248,22 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec
         timeout: limit,
         watch: disk.rsplit('/').next().map(|name| format!("/sys/class/block/{name}/{KNOB}")),
     }
+}
+
+/// The folder of a script in the guest: a user's own has one for itself and what lies beside it.
+pub fn script_folder(scenario: &Scenario) -> String {
+    if scenario.own { format!("{OWN_SCRIPTS}/{}", scenario.name) } else { SCRIPTS.to_owned() }
+}
+
+/// The command that runs a script. A user's own runs in a copy of its folder, in which it may do what it
+/// likes: the next cell gets another one.
+fn words_of(scenario: &Scenario, disk: &str) -> Vec<String> {
+    let folder = script_folder(scenario);
+    let script = format!("{}.sh", scenario.name);
+    if !scenario.own {
+        return vec!["sh".to_owned(), format!("{folder}/{script}"), disk.to_owned()];
+    }
+    ["sh", "-c", RUN_COPY, "sh", &folder, &script, disk].map(str::to_owned).to_vec()
 }
 
 fn end_of_script(status: ExitStatus, limit: Duration, words: &Words) -> End {

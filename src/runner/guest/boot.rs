@@ -8,7 +8,7 @@ use super::{BootError, Guest, GuestError};
 use crate::runner::accel::Accel;
 use crate::runner::again;
 use crate::runner::console::Console;
-use crate::runner::initramfs::{self, Contents, GuestFile};
+use crate::runner::initramfs::{self, Carried, Contents, GuestFile};
 use crate::runner::kernel::Kernel;
 use crate::runner::link::Link;
 use crate::runner::modules;
@@ -17,6 +17,13 @@ use crate::runner::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
 
 /// How long QEMU may take to open the agent's socket.
 const SOCKET_LIMIT: Duration = Duration::from_secs(20);
+
+/// An initramfs unpacks into half of the memory that is left beside it and the kernel, which keeps this
+/// much and a 32nd part, or a little less: 54 of 611 MiB with Linux 6.1. What does not fit is cut off, and
+/// the guest does not come up.
+const KEPT_MIB: u64 = 64;
+/// What every guest may have, whatever its memory.
+const PLAIN_MIB: u64 = 32;
 
 /// What every guest needs: its devices' bus, and the port to its agent.
 const OWN_DRIVERS: [&str; 2] = ["virtio_pci", "virtio_console"];
@@ -38,8 +45,8 @@ pub struct BootRequest<'a> {
     pub require: Vec<String>,
     /// Drivers that are loaded where the kernel has them.
     pub wish: Vec<String>,
-    /// Programs of the host for the guest.
-    pub programs: Vec<PathBuf>,
+    /// Programs of the host for the guest, and what they need.
+    pub carried: Carried,
     /// Further files for the guest.
     pub files: Vec<GuestFile>,
     /// The guest's disks.
@@ -69,7 +76,7 @@ impl<'a> BootRequest<'a> {
             dir: dir.to_owned(),
             require: Vec::new(),
             wish: Vec::new(),
-            programs: Vec::new(),
+            carried: Carried::default(),
             files: Vec::new(),
             disks: Vec::new(),
             again: None,
@@ -155,11 +162,25 @@ fn write_initramfs(request: &BootRequest<'_>) -> Result<Vec<String>, BootError> 
     let closure = modules::resolve(request.kernel.modules.as_ref(), &require, &request.wish)?;
     let contents = Contents {
         modules: closure.modules,
-        programs: request.programs.clone(),
+        carried: request.carried.clone(),
         files: request.files.clone(),
     };
-    initramfs::write(&request.dir.join(qemu::INITRAMFS), &contents)?;
+    let path = request.dir.join(qemu::INITRAMFS);
+    initramfs::write(&path, &contents)?;
+    let size = fs::metadata(&path).map_err(|source| BootError::Output { path, source })?.len();
+    fits(size, request.memory_mib)?;
     Ok(closure.missing)
+}
+
+/// Whether a guest can hold an initramfs of `size` bytes.
+fn fits(size: u64, memory_mib: u32) -> Result<(), BootError> {
+    let mib = size.div_ceil(1 << 20);
+    // 3 × mib ≤ memory − memory / 32 − KEPT
+    let needed = mib.saturating_mul(3).saturating_add(KEPT_MIB).saturating_mul(32).div_ceil(31);
+    if mib <= PLAIN_MIB || needed <= u64::from(memory_mib) {
+        return Ok(());
+    }
+    Err(BootError::TooMuch { mib, memory_mib, needed })
 }
 
 fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
@@ -192,5 +213,22 @@ fn connect(qemu: &mut Qemu, dir: &Path) -> Result<Link, BootError> {
             return Err(QemuError::Start(refused).into());
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_unpack_is_refused() {
+        let mib = |count: u64| count << 20;
+        assert!(fits(mib(30), 128).is_ok());
+        // 202 MiB were cut off in a guest of 615, and are not in one of 693.
+        assert!(fits(mib(202), 693).is_ok());
+        let error = fits(mib(202), 615).unwrap_err();
+        assert_eq!(error.blame(), crate::runner::blame::Blame::Host);
+        assert!(error.to_string().contains("give it --memory 692M"), "{error}");
+        assert!(fits(u64::MAX, u32::MAX).is_err());
     }
 }

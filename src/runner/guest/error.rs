@@ -27,6 +27,18 @@ pub enum BootError {
     /// The initramfs cannot be put together.
     #[error(transparent)]
     Initramfs(#[from] InitramfsError),
+    /// The guest cannot hold what it takes along.
+    #[error(
+        "the guest takes {mib} MiB of this machine along, which does not fit into its memory of {memory_mib} MiB: give it --memory {needed}M, or less to take along"
+    )]
+    TooMuch {
+        /// What it would take along, in MiB.
+        mib: u64,
+        /// Its memory.
+        memory_mib: u32,
+        /// What it would need.
+        needed: u64,
+    },
     /// QEMU is missing or would not start.
     #[error(transparent)]
     Qemu(#[from] QemuError),
@@ -46,7 +58,10 @@ impl BootError {
         match self {
             BootError::Modules(error) => error.blame(),
             BootError::Kernel(error) | BootError::KernelWithoutModules(error) => error.blame(),
-            BootError::Output { .. } | BootError::Initramfs(_) | BootError::Qemu(_) => Blame::Host,
+            BootError::Output { .. }
+            | BootError::Initramfs(_)
+            | BootError::TooMuch { .. }
+            | BootError::Qemu(_) => Blame::Host,
         }
     }
 }

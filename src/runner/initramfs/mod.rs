@@ -2,7 +2,9 @@
 //! programs of the host. Built without root, uncompressed: a guest under TCG unpacks slowly.
 
 mod busybox;
+mod carried;
 mod cpio;
+mod library;
 mod programs;
 
 use std::env;
@@ -15,15 +17,19 @@ use crate::runner::tools::{Tool, ToolError};
 use cpio::Archive;
 
 pub use crate::runner::tools::find_program;
+pub use carried::{Carried, HostFile, Library, Link};
+pub use programs::libraries;
 
 /// The helper's name, on the host and in the guest.
 const HELPER: &str = "dixtrap-guest";
 
 /// Where programs land in the guest; first in its PATH, ahead of busybox's applets.
-const PROGRAMS: &str = "/usr/local/bin";
+pub const PROGRAMS: &str = "/usr/local/bin";
 
 /// The program that runs scripts, and the package that brings it.
 const SHELL: &str = "bash";
+/// Where it lies in the guest.
+pub const SHELL_PLACE: &str = "/usr/local/bin/bash";
 
 /// The file that names the modules to load, in order. [`crate::guest::init`] reads it.
 const MODULE_LIST: &str = crate::guest::init::MODULE_LIST;
@@ -44,9 +50,9 @@ pub struct GuestFile {
 pub struct Contents {
     /// Modules, each behind those it needs.
     pub modules: Vec<Module>,
-    /// Programs of the host; each lands in [`PROGRAMS`] under its own file name.
-    pub programs: Vec<PathBuf>,
-    /// Further files.
+    /// Programs of the host, and what they need.
+    pub carried: Carried,
+    /// Further files; each comes before one of [`Contents::carried`] at the same place.
     pub files: Vec<GuestFile>,
 }
 
@@ -66,6 +72,14 @@ pub enum InitramfsError {
     DynamicBusybox {
         /// The busybox that was found.
         path: PathBuf,
+    },
+    /// The library of an interpreter is no such thing.
+    #[error("{root} has more than {limit}, which the library of an interpreter does not")]
+    Endless {
+        /// The folder.
+        root: PathBuf,
+        /// How much it may have.
+        limit: &'static str,
     },
     /// A library is missing on the host.
     #[error("{program} needs {library}, which this machine does not have")]
@@ -98,16 +112,15 @@ pub fn write(path: &Path, contents: &Contents) -> Result<(), InitramfsError> {
     let mut builder = Builder { archive: Archive::new(out), path: path.to_owned() };
     builder.skeleton()?;
     builder.shell()?;
-    builder.busybox()?;
     builder.program(&helper()?)?;
     builder.link("/init", &format!("{PROGRAMS}/{HELPER}"))?;
-    for program in &contents.programs {
-        builder.program(program)?;
-    }
-    builder.modules(&contents.modules)?;
     for file in &contents.files {
         builder.file(&file.path, file.mode, &file.contents)?;
     }
+    // What is needed of the host comes before busybox's applet at the same place.
+    builder.carried(&contents.carried)?;
+    builder.busybox()?;
+    builder.modules(&contents.modules)?;
     builder.archive.finish().map(drop).map_err(failed)
 }
 
@@ -154,11 +167,34 @@ impl<W: Write> Builder<W> {
         let (program, package) = (SHELL.to_owned(), SHELL.to_owned());
         let path = find_program(SHELL).ok_or(ToolError::Missing { program, package })?;
         self.program(&path)?;
-        let place = format!("{PROGRAMS}/{SHELL}");
         for name in ["/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/local/bin/sh"] {
-            self.link(name, &place)?;
+            self.link(name, SHELL_PLACE)?;
         }
-        self.link("/usr/bin/env", "/bin/busybox")
+        // Busybox's does not split what follows it in a script's first line (env -S).
+        match find_program("env") {
+            Some(path) => self.carry(&path, "/usr/bin/env"),
+            None => self.link("/usr/bin/env", "/bin/busybox"),
+        }
+    }
+
+    /// Programs of the host, with what they need. What a library has for programs that this machine does
+    /// not have is left out.
+    fn carried(&mut self, carried: &Carried) -> Result<(), InitramfsError> {
+        for file in &carried.files {
+            self.carry(&file.host, &file.place)?;
+        }
+        for link in &carried.links {
+            self.link(&link.place, &link.target)?;
+        }
+        for library in &carried.libraries {
+            for path in library::files_of(library)? {
+                match self.carry(&path, &path.to_string_lossy()) {
+                    Err(InitramfsError::Library { .. }) => {}
+                    result => result?,
+                }
+            }
+        }
+        Ok(())
     }
 
     fn busybox(&mut self) -> Result<(), InitramfsError> {
@@ -173,12 +209,20 @@ impl<W: Write> Builder<W> {
 
     fn program(&mut self, path: &Path) -> Result<(), InitramfsError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        self.host_file(path, &format!("{PROGRAMS}/{}", name.unwrap_or_default()))?;
-        for library in programs::libraries(path)? {
-            // The loader looks where it would on the host.
-            self.host_file(&library, &library.to_string_lossy())?;
+        self.carry(path, &format!("{PROGRAMS}/{}", name.unwrap_or_default()))
+    }
+
+    /// A file of the host, with the libraries that it needs where it is a program or a library.
+    fn carry(&mut self, path: &Path, place: &str) -> Result<(), InitramfsError> {
+        let contents = fs::read(path)
+            .map_err(|source| InitramfsError::File { path: path.to_owned(), source })?;
+        if contents.starts_with(b"\x7fELF") {
+            for library in programs::libraries(path)? {
+                // The loader looks where it would on the host.
+                self.host_file(&library, &library.to_string_lossy())?;
+            }
         }
-        Ok(())
+        self.file(place, 0o755, &contents)
     }
 
     fn modules(&mut self, modules: &[Module]) -> Result<(), InitramfsError> {

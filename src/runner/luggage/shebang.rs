@@ -1,0 +1,83 @@
+//! The first line of a script: which program reads it. As the kernel takes it (fs/binfmt_script.c) and, for
+//! `env`, as coreutils do.
+
+use std::path::PathBuf;
+
+/// What the kernel looks at (BINPRM_BUF_SIZE).
+pub const HEAD: u64 = 256;
+
+/// Who reads a script.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The program at a path.
+    At(PathBuf),
+    /// `env`, at a path, and a program that it looks for in PATH.
+    Found(PathBuf, String),
+}
+
+/// Who reads the file that begins with `head`; nothing where it is no script.
+///
+/// # Errors
+/// In words, where the line names nobody that can be told.
+pub fn reader(head: &[u8]) -> Result<Option<Reader>, String> {
+    let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = std::str::from_utf8(line).map_err(|_| "its first line is not text".to_owned())?;
+    let mut words = line.split_whitespace();
+    let path = PathBuf::from(words.next().ok_or("its first line names no program")?);
+    if !path.is_absolute() {
+        return Err(format!("its first line says '{}', which is no absolute path", path.display()));
+    }
+    if path.file_name().is_none_or(|name| name != "env") {
+        return Ok(Some(Reader::At(path)));
+    }
+    // The whole rest is one argument, unless env is told to split it.
+    let rest = words.collect::<Vec<_>>().join(" ");
+    let split = rest.strip_prefix("-S").or_else(|| rest.strip_prefix("--split-string="));
+    let mut words = split.unwrap_or(&rest).split_whitespace().skip_while(|word| word.contains('='));
+    match words.next() {
+        Some(name) if !name.starts_with('-') => Ok(Some(Reader::Found(path, name.to_owned()))),
+        _ => Err(format!("its first line says '{line}', which names no program that env runs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_first_line_names_its_reader() {
+        let at = |path: &str| Ok(Some(Reader::At(path.into())));
+        let found = |name: &str| Ok(Some(Reader::Found("/usr/bin/env".into(), name.to_owned())));
+        for (head, expected) in [
+            ("#!/bin/sh\nrest", at("/bin/sh")),
+            ("#! \t/usr/bin/python3 -u", at("/usr/bin/python3")),
+            ("#!/usr/bin/env python3\n", found("python3")),
+            ("#!/usr/bin/env -S python3 -u\n", found("python3")),
+            ("#!/usr/bin/env -SLANG=C perl -w\n", found("perl")),
+            ("\x7fELF", Ok(None)),
+            ("", Ok(None)),
+            ("echo a file without such a line\n", Ok(None)),
+        ] {
+            assert_eq!(reader(head.as_bytes()), expected, "{head}");
+        }
+        for (head, word) in [
+            ("#!\n", "names no program"),
+            ("#!python3\n", "no absolute path"),
+            ("#!/usr/bin/env\n", "env runs"),
+            ("#!/usr/bin/env -i sh\n", "env runs"),
+        ] {
+            let error = reader(head.as_bytes()).unwrap_err();
+            assert!(error.contains(word), "{head}: {error}");
+        }
+        assert!(reader(b"#!/bin/\xff\n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_name_a_reader_or_none(head in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = reader(&[b"#!", &head[..]].concat());
+        }
+    }
+}

@@ -89,7 +89,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = OnRaceArg::Fail)]
     pub on_race: OnRaceArg,
 
-    /// Look once more before each completion and record what changed after the fetch; never a failure
+    /// Look once more, at a write before its completion and at a read one window after it, and record
+    /// what changed after the fetch or the delivery; never a failure
     #[arg(long)]
     pub audit: bool,
 

@@ -24,6 +24,9 @@ pub struct Counters {
     /// Logical blocks that were looked at once more after their delivery.
     #[serde(default)]
     pub blocks_delivered: u64,
+    /// Logical blocks of reads that were looked at once more after their completion (`--audit`).
+    #[serde(default)]
+    pub blocks_audited: u64,
     /// Flush requests.
     pub flushes: u64,
     /// Discard and write-zeroes requests.
@@ -65,13 +68,17 @@ pub struct Phases {
     /// Delivery and a later look at a read's buffer differ; never a failure. `None` where nobody looked.
     #[serde(default)]
     pub after_delivery: Option<u64>,
+    /// A read's buffer changed after its completion, when it was the guest's own again; an audit. `None`
+    /// where nobody looked.
+    #[serde(default)]
+    pub after_completion: Option<u64>,
 }
 
 impl Phases {
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Phases) -> Phases {
-        let looked = match (self.after_delivery, other.after_delivery) {
+        let both = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
         };
@@ -79,7 +86,8 @@ impl Phases {
             before_doorbell: self.before_doorbell.saturating_add(other.before_doorbell),
             in_window: self.in_window.saturating_add(other.in_window),
             after_fetch: self.after_fetch.saturating_add(other.after_fetch),
-            after_delivery: looked,
+            after_delivery: both(self.after_delivery, other.after_delivery),
+            after_completion: both(self.after_completion, other.after_completion),
         }
     }
 

@@ -144,6 +144,11 @@ impl Owner {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// A logical block whose bytes differ between two samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Race {
@@ -199,6 +204,10 @@ pub struct Race {
     pub changed_bytes: usize,
     /// The same guest page stands more than once in the chain.
     pub overlap: bool,
+    /// The later look came after the completion (`--audit`): the buffer of the read was the guest's own
+    /// again, so that this is no race.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub after_completion: bool,
     /// What became of the block.
     pub outcome: Outcome,
     /// Whose block it was, where that is known.

@@ -11,6 +11,7 @@ pub struct Incidents {
     pub injected: u64,
     after_fetch: u64,
     after_delivery: u64,
+    after_completion: u64,
     /// How many of these were in reads with the same page twice.
     repeated: u64,
     first_delivered: Option<Box<Race>>,
@@ -36,7 +37,9 @@ impl Incidents {
 
     /// Counts a change that hardware cannot see: after the fetch of a write, after the delivery of a read.
     pub fn add_look(&mut self, race: Race) {
-        if race.phase == Phase::AfterDelivery {
+        if race.after_completion {
+            self.after_completion += 1;
+        } else if race.phase == Phase::AfterDelivery {
             self.after_delivery += 1;
             self.repeated += u64::from(race.overlap);
             self.first_delivered.get_or_insert_with(|| Box::new(race));
@@ -117,6 +120,12 @@ impl Incidents {
                 ),
             ),
             (
+                self.after_completion.max(counted(|c| c.races.after_completion.unwrap_or(0))),
+                "blocks of reads changed after their completion (audit; the buffer was the guest's own \
+                 again)"
+                    .to_owned(),
+            ),
+            (
                 counted(|c| c.records_lost),
                 "records could not be written: what is listed here is not all".to_owned(),
             ),
@@ -186,12 +195,17 @@ mod tests {
             errors: 5,
             injected: 6,
             records_lost: 9,
-            races: Phases { after_fetch: 7, after_delivery: Some(8), ..Phases::default() },
+            races: Phases {
+                after_fetch: 7,
+                after_delivery: Some(8),
+                after_completion: Some(3),
+                ..Phases::default()
+            },
             ..Counters::default()
         };
         let met = Incidents { injected: 2, ..Incidents::default() };
         let text = met.lines(|figure| figure(&counters));
         let counts: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(counts, ["4", "5", "6", "7", "8", "9"], "{text}");
+        assert_eq!(counts, ["4", "5", "6", "7", "8", "3", "9"], "{text}");
     }
 }

@@ -155,6 +155,7 @@ pub(crate) mod tests {
             changed: vec![Change { offset: 16, len: 1, old: "41".into(), new: "42".into() }],
             changed_bytes: 1,
             overlap: false,
+            after_completion: false,
             outcome: Outcome::Stored,
             owner: None,
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::audit::Audits;
 use super::pace::Pace;
 use super::parked::Parked;
 use super::schedule::Schedule;
@@ -64,7 +65,7 @@ impl<D: Device> Lane<D> {
         io: QueueIo,
         pace: Arc<Pace>,
     ) -> io::Result<Self> {
-        let policy = pace.policy(index);
+        let (policy, audits) = (pace.policy(index), Audits::new(pace.audit_policy(index)));
         let work = Work {
             in_window: Schedule::new(),
             under_way: HashMap::new(),
@@ -73,6 +74,7 @@ impl<D: Device> Lane<D> {
             untold: 0,
             parked: VecDeque::new(),
             policy,
+            audits,
             alarm: Alarm::default(),
             looked: ledger.now(),
             active: Moment(0),
@@ -179,6 +181,7 @@ impl<D: Device> Lane<D> {
             self.exchange_with_medium(work, ring)?;
             work.untold = 0;
             ring.notify()?;
+            self.audit_due(work);
             if work.waiting.is_some() {
                 return self.sleep(work);
             }
@@ -256,19 +259,26 @@ impl<D: Device> Lane<D> {
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => {
                 ring.complete(token, answered.written)?;
+                self.audit_later(work);
                 self.note_answer(work, ring, cost)
             }
             Ok(Step::UnderWay(ticket, held)) => {
                 self.keep(work, ring, ticket, InFlight { held, token, cost })
             }
             Ok(Step::Held(held)) => self.hold(work, ring, InFlight { held, token, cost }),
-            Ok(Step::Silent(silence)) => self.silence(work, ring, silence, token),
+            Ok(Step::Silent(silence)) => {
+                self.audit_never();
+                self.silence(work, ring, silence, token)
+            }
             Ok(Step::Parked(room)) => self.park(work, ring, Parked { room, token }),
             Ok(Step::Sweep(mut sweep)) => {
                 others.sweep(sweep.as_mut());
                 complete(ring, token, sweep.conclude())
             }
-            Err(unanswerable) => complete(ring, token, Err(unanswerable)),
+            Err(unanswerable) => {
+                self.audit_never();
+                complete(ring, token, Err(unanswerable))
+            }
         }
     }
 
@@ -341,12 +351,14 @@ impl<D: Device> Lane<D> {
         }
         self.settle(work, ring)?;
         ring.notify()?;
+        self.audit_all(work);
         Ok(finished)
     }
 
     /// Lets go of every request without an answer.
     fn abandon(&self, work: &mut Work<D>) {
         self.let_land(work);
+        work.audits.forget();
         if let Some(request) = work.waiting.take() {
             request.token.abandon();
         }
@@ -371,7 +383,7 @@ impl<D: Device> Lane<D> {
     /// Sleeps until the next deadline, or until the budget may have room again.
     fn sleep(&self, work: &mut Work<D>) -> Result<(), LaneError> {
         let now = self.ledger.now();
-        let next = work.in_window.next_deadline();
+        let next = work.next_deadline();
         if work.waiting.is_some() && next.is_none_or(|deadline| deadline.since(now) > RETRY) {
             return self.wake_in(work, RETRY);
         }

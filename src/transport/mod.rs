@@ -4,6 +4,7 @@
 //! taken by that thread, and by whoever has to empty the lane from outside (a ring that stops, a
 //! release, a disconnect).
 
+mod audit;
 mod backend;
 mod budget;
 mod lane;

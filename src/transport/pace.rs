@@ -40,6 +40,12 @@ impl Pace {
         *self.window.write().unwrap_or_else(PoisonError::into_inner) = window;
     }
 
+    /// The draws for one queue's reads after their completion: from the same seed, but neither they nor
+    /// the link that they are given take anything from the windows of writes.
+    pub(super) fn audit_policy(&self, queue: QueueIndex) -> WindowPolicy {
+        WindowPolicy::new(self.seed, queue, Arc::default())
+    }
+
     /// The draws of one queue.
     pub(super) fn policy(&self, queue: QueueIndex) -> WindowPolicy {
         WindowPolicy::new(self.seed, queue, Arc::clone(&self.link))

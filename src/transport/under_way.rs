@@ -2,6 +2,7 @@
 
 use super::lane::Lane;
 use super::work::{InFlight, LaneError, Work, complete};
+use crate::clock::Moment;
 use crate::media::{Completion, TransferId};
 use crate::proto::Device;
 use crate::queue::Ring;
@@ -63,8 +64,10 @@ impl<D: Device> Lane<D> {
             // A ring that breaks is no reason to forget what else has landed.
             if result.is_ok() {
                 result = complete(ring, token, concluded);
+                self.audit_later(work);
             } else {
                 token.abandon();
+                self.audit_never();
             }
         }
         result.map(|()| any)
@@ -100,10 +103,22 @@ impl<D: Device> Lane<D> {
         if let Err(unanswerable) = self.device.conclude(held, landed) {
             log::debug!("queue {}: {unanswerable}", self.index);
         }
+        self.audit_never();
     }
 }
 
 impl<D: Device> Work<D> {
+    /// Whether the time of a held write or of an audited read has come.
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        self.in_window.is_due(now) || self.audits.is_due(now)
+    }
+
+    /// When that of the next one comes.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        let (writes, reads) = (self.in_window.next_deadline(), self.audits.next_deadline());
+        writes.into_iter().chain(reads).min()
+    }
+
     /// How many requests are held or under way.
     pub(super) fn in_flight(&self) -> usize {
         self.in_window.len().saturating_add(self.under_way.len())

@@ -19,7 +19,7 @@ impl<D: Device> Lane<D> {
         let stretch = begin.after(MAX_STRETCH);
         loop {
             let now = self.ledger.now();
-            if ring.has_requests()? || work.in_window.is_due(now) {
+            if ring.has_requests()? || work.is_due(now) {
                 return Ok(true);
             }
             if !work.under_way.is_empty() && self.io.has_landed() {
@@ -39,7 +39,7 @@ impl<D: Device> Lane<D> {
 
     /// Until when it pays to watch: the next deadline, where it is near, or the end of the polling.
     fn watch_until(&self, work: &Work<D>, now: Moment) -> Moment {
-        let next = work.in_window.next_deadline();
+        let next = work.next_deadline();
         let near = next.filter(|deadline| work.alarm.is_near(now, *deadline));
         let polling = work.active.after(self.pace.poll());
         near.map_or(polling, |deadline| deadline.max(polling))

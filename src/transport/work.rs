@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::audit::Audits;
 use super::parked::Parked;
 use super::schedule::Schedule;
 use super::silenced::Silenced;
@@ -30,6 +31,8 @@ pub struct Work<D: Device> {
     /// Requests that wait for news of the device.
     pub(super) parked: VecDeque<Parked>,
     pub(super) policy: WindowPolicy,
+    /// Reads that were completed and are looked at once more.
+    pub(super) audits: Audits,
     pub(super) alarm: Alarm,
     /// When the ring was last seen empty, or the lane woke up.
     pub(super) looked: Moment,

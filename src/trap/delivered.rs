@@ -9,16 +9,20 @@
 //! It is never counted among the races of writes: a drive cannot see it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::compare::{Difference, difference};
-use super::evidence::{address_of, tuple_change};
+use super::completed::Completed;
+use super::error::TrapError;
+use super::evidence::tuple_change;
+use super::read_race::{Finding, Reader};
 use super::sample::copy;
 use super::tally::{Count, Span};
 use super::trap::Trap;
 use crate::clock::Moment;
-use crate::memory::{List, Segments};
+use crate::memory::{Buffer, List, Segments};
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple, guard, guards};
-use crate::record::{Outcome, Phase, PiChange, Race, RequestInfo};
+use crate::record::PiChange;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// What a read put into guest memory.
@@ -41,7 +45,7 @@ pub(super) struct Delivery<'a> {
 /// One look, and whom it counts for.
 struct Look<'a> {
     delivery: &'a Delivery<'a>,
-    span: &'a Span,
+    span: &'a Arc<Span>,
     /// When the delivery had ended.
     since: Moment,
     /// The tuples as they are now, where they could be read.
@@ -72,7 +76,7 @@ impl Trap {
     /// Looks at a read's buffers once more, and records every block that is not as it was delivered.
     ///
     /// Memory that is gone by now is no matter of this look: there is nothing to compare.
-    pub(super) fn look_after_delivery(&self, span: &Span, delivery: &Delivery<'_>) {
+    pub(super) fn look_after_delivery(&self, span: &Arc<Span>, delivery: &Delivery<'_>) {
         if self.unchecked || delivery.guards.is_empty() {
             return;
         }
@@ -80,7 +84,7 @@ impl Trap {
     }
 
     /// As [`Trap::look_after_delivery`], where the delivery had ended at `since`.
-    pub(super) fn look(&self, span: &Span, delivery: &Delivery<'_>, since: Moment) {
+    pub(super) fn look(&self, span: &Arc<Span>, delivery: &Delivery<'_>, since: Moment) {
         self.ledger.count(span, Count::BlocksDelivered, delivery.guards.len() as u64);
         let tuples = delivery.tuples.and_then(|(room, tuples)| look_at_tuples(room, tuples.len()));
         let mut look = Look { delivery, span, since, tuples, id: None };
@@ -89,13 +93,53 @@ impl Trap {
             told.insert(index);
             self.tell(&mut look, index, Some(bytes));
         };
-        if delivery.into.look_for_changes(self.block_bytes(), delivery.guards, seen).is_err() {
-            return;
-        }
+        let Ok(kept) = self.look_at_data(delivery, seen) else { return };
         for index in look.changed_tuples() {
-            if !told.contains(&index) {
+            if told.insert(index) {
                 self.tell(&mut look, index, None);
             }
+        }
+        if let Some(bytes) = kept {
+            self.keep_for_audit(look, bytes, told);
+        }
+    }
+
+    /// One look at the data. Where there is another one to come (`--audit`), what was seen is kept for it.
+    fn look_at_data(
+        &self,
+        delivery: &Delivery<'_>,
+        mut seen: impl FnMut(usize, &[u8]),
+    ) -> Result<Option<Buffer>, TrapError> {
+        let (size, into) = (self.block_bytes(), delivery.into);
+        if !self.options.audit {
+            into.look_for_changes(size, delivery.guards, seen)?;
+            return Ok(None);
+        }
+        let bytes = copy(&into.clone().split_at((delivery.guards.len() * size) as u64).0)?;
+        for (index, (block, put)) in bytes.chunks_exact(size).zip(delivery.guards).enumerate() {
+            if guard(block) != *put {
+                seen(index, block);
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What the completion is followed by where it comes: it is the lane's to say when.
+    fn keep_for_audit(&self, look: Look<'_>, bytes: Buffer, told: BTreeSet<usize>) {
+        let reader = self.reader(&look);
+        let tuples = look.delivery.tuples.map(|(room, _)| room.clone()).zip(look.tuples);
+        let (into, span, id) = (look.delivery.into.clone(), Arc::clone(look.span), look.id);
+        self.ledger.keep(Completed { reader, id, into, bytes, tuples, told, span });
+    }
+
+    fn reader(&self, look: &Look<'_>) -> Reader {
+        Reader {
+            queue: look.delivery.queue,
+            unit: self.ledger.name_of(self.options.unit),
+            lba: look.delivery.lba,
+            blocks: BlockCount(look.delivery.guards.len() as u64),
+            size: self.block_bytes(),
+            since: look.since,
         }
     }
 
@@ -107,40 +151,17 @@ impl Trap {
             let old = self.delivered_block(delivery, index, delivered)?;
             Some(difference(&old, now))
         });
-        let Difference { runs, bytes } =
-            changed.unwrap_or(Difference { runs: Vec::new(), bytes: 0 });
-        let at = self.ledger.now();
-        let race = Race {
-            id: self.ledger.take_race_id(),
-            t_us: at.micros(),
-            label: look.span.label().map(str::to_owned),
-            device: self.ledger.device().to_owned(),
-            lun: self.ledger.name_of(self.options.unit),
-            queue: delivery.queue,
-            request: RequestInfo {
-                id: *look.id.get_or_insert_with(|| self.ledger.take_request_id()),
-                op: "read".to_owned(),
-                lba: delivery.lba,
-                blocks: BlockCount(delivery.guards.len() as u64),
-            },
-            lba: delivery.lba.offset(index as u64),
-            gpa: address_of(delivery.into, index, self.block_bytes()),
-            phase: Phase::AfterDelivery,
-            window_us: at.since(look.since).as_secs_f64() * 1e6,
-            doorbell_guard: None,
-            fetch_guard: None,
-            delivered_guard: Some(delivered.0),
-            look_guard: Some(now.map_or(delivered, guard).0),
-            submit_guard: None,
+        let finding = Finding {
+            index,
+            delivered,
+            now: now.map_or(delivered, guard),
+            difference: changed.unwrap_or(Difference { runs: Vec::new(), bytes: 0 }),
             pi_changed: look.pi_change(index),
-            guard_blind: false,
-            changed: runs,
-            changed_bytes: bytes,
             overlap: look.has_repeated_page(),
-            outcome: Outcome::Delivered,
-            owner: None,
+            after_completion: false,
         };
-        self.ledger.note_race(look.span, race);
+        let id = *look.id.get_or_insert_with(|| self.ledger.take_request_id());
+        self.ledger.note_read(look.span, &self.reader(look), (id, delivery.into), finding);
     }
 
     /// The bytes of a block as they were delivered. Where nobody kept them they are read again, and
@@ -163,9 +184,14 @@ impl Trap {
 }
 
 /// The tuples as they are in guest memory now.
-fn look_at_tuples(room: &Segments, count: usize) -> Option<List<Tuple>> {
+pub(super) fn look_at_tuples(room: &Segments, count: usize) -> Option<List<Tuple>> {
     let bytes = copy(&room.clone().split_at((count * TUPLE_BYTES) as u64).0).ok()?;
     Some(bytes.as_chunks().0.iter().map(|bytes| Tuple::from_bytes(*bytes)).collect())
+}
+
+/// Whether one page of the guest stands in a read's buffers twice.
+pub(super) fn has_repeated_page(data: &Segments, tuples: Option<&Segments>) -> bool {
+    data.has_repeated_page() || tuples.is_some_and(Segments::has_repeated_page)
 }
 
 impl Look<'_> {
@@ -184,7 +210,6 @@ impl Look<'_> {
     }
 
     fn has_repeated_page(&self) -> bool {
-        let tuples = self.delivery.tuples.map(|(room, _)| room);
-        self.delivery.into.has_repeated_page() || tuples.is_some_and(Segments::has_repeated_page)
+        has_repeated_page(self.delivery.into, self.delivery.tuples.map(|(room, _)| room))
     }
 }

@@ -66,6 +66,7 @@ impl Evidence<'_> {
             changed: difference.runs,
             changed_bytes: difference.bytes,
             overlap: self.overlap,
+            after_completion: false,
             outcome: self.outcome,
             owner: None,
         }

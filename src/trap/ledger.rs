@@ -3,13 +3,17 @@
 //! It has the clock that every `t_us` is in, the records' sink, the counters and labels, the numbers
 //! of requests and races, and the races that no later write has covered yet.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::by_block::{ByBlock, Place};
+use super::completed::Completed;
+use super::read_race::{Finding, Reader};
 use super::tally::{Count, Span, Tally};
 use crate::clock::{Clock, Moment};
+use crate::memory::Segments;
 use crate::record::{
     Broken, Counters, Healed, Inject, Mark, MarkState, MediumFault, Race, RaceId, Record, Start,
     Stop, WindowChange,
@@ -28,6 +32,10 @@ pub struct Ledger {
     names_units: bool,
     tally: Tally,
     standing: ByBlock<Standing>,
+    /// By queue, the reads that were delivered for an audit and are not completed yet.
+    delivered: Mutex<HashMap<QueueIndex, Vec<Completed>>>,
+    /// There ever were any. A load is all that reads cost where nothing is audited.
+    audits: AtomicBool,
     next_request: AtomicU64,
     next_race: AtomicU64,
 }
@@ -53,6 +61,8 @@ impl Ledger {
             names_units: disks > 1,
             tally: Tally::new(),
             standing: ByBlock::default(),
+            delivered: Mutex::default(),
+            audits: AtomicBool::new(false),
             next_request: AtomicU64::new(1),
             next_race: AtomicU64::new(1),
         }
@@ -181,13 +191,46 @@ impl Ledger {
         RaceId(self.next_race.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Keeps a read that is looked at again after its completion.
+    pub(super) fn keep(&self, read: Completed) {
+        self.audits.store(true, Ordering::Release);
+        self.lock_delivered().entry(read.reader.queue).or_default().push(read);
+    }
+
+    /// Takes out the reads of a queue that were delivered for an audit since the last time.
+    pub fn take_delivered(&self, queue: QueueIndex) -> Vec<Completed> {
+        if !self.audits.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.lock_delivered().get_mut(&queue).map(std::mem::take).unwrap_or_default()
+    }
+
+    fn lock_delivered(&self) -> MutexGuard<'_, HashMap<QueueIndex, Vec<Completed>>> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts and records a race.
     pub(super) fn note_race(&self, span: &Span, race: Race) {
-        self.tally.add(span, Count::Race(race.phase), 1);
-        if race.guard_blind {
+        let count =
+            if race.after_completion { Count::AfterCompletion } else { Count::Race(race.phase) };
+        self.tally.add(span, count, 1);
+        if race.guard_blind && !race.after_completion {
             self.tally.add(span, Count::GuardBlind, 1);
         }
         self.sink.emit(Record::Race(Box::new(race)));
+    }
+
+    /// Counts and records a block of request number `id` that is not as it was delivered `into` guest
+    /// memory.
+    pub(super) fn note_read(
+        &self,
+        span: &Span,
+        reader: &Reader,
+        (id, into): (u64, &Segments),
+        finding: Finding,
+    ) {
+        let seen = (self.take_race_id(), self.now(), self.device);
+        self.note_race(span, reader.race(seen, span, (id, into), finding));
     }
 
     /// Remembers a race, fetched at `at`, until a clean write covers its block.

@@ -9,7 +9,8 @@
 //! | `write` | the one way of every write: sample, judge, start, conclude |
 //! | `swap`, `read_back` | what COMPARE AND WRITE and WRITE AND VERIFY do besides |
 //! | `read`, `read_into`, `overlap` | reads, and the checks of what is stored |
-//! | `delivered` | one more look at what a read put into guest memory |
+//! | `delivered`, `read_race` | one more look at what a read put into guest memory, and its record |
+//! | `completed`, `audited` | a look at it after the completion (`--audit`), and what is kept for it |
 //! | `trap` | a disk with the daemon's ledger and faults; flushes, discards |
 //! | `faults` | injected faults carried out, and the blocks that they spoiled |
 //! | `ledger` | clock, records, counters, labels, numbers, races that stand |
@@ -20,8 +21,10 @@
 //! | `tally`, `histogram`, `by_block` | counters, measured windows, what is remembered about blocks |
 //! | `window` | when a write is fetched |
 
+mod audited;
 mod by_block;
 mod compare;
+mod completed;
 mod delivered;
 mod error;
 mod evidence;
@@ -36,6 +39,7 @@ mod policy;
 mod read;
 pub mod read_back;
 mod read_into;
+mod read_race;
 mod request;
 mod sample;
 pub mod swap;
@@ -45,6 +49,7 @@ mod trap;
 mod window;
 pub mod write;
 
+pub use completed::Completed;
 pub use error::{Cause, TrapError};
 pub use faults::{Faults, InjectError};
 pub use held::Held;

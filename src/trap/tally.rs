@@ -36,10 +36,14 @@ pub enum Count {
     Deferred,
     /// Blocks of reads that were looked at after their delivery.
     BlocksDelivered,
+    /// Blocks of reads that were looked at after their completion.
+    BlocksAudited,
+    /// Those of them that had changed.
+    AfterCompletion,
 }
 
 impl Count {
-    const ALL: usize = 16;
+    const ALL: usize = 18;
 
     const fn slot(self) -> usize {
         match self {
@@ -59,6 +63,8 @@ impl Count {
             Count::Deferred => 13,
             Count::BlocksDelivered => 14,
             Count::Race(Phase::AfterDelivery) => 15,
+            Count::BlocksAudited => 16,
+            Count::AfterCompletion => 17,
         }
     }
 }
@@ -102,6 +108,8 @@ impl Cells {
                 after_fetch: self.get(Count::Race(Phase::AfterFetch)),
                 after_delivery: (self.get(Count::BlocksDelivered) > 0)
                     .then(|| self.get(Count::Race(Phase::AfterDelivery))),
+                after_completion: (self.get(Count::BlocksAudited) > 0)
+                    .then(|| self.get(Count::AfterCompletion)),
             },
             guard_blind: self.get(Count::GuardBlind),
             healed: self.get(Count::Healed),
@@ -109,6 +117,7 @@ impl Cells {
             injected: self.get(Count::Injected),
             reads: self.get(Count::Reads),
             blocks_delivered: self.get(Count::BlocksDelivered),
+            blocks_audited: self.get(Count::BlocksAudited),
             flushes: self.get(Count::Flushes),
             discards: self.get(Count::Discards),
             medium_faults: self.get(Count::MediumFaults),

@@ -18,7 +18,7 @@ use crate::units::{BlockCount, Lba};
 pub struct TrapOptions {
     /// What happens to a write that raced.
     pub on_race: OnRace,
-    /// Look once more before the completion.
+    /// Look once more: at writes before their completion, at reads after it.
     pub audit: bool,
     /// The logical unit; 0 where there is only one disk.
     pub unit: u16,

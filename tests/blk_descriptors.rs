@@ -7,7 +7,6 @@
 mod common;
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::time::Duration;
 
 use common::*;
 use dixtrap::control::Request;
@@ -93,7 +92,9 @@ fn a_doorbell_that_was_replaced_and_rings_on() {
     let blocking = EventFd::new(0).unwrap();
     guest.front.set_vring_kick(0, &blocking).unwrap();
     guest.rings[0].kick();
-    std::thread::sleep(Duration::from_millis(100));
+    eventually("the queue to give up", || {
+        daemon.stderr().contains("a doorbell rings that is not the ring's").then_some(())
+    });
     others_go_on(daemon, guest);
 }
 
@@ -120,7 +121,12 @@ fn doorbells_that_are_none() {
     let (hung_up, writer) = std::io::pipe().unwrap();
     drop(writer);
     let file = tempfile::tempfile().unwrap();
-    for bell in [disguised(reader), disguised(hung_up), disguised(file)] {
+    let cases = [
+        (disguised(reader), None),
+        (disguised(hung_up), Some("a ring stands still until the front end connects again")),
+        (disguised(file), Some("a doorbell descriptor is no eventfd")),
+    ];
+    for (bell, words) in cases {
         let daemon = Daemon::start(&["--window", "hold"]);
         let mut guest = daemon.guest();
         guest.start_write(0, &pattern(1, 512));
@@ -128,7 +134,10 @@ fn doorbells_that_are_none() {
         guest.stop_ring(0);
         let _ = guest.front.set_vring_kick(0, &bell);
         let _ = guest.front.set_vring_enable(0, true);
-        std::thread::sleep(Duration::from_millis(50));
+        guest.round_trip();
+        eventually("what becomes of it", || {
+            words.is_none_or(|words| daemon.stderr().contains(words)).then_some(())
+        });
         others_go_on(daemon, guest);
     }
 }

@@ -3,7 +3,6 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use common::request::{readable, writable};
 use common::ring::Ring;
@@ -41,6 +40,6 @@ fn a_ring_that_is_never_empty_lets_others_in() {
         assert!(released.is_ok(), "{released:?}");
     });
     drop(guest);
-    std::thread::sleep(Duration::from_millis(10));
+    eventually("the connection to end", || (!daemon.stats().connected).then_some(()));
     assert!(daemon.stop().broken().is_empty());
 }

@@ -2,10 +2,14 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::daemon::image_is_sound;
 use common::*;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -52,17 +56,24 @@ fn many_front_ends_one_after_another() {
 fn a_second_front_end_waits_for_the_first_to_leave() {
     let daemon = Daemon::start(&["--window", "0"]);
     let mut first = daemon.guest();
-    let socket = daemon.socket();
-    let second = std::thread::spawn(move || {
-        let mut guest = Guest::plug(&socket, Plug::default());
-        guest.proves_it_works(0, 64);
-        Instant::now()
-    });
-    std::thread::sleep(Duration::from_millis(50));
-    first.proves_it_works(0, 8);
-    let left = Instant::now();
+    let mut second = UnixStream::connect(daemon.socket()).unwrap();
+    // GET_FEATURES, version 1, no payload.
+    let question: Vec<u8> = [1u32, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+    second.write_all(&question).unwrap();
+    for round in 0..20 {
+        first.proves_it_works(0, 8 * round);
+        first.round_trip();
+        daemon.stats();
+    }
+    let mut answer = [PollFd::new(second.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut answer, PollTimeout::ZERO).unwrap(), 0, "the first one is there");
     drop(first);
-    assert!(second.join().unwrap() > left);
+    let mut answer = [0; 20];
+    second.set_read_timeout(Some(PATIENCE)).unwrap();
+    second.read_exact(&mut answer).expect("its turn comes");
+    assert_eq!(answer[..4], question[..4]);
+    drop(second);
+    daemon.guest().proves_it_works(0, 64);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_doorbell_before_there_is_memory() {
     let _ = guest.front.set_vring_kick(0, &ring.kick);
     let _ = guest.front.set_vring_enable(0, true);
     ring.kick();
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    ring.settle();
     drop(guest);
     assert!(daemon.lives(), "{}", daemon.stderr());
     daemon.guest().proves_it_works(0, 0);

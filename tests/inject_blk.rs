@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::daemon::{Refusal, image_is_sound};
 use common::records::Records;
 use common::{Daemon, Draft, Guest, IOERR, OK, eventually, pattern};
@@ -279,6 +277,5 @@ fn other_classes_are_classes_too() {
     let id = Draft::get_id(&guest.memory);
     assert_eq!(guest.run(id), OK);
     eventually("the counter", || (daemon.stats().counters.injected == 3).then_some(()));
-    std::thread::sleep(Duration::from_millis(1));
     only_injected(daemon, guest, 3);
 }

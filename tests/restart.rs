@@ -168,7 +168,7 @@ fn a_ring_that_came_round_to_its_beginning_is_not_taken_for_a_new_one() {
     let daemon = Daemon::start_in(murder(daemon), &["--window", "0"]);
     guest.reconnect(&daemon.socket(), &Plug::default());
     eventually("a record of the ring", || daemon.records().broken().first().map(|_| ()));
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    guest.rings[0].settle();
     for draft in &drafts {
         assert_eq!(draft.bytes(), pattern(99, draft.len));
     }

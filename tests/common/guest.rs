@@ -154,6 +154,11 @@ impl Guest {
         self.front.set_vring_kick(index, &ring.kick).unwrap();
     }
 
+    /// A barrier: the daemon has dealt with every message before this one.
+    pub fn round_trip(&mut self) {
+        self.front.get_features().unwrap();
+    }
+
     /// Stops a ring; answers with the next available index the daemon would have looked at.
     pub fn stop_ring(&mut self, index: usize) -> u32 {
         self.front.get_vring_base(index).unwrap()

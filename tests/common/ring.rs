@@ -2,9 +2,10 @@
 //! can be set to what no honest driver would.
 
 use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use virtio_bindings::bindings::virtio_ring::{
     VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
 };
@@ -225,9 +226,29 @@ impl Ring {
         finished
     }
 
-    /// For a moment, nothing may complete.
+    /// Waits until the queue's thread has taken every doorbell so far.
+    pub fn await_heard(&self) {
+        // SAFETY: the ring owns the descriptor, and outlives the call.
+        let kick = unsafe { BorrowedFd::borrow_raw(self.kick.as_raw_fd()) };
+        eventually("a doorbell to be heard", || {
+            let mut bell = [PollFd::new(kick, PollFlags::POLLIN)];
+            (poll(&mut bell, PollTimeout::ZERO).unwrap() == 0).then_some(())
+        });
+    }
+
+    /// A barrier: the queue's thread is done with all that came before. It takes a doorbell and goes round
+    /// for it, one after the other, so the second one proves that the round of the first is over: a
+    /// completion or an interrupt that was to come has come.
+    pub fn settle(&self) {
+        for _ in 0..2 {
+            self.kick();
+            self.await_heard();
+        }
+    }
+
+    /// Nothing completes, however often the ring is looked at.
     pub fn stays_silent(&mut self) {
-        std::thread::sleep(Duration::from_millis(50));
+        self.settle();
         assert_eq!(self.harvest(), [], "nothing was to complete");
     }
 }

@@ -179,7 +179,9 @@ fn a_verdict_that_is_an_error_of_its_own_is_one_in_every_format() {
 fn every_format_tells_what_kernels_said_before_their_first_cell() {
     let notes = vec!["BUG: MAX_LOCKDEP_CHAINS too low!".to_owned()];
     let (kernel, device) = ("6.1.0-test".to_owned(), "blk".to_owned());
-    let boot = Boot { kernel, device, directory: Some("boot-1".into()), notes };
+    let early_deaths = vec!["Oops: double fault: 0000 [#1] SMP (console-1.log)".to_owned()];
+    let directory = Some("boot-1".into());
+    let boot = Boot { kernel, device, directory, tries: 2, early_deaths, notes };
     let verdict = verdict().with_boots(vec![boot, Boot::default()]);
     assert_eq!(verdict.boots.len(), 1);
     let told = "boot of 6.1.0-test, device blk, boot-1";
@@ -190,6 +192,8 @@ fn every_format_tells_what_kernels_said_before_their_first_cell() {
         verdict_html(&verdict),
     ] {
         assert!(text.contains(told) && text.contains("MAX_LOCKDEP_CHAINS"), "{text}");
+        assert!(text.contains("1 of 2 tries died before the guest"), "{text}");
+        assert!(text.contains("making (TCG)") && text.contains("(console-1.log)"), "{text}");
     }
 }
 
@@ -212,7 +216,8 @@ fn said_everywhere(evil: &str) -> Verdict {
     }
     let (kernel, device) = (evil.to_owned(), evil.to_owned());
     let (directory, notes) = (Some(evil.to_owned()), vec![evil.to_owned()]);
-    verdict.boots = vec![Boot { kernel, device, directory, notes }];
+    let early_deaths = notes.clone();
+    verdict.boots = vec![Boot { kernel, device, directory, tries: 9, early_deaths, notes }];
     let word = || BTreeMap::from([(evil.to_owned(), evil.to_owned())]);
     verdict.provenance = Some(Provenance {
         command: evil.to_owned(),

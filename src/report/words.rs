@@ -56,10 +56,25 @@ pub fn boot_words(verdict: &Verdict) -> Vec<(String, String)> {
     let lines = |boot: &Boot| {
         let place = boot.directory.as_ref().map_or_else(String::new, |name| format!(", {name}"));
         let name = format!("boot of {}, device {}{place}", boot.kernel, boot.device);
-        let words: Vec<String> = boot.notes.iter().map(|note| noted(note)).collect();
-        words.into_iter().map(|line| (plain(&name), plain(&line))).collect::<Vec<_>>()
+        let deaths = deaths_words(boot);
+        let words = deaths.into_iter().chain(boot.notes.iter().map(|note| noted(note)));
+        words.map(|line| (plain(&name), plain(&line))).collect::<Vec<_>>()
     };
     verdict.boots.iter().flat_map(lines).collect()
+}
+
+/// How many kernels of a boot died before their agents answered, and what each said.
+fn deaths_words(boot: &Boot) -> Vec<String> {
+    let (deaths, tries) = (&boot.early_deaths, boot.tries);
+    if deaths.is_empty() {
+        return Vec::new();
+    }
+    let count = format!(
+        "{} of {tries} tries died before the guest's agent answered, possibly of QEMU's own making (TCG)",
+        deaths.len()
+    );
+    let each = deaths.iter().map(|line| format!("it died: {}", line.replace('\n', " ")));
+    [count].into_iter().chain(each).collect()
 }
 
 /// Milliseconds in words, `-` where there are none: to a tenth below 10 ms, else whole.

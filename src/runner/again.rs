@@ -114,23 +114,9 @@ fn in_quotes(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::accel::Accel;
+    use crate::runner::qemu::tests::config;
     use proptest::prelude::*;
     use std::process::Command;
-
-    fn config<'a>(dir: &'a Path, disks: &'a [Disk], append: &'a str) -> QemuConfig<'a> {
-        QemuConfig {
-            program: None,
-            dir,
-            accel: Accel::Tcg,
-            memory_mib: 512,
-            cpus: 2,
-            disks,
-            append,
-            more: &[],
-            allow_reboot: false,
-        }
-    }
 
     #[test]
     fn a_disk_without_a_back_end_has_no_script() {

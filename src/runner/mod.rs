@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod deal;
 pub mod device;
 pub mod digest;
+pub mod early;
 pub mod errors;
 pub mod estimate;
 pub mod facts;

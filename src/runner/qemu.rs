@@ -343,13 +343,14 @@ impl Qemu {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn config<'a>(disks: &'a [Disk], append: &'a str) -> QemuConfig<'a> {
+    /// A small guest under TCG.
+    pub(crate) fn config<'a>(dir: &'a Path, disks: &'a [Disk], append: &'a str) -> QemuConfig<'a> {
         QemuConfig {
             program: None,
-            dir: Path::new("/out/1"),
+            dir,
             accel: Accel::Tcg,
             memory_mib: 512,
             cpus: 2,
@@ -366,7 +367,7 @@ mod tests {
             Disk::VhostUserBlk { socket: "/run/a,b".into(), queues: 3 },
             Disk::VhostUserScsi { socket: "/out/1/s".into(), queues: 2, t10_pi: true },
         ];
-        let line = arguments(&config(&disks, "x=1"), Front::Agent).join(" ");
+        let line = arguments(&config(Path::new("/out/1"), &disks, "x=1"), Front::Agent).join(" ");
         for part in [
             "memory-backend-memfd,id=mem,size=512M,share=on",
             "-accel tcg,thread=multi -cpu max",

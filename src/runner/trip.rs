@@ -9,6 +9,7 @@ use crate::runner::blame::Blame;
 use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::{Daemon, DaemonOptions, RECORDS};
 use crate::runner::device::Device;
+use crate::runner::early::{self, Deaths};
 use crate::runner::errors::{one_line, whole_text};
 use crate::runner::facts::look_up;
 use crate::runner::fate::{fate, fate_words, fill_from_records};
@@ -64,6 +65,8 @@ pub struct Trip {
     pub lost: Option<Lost>,
     /// The name of the boot's directory, once there is one.
     directory: Option<String>,
+    /// The kernels that died before their agents answered.
+    deaths: Deaths,
     /// What the kernel said of itself before the first cell, and went on after.
     notes: Notes,
     /// The records; `None` where the kernel did not come up.
@@ -81,6 +84,7 @@ impl Trip {
             fates: Vec::new(),
             lost: None,
             directory: None,
+            deaths: Deaths::default(),
             notes: Notes::default(),
             records: None,
         }
@@ -125,6 +129,8 @@ impl Trip {
             kernel: self.kernel.clone(),
             device: self.device.name().to_owned(),
             directory: self.directory.clone(),
+            tries: self.deaths.tries(),
+            early_deaths: self.deaths.lines().to_vec(),
             notes: self.notes.lines(),
         }
     }
@@ -191,7 +197,8 @@ fn try_travel(
     directory: &Path,
     trip: &mut Trip,
 ) -> Result<(), RunError> {
-    let ready = depart(runner, (kernel, trip.device), selection, directory)?;
+    let device = trip.device;
+    let ready = depart(runner, (kernel, device), selection, directory, &mut trip.deaths)?;
     // In this order: a guest goes before its disk.
     let Ready { mut daemon, mut guest, planned } = ready;
     trip.records = Some(directory.join(RECORDS));
@@ -217,7 +224,8 @@ pub struct Ready {
     pub planned: Vec<PlannedCell>,
 }
 
-/// Boots `kernel` on a daemon of its own, with everything that the selection needs.
+/// Boots `kernel` on a daemon of its own, with everything that the selection needs. Kernels that died on the
+/// way, and were booted again, are in `deaths`, whatever comes of it.
 ///
 /// # Errors
 /// When there is no guest to run a cell on; each error names whose fault it is.
@@ -226,11 +234,13 @@ pub fn depart(
     (kernel, device): (&Kernel, Device),
     selection: &Selection,
     directory: &Path,
+    deaths: &mut Deaths,
 ) -> Result<Ready, RunError> {
     let accel = runner.accel(kernel, &directory.join("probe"))?;
     runner.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
     let daemon = Daemon::start(directory, &daemon_options(runner, device))?;
-    match board(runner, (kernel, accel), device, (selection, directory), &daemon) {
+    let place = (selection, directory);
+    match board(runner, (kernel, accel), device, place, &daemon, deaths) {
         Ok((guest, planned)) => Ok(Ready { guest, daemon, planned }),
         Err(error) => {
             // Its records end in order, whatever ended the guest, which is the error to tell.
@@ -249,6 +259,7 @@ fn board(
     device: Device,
     (selection, directory): (&Selection, &Path),
     daemon: &Daemon,
+    deaths: &mut Deaths,
 ) -> Result<(Guest, Vec<PlannedCell>), RunError> {
     let programs = Programs::find(selection);
     let mut request = boot_request(runner, kernel, accel, directory, selection)?;
@@ -257,7 +268,7 @@ fn board(
     request.carried = programs.carried;
     request.again = Some(daemon.command_line());
     request.disks = vec![device.disk(daemon.socket(), runner.queues())];
-    let mut guest = Guest::boot(&request)?;
+    let mut guest = early::boot(&request, deaths, runner.progress, runner.interrupted)?;
     await_disk(&mut guest, device.path())?;
     // What it is like now is what every cell begins with.
     guest.reset(device.path()).map_err(BootError::Kernel)?;

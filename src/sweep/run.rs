@@ -14,6 +14,7 @@ use crate::runner::blame::Blame;
 use crate::runner::cell::{self, End, Ran, Site};
 use crate::runner::daemon::RECORDS;
 use crate::runner::device::Device;
+use crate::runner::early::Deaths;
 use crate::runner::errors::one_line;
 use crate::runner::kernel::Kernel;
 use crate::runner::machine::{DiskShape, Machine};
@@ -123,7 +124,8 @@ pub fn sweep(
         progress: options.progress,
         interrupted: options.interrupted,
     };
-    let mut ready = depart(&runner, (kernel, device), selection, options.directory)?;
+    let mut deaths = Deaths::default();
+    let mut ready = depart(&runner, (kernel, device), selection, options.directory, &mut deaths)?;
     let mut sweep = Sweep {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),

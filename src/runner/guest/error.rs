@@ -50,6 +50,18 @@ pub enum BootError {
         "the kernel did not come up; it was given without modules: name them with --modules, unless everything is built in"
     )]
     KernelWithoutModules(#[source] GuestError),
+    /// It was booted several times, and did not come up at last.
+    #[error(
+        "in {died} of {tries} boots the kernel died before its agent answered, possibly of QEMU's own making (TCG), and the last"
+    )]
+    Again {
+        /// How many of them died.
+        died: usize,
+        /// How many there were.
+        tries: usize,
+        /// What became of the last.
+        source: Box<BootError>,
+    },
 }
 
 impl BootError {
@@ -58,6 +70,7 @@ impl BootError {
         match self {
             BootError::Modules(error) => error.blame(),
             BootError::Kernel(error) | BootError::KernelWithoutModules(error) => error.blame(),
+            BootError::Again { source, .. } => source.blame(),
             BootError::Output { .. }
             | BootError::Initramfs(_)
             | BootError::TooMuch { .. }

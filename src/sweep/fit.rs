@@ -1,13 +1,13 @@
 //! The chance of a race against the window: `1 - exp(-rate * window)`, which is what stores that come
 //! at a constant rate would give. Fitted by maximum likelihood; the interval is the profile
-//! likelihood's, widened by the over-dispersion of the points (McCullagh and Nelder, Generalized
-//! Linear Models, §4.5: writes are not independent of each other).
+//! likelihood's, widened by the over-dispersion of the repetitions (McCullagh and Nelder, Generalized
+//! Linear Models, §4.5): the writes of one repetition are not independent of each other, repetitions are.
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, Z95, as_real};
+use super::interval::{Interval, Z95, as_real, t95};
 
-/// What was seen with one window.
+/// What was seen in one repetition with one window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// The window in microseconds, as measured; above 0.
@@ -27,8 +27,9 @@ pub struct Fit {
     pub low: f64,
     /// Its upper end at 95 %; `None` where there is none.
     pub high: Option<f64>,
-    /// How much further the points lie from the curve than chance alone would put them: the mean
-    /// squared Pearson residual, at least 1. `None` for a single point, which lies on its curve.
+    /// How much further the repetitions lie from the curve than independent writes would put them: the
+    /// mean squared Pearson residual, at least 1. Where no write raced, or all did, a repetition counts as
+    /// one write. `None` for a single repetition, which lies on its curve, and counts as one as well.
     pub dispersion: Option<f64>,
 }
 
@@ -69,13 +70,22 @@ pub fn fit(samples: &[Sample]) -> Option<Fit> {
         // The log-likelihood is concave: its slope falls from above 0 to below.
         _ => halve(|rate| slope(&samples, rate) > 0.0),
     };
-    let dispersion = dispersion(&samples, best);
-    let drop = Z95 * Z95 / 2.0 * dispersion.unwrap_or(1.0);
+    let lump = writes_each(&samples);
+    let dispersion =
+        if none || all { (samples.len() > 1).then_some(lump) } else { dispersion(&samples, best) };
+    let wide = t95(samples.len().saturating_sub(1)).filter(|_| !none && !all).unwrap_or(Z95);
+    let drop = wide * wide / 2.0 * dispersion.unwrap_or(lump);
     let peak = likelihood(&samples, best);
     let inside = |rate: f64| peak - likelihood(&samples, rate) <= drop;
     let low = if none { 0.0 } else { halve(|rate| rate < best && !inside(rate)) };
     let high = (!all).then(|| halve(|rate| rate <= best || inside(rate)));
     Some(Fit { rate: best.is_finite().then_some(best), low, high, dispersion })
+}
+
+/// How many writes a repetition has, on average.
+fn writes_each(samples: &[Sample]) -> f64 {
+    let writes: f64 = samples.iter().map(|s| as_real(s.writes)).sum();
+    (writes / as_real(u64::try_from(samples.len()).unwrap_or(u64::MAX))).max(1.0)
 }
 
 /// The rate up to which `holds` is true; it has to be true below and false above.
@@ -142,16 +152,16 @@ mod tests {
 
     #[test]
     fn one_window_has_a_solution_on_paper() {
-        let fit = fit(&[sample(100.0, 30, 200)]).unwrap();
-        // The rate that gives exactly 30/200.
+        let fit = fit(&[sample(100.0, 15, 100); 31]).unwrap();
+        // The rate that gives exactly 15/100.
         assert!(close(fit.rate.unwrap(), -(0.85_f64.ln()) / 100.0), "{fit:?}");
-        assert_eq!(fit.dispersion, None);
+        assert_eq!(fit.dispersion, Some(1.0));
         let (chance, interval) = fit.chance(100.0);
         assert!(close(chance.unwrap(), 0.15));
-        // The likelihood interval of a proportion is the set of p with G² ≤ 3.8415.
-        let g = |p: f64| 2.0 * (30.0 * (0.15 / p).ln() + 170.0 * (0.85 / (1.0 - p)).ln());
+        // The likelihood interval of a proportion is the set of p with G² ≤ t².
+        let g = |p: f64| 31.0 * 2.0 * (15.0 * (0.15 / p).ln() + 85.0 * (0.85 / (1.0 - p)).ln());
         for end in [interval.low, interval.high] {
-            assert!((g(end) - Z95 * Z95).abs() < 1e-6, "{interval:?}");
+            assert!((g(end) - 2.042 * 2.042).abs() < 1e-6, "{interval:?}");
         }
         assert!(interval.low < 0.15 && 0.15 < interval.high);
     }
@@ -159,7 +169,7 @@ mod tests {
     #[test]
     fn no_race_still_bounds_the_rate() {
         // -2 n ln(1 - p) = 3.8415 gives p = 0.0916 for n = 20 (Newcombe 1998, table I, likelihood).
-        let fit = fit(&[sample(50.0, 0, 20)]).unwrap();
+        let fit = fit(&[sample(50.0, 0, 1); 20]).unwrap();
         assert_eq!((fit.rate, fit.low), (Some(0.0), 0.0));
         let (_, interval) = fit.chance(50.0);
         assert!((interval.high - 0.0916).abs() < 6e-5, "{interval:?}");
@@ -167,11 +177,24 @@ mod tests {
 
     #[test]
     fn all_raced_has_no_upper_end() {
-        let fit = fit(&[sample(50.0, 20, 20)]).unwrap();
+        let fit = fit(&[sample(50.0, 1, 1); 20]).unwrap();
         assert_eq!((fit.rate, fit.high), (None, None));
         let (chance, interval) = fit.chance(50.0);
         assert_eq!((chance, interval.high), (None, 1.0));
         assert!((interval.low - (1.0 - 0.0916)).abs() < 6e-5, "{interval:?}");
+    }
+
+    #[test]
+    fn writes_of_a_repetition_add_nothing_where_all_were_alike() {
+        for raced in [0, 1] {
+            let short = fit(&[sample(50.0, raced, 1); 20]).unwrap();
+            let long = fit(&[sample(50.0, raced * 900, 900); 20]).unwrap();
+            assert!((short.chance(50.0).1.low - long.chance(50.0).1.low).abs() < 1e-9);
+            assert!((short.chance(50.0).1.high - long.chance(50.0).1.high).abs() < 1e-9);
+            // One repetition is one trial, however many writes it has.
+            let (_, alone) = fit(&[sample(50.0, raced * 900, 900)]).unwrap().chance(50.0);
+            assert!(alone.high - alone.low > 0.8, "{alone:?}");
+        }
     }
 
     #[test]
@@ -181,7 +204,7 @@ mod tests {
         let far = fit(&[sample(10.0, 100, 1000), sample(100.0, 100, 1000)]).unwrap();
         assert_eq!(near.dispersion, Some(1.0));
         assert!(far.dispersion.unwrap() > 50.0, "{far:?}");
-        assert!(far.high.unwrap() / far.low > 3.0 * near.high.unwrap() / near.low);
+        assert!(far.high.unwrap() / far.low.max(1e-9) > 3.0 * near.high.unwrap() / near.low);
     }
 
     #[test]

@@ -14,22 +14,44 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Wilson's score interval for `hits` of `trials`, at 95 %. It holds near 0 and 1, where a plain
-/// normal approximation does not. Without a trial nothing is known: 0 to 1.
+/// Wilson's score interval for `hits` of `trials` that are independent, at 95 %. It holds near 0 and 1,
+/// where a plain normal approximation does not. Without a trial nothing is known: 0 to 1.
+#[cfg(test)]
 pub fn wilson(hits: u64, trials: u64) -> Interval {
     let (hits, trials) = (as_real(hits), as_real(trials));
-    if trials <= 0.0 {
-        return Interval { low: 0.0, high: 1.0 };
-    }
+    if trials <= 0.0 { Interval { low: 0.0, high: 1.0 } } else { score(hits / trials, trials) }
+}
+
+/// The same for a share, seen in so many trials; they need not be whole.
+pub fn score(share: f64, trials: f64) -> Interval {
     let square = Z95 * Z95;
-    let chance = hits / trials;
     let scale = 1.0 + square / trials;
-    let middle = (chance + square / (2.0 * trials)) / scale;
-    let spread = chance * (1.0 - chance) / trials + square / (4.0 * trials * trials);
+    let middle = (share + square / (2.0 * trials)) / scale;
+    let spread = share * (1.0 - share) / trials + square / (4.0 * trials * trials);
     let half = Z95 / scale * spread.max(0.0).sqrt();
-    let low = if hits <= 0.0 { 0.0 } else { (middle - half).max(0.0) };
-    let high = if hits >= trials { 1.0 } else { (middle + half).min(1.0) };
+    let low = if share <= 0.0 { 0.0 } else { (middle - half).max(0.0) };
+    let high = if share >= 1.0 { 1.0 } else { (middle + half).min(1.0) };
     Interval { low, high }
+}
+
+/// Two-sided 95 % points of Student's distribution, by degrees of freedom from 1 (Abramowitz and Stegun,
+/// Handbook of Mathematical Functions, table 26.10).
+const T95: [f64; 30] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+];
+
+/// The two-sided 95 % point of Student's distribution; without a degree of freedom there is none.
+pub fn t95(freedom: usize) -> Option<f64> {
+    let listed = T95.get(freedom.checked_sub(1)?);
+    // Beyond the table: the expansion about the normal point, ibid. 26.7.5.
+    Some(listed.copied().unwrap_or_else(|| {
+        let f = as_real(u64::try_from(freedom).unwrap_or(u64::MAX));
+        let cube = Z95.powi(3);
+        let second = (5.0 * Z95.powi(5) + 16.0 * cube + 3.0 * Z95) / (96.0 * f * f);
+        Z95 + (cube + Z95) / (4.0 * f) + second
+    }))
 }
 
 /// A count as a real number; exact up to 2^53, far beyond any number of writes.
@@ -59,6 +81,15 @@ mod tests {
             assert!((interval.high - high).abs() < 6e-5, "{hits}/{trials}: {interval:?}");
         }
         assert_eq!(wilson(0, 0), Interval { low: 0.0, high: 1.0 });
+    }
+
+    #[test]
+    fn students_points_go_on_smoothly_beyond_the_table() {
+        assert_eq!((t95(0), t95(1), t95(7)), (None, Some(12.706), Some(2.365)));
+        // Ibid., table 26.10.
+        for (freedom, point) in [(40, 2.021), (60, 2.000), (120, 1.980)] {
+            assert!((t95(freedom).unwrap() - point).abs() < 6e-4, "{freedom}");
+        }
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! `dixtrap sweep`: one boot, one cell, once with every window, and what that says of a window that
-//! nobody measured.
+//! `dixtrap sweep`: one boot, one cell, with every window in many short repetitions, and what that says of a
+//! window that nobody measured.
 
 mod fit;
 mod interval;
+mod order;
 mod plot;
+mod point;
 mod result;
 mod run;
+mod share;
 mod text;
 
 pub use fit::{Fit, Sample, fit};
-pub use interval::{Interval, wilson};
+pub use interval::Interval;
 pub use plot::{PlotError, sweep_svg};
-pub use result::{Estimate, Point, SCHEMA, Sweep};
+pub use point::{Point, Repetition};
+pub use result::{Estimate, SCHEMA, Sweep};
 pub use run::{SweepError, SweepOptions, sweep};
+pub use share::{Count, Method, Share, share};
 pub use text::sweep_text;

@@ -6,11 +6,14 @@ use plotters::prelude::*;
 
 use crate::report::micros_words;
 
-use super::result::{Point, Sweep};
+use super::point::Point;
+use super::result::Sweep;
 
 const SIZE: (u32, u32) = (900, 560);
 /// Steps of the curve.
 const STEPS: u32 = 120;
+/// Of single repetitions.
+const GREY: RGBColor = RGBColor(150, 150, 150);
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ fn draw(sweep: &Sweep, left: f64, right: f64, svg: &mut String) -> Result<(), Bo
     chart
         .configure_mesh()
         .x_desc("window as measured, median (us)")
-        .y_desc("writes that raced (%), with 95 % intervals")
+        .y_desc("writes that raced (%), each repetition and 95 % of all")
         .x_label_formatter(&|window| format!("{window:.0}"))
         .draw()?;
     if let Some(fit) = &sweep.fit {
@@ -76,10 +79,12 @@ fn draw(sweep: &Sweep, left: f64, right: f64, svg: &mut String) -> Result<(), Bo
             .legend(|(x, y)| key(x, y, BLUE.mix(0.35)));
     }
     for point in &sweep.points {
-        let style = if point.trouble.is_none() { BLACK } else { RGBColor(190, 190, 190) };
+        for (at, share) in point.spread() {
+            chart.plotting_area().draw(&Circle::new((at, share * 100.0), 2, GREY))?;
+        }
         let Some((at, share, low, high)) = place(point) else { continue };
-        chart.plotting_area().draw(&PathElement::new(vec![(at, low), (at, high)], style))?;
-        chart.plotting_area().draw(&Circle::new((at, share), 4, style.filled()))?;
+        chart.plotting_area().draw(&PathElement::new(vec![(at, low), (at, high)], BLACK))?;
+        chart.plotting_area().draw(&Circle::new((at, share), 4, BLACK.filled()))?;
     }
     if let Some(estimate) = sweep.estimate {
         let (at, ends) = (estimate.window_us, estimate.interval);
@@ -109,8 +114,9 @@ fn key(x: i32, y: i32, style: RGBAColor) -> PathElement<(i32, i32)> {
 
 /// Where a point lies, in microseconds and percent: its share and the ends of its interval.
 fn place(point: &Point) -> Option<(f64, f64, f64, f64)> {
-    let (share, interval) = point.chance()?;
-    Some((point.median_us?, share * 100.0, interval.low * 100.0, interval.high * 100.0))
+    let share = point.chance?;
+    let ends = share.interval;
+    Some((point.median_us?, share.share * 100.0, ends.low * 100.0, ends.high * 100.0))
 }
 
 /// Windows from `left` to `right`, evenly on a logarithmic scale.
@@ -128,8 +134,8 @@ mod tests {
     fn the_picture_has_every_point_and_the_curve() {
         let svg = sweep_svg(&sweep()).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
-        // Two points and the estimate; a curve and its two ends.
-        assert_eq!(svg.matches("<circle").count(), 3);
+        // Two points with four repetitions each, and the estimate; a curve and its two ends.
+        assert_eq!(svg.matches("<circle").count(), 2 * (1 + 4) + 1);
         assert!(svg.matches("<polyline").count() >= 3);
         assert!(svg.contains("mmap-rewrite/ext4"));
         for words in ["95 % of the fit", "estimate for 20 us"] {

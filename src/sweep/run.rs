@@ -1,8 +1,9 @@
-//! Runs a sweep: boots once, and runs the cell with one window after the other.
+//! Runs a sweep: boots once, and runs the cell in rounds, each with every window once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use crate::runner::daemon::RECORDS;
 use crate::runner::device::Device;
 use crate::runner::early::Deaths;
 use crate::runner::errors::one_line;
+use crate::runner::estimate::{self, Pace};
 use crate::runner::kernel::Kernel;
 use crate::runner::machine::{DiskShape, Machine};
 use crate::runner::plan::{PlannedCell, Selection};
@@ -25,7 +27,9 @@ use crate::runner::trip::{Ready, depart, nothing_runs};
 use crate::units::WindowSpec;
 use crate::verdict::Expect;
 
-use super::result::{Point, SCHEMA, Sweep};
+use super::order::rounds;
+use super::point::{Point, Repetition};
+use super::result::{SCHEMA, Sweep};
 
 /// Why there is no sweep.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +70,17 @@ pub struct SweepOptions<'a> {
     pub fetch_us: f64,
     /// KVM or TCG.
     pub accel: AccelMode,
-    /// How long the scenario writes with each window.
+    /// How long the scenario writes with each window, in all repetitions together.
     pub seconds: u32,
+    /// In how many repetitions, of a second at least.
+    pub repeat: NonZeroU32,
     /// CPUs of the guest, unless the machine has a number of its own.
     pub cpus: u32,
     /// What the guest is given.
     pub machine: &'a Machine,
     /// The disk under test.
     pub disk: DiskShape,
-    /// How long the cell may take with one window.
+    /// How long one repetition may take.
     pub timeout: Option<Duration>,
     /// The seed of every random draw.
     pub seed: u64,
@@ -84,6 +90,13 @@ pub struct SweepOptions<'a> {
     pub progress: &'a dyn Progress,
     /// Set when the user wants an end.
     pub interrupted: &'a AtomicBool,
+}
+
+impl SweepOptions<'_> {
+    /// How long the scenario writes in one repetition.
+    fn seconds_each(&self) -> u32 {
+        self.seconds.div_ceil(self.repeat.get()).max(1)
+    }
 }
 
 /// Sweeps the one cell of `selection` on `kernel`. What a window could not be measured for is told at
@@ -108,8 +121,8 @@ pub fn sweep(
     let run = RunOptions {
         accel: options.accel,
         window: options.windows.first().copied().unwrap_or(WindowSpec::Hold),
-        seconds: options.seconds,
-        repeat: 1,
+        seconds: options.seconds_each(),
+        repeat: options.repeat.get(),
         seed: options.seed,
         out: options.directory.to_owned(),
         machine: options.machine.clone(),
@@ -132,7 +145,8 @@ pub fn sweep(
         kernel: ready.guest.release().to_owned(),
         cell: square.name(),
         accel: accel_name(&accel).to_owned(),
-        seconds: options.seconds,
+        seconds: options.seconds_each().saturating_mul(options.repeat.get()),
+        repeat: options.repeat.get(),
         points: Vec::new(),
         fit: None,
         estimate: None,
@@ -140,7 +154,7 @@ pub fn sweep(
     let ran = run_windows(options, device, &mut ready, &sweep.cell)?;
     end(ready)?;
     let raced = raced_writes(&options.directory.join(RECORDS)).map_err(SweepError::Records)?;
-    sweep.points = ran.iter().map(|(asked, ran)| point(*asked, ran, &raced)).collect();
+    sweep.points = points(options.windows, &ran, &raced);
     sweep.conclude(options.fetch_us);
     Ok(sweep)
 }
@@ -152,14 +166,14 @@ fn accel_name(accel: &Mutex<Option<Accel>>) -> &'static str {
     }
 }
 
-/// Runs the cell called `name` with every window. The plan may hold a control as well, which a sweep
-/// has no use for.
+/// Runs the cell called `name`, round after round, each with every window; by the window's number. The plan
+/// may hold a control as well, which a sweep has no use for.
 fn run_windows(
     options: &SweepOptions<'_>,
     device: Device,
     ready: &mut Ready,
     name: &str,
-) -> Result<Vec<(WindowSpec, Ran)>, SweepError> {
+) -> Result<Vec<(usize, Ran)>, SweepError> {
     let planned = ready.planned.iter().find(|cell| cell.square.name() == name).cloned();
     let Some(mut cell) = planned else { return Ok(Vec::new()) };
     if let Some(reason) = &cell.skip {
@@ -167,25 +181,40 @@ fn run_windows(
     }
     // A cell that is expected to race would end at its first race.
     cell.expectation.expect = Expect::Survey;
+    options.progress.note(&forecast(options, &cell));
+    let order = rounds(options.windows.len(), options.repeat.get(), options.seed).concat();
     let mut all = Vec::new();
-    for (number, window) in options.windows.iter().enumerate() {
+    for (number, at) in order.iter().enumerate() {
+        let Some(window) = options.windows.get(*at) else { continue };
         if options.interrupted.load(Ordering::Relaxed) {
             break;
         }
         let title = format!("{name}, window {window}");
-        options.progress.begin(number.saturating_add(1), options.windows.len(), &title);
+        options.progress.begin(number.saturating_add(1), order.len(), &title);
         let ran = run_window(options, device, ready, &cell, (number, *window))?;
         let lost = matches!(ran.end, End::GuestLost(_) | End::Hung(_)) || ran.unfit.is_some();
         if let End::Skipped(reason) = &ran.end {
             return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
         }
         options.progress.end(&words(&ran));
-        all.push((*window, ran));
+        all.push((*at, ran));
         if lost {
             break;
         }
     }
     Ok(all)
+}
+
+/// How long it will take, about.
+fn forecast(options: &SweepOptions<'_>, cell: &PlannedCell) -> String {
+    let (windows, repeat, seconds) =
+        (options.windows.len(), options.repeat.get(), options.seconds_each());
+    let once = estimate::cell(cell, Pace { seconds, repeat });
+    let whole = once.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
+    format!(
+        "{windows} windows, {repeat} repetitions of {seconds} s each: about {} s",
+        whole.as_secs()
+    )
 }
 
 fn run_window(
@@ -202,10 +231,10 @@ fn run_window(
         directory: options.directory,
         disk: device.path(),
         window,
-        seconds: options.seconds,
+        seconds: options.seconds_each(),
         timeout: options.timeout,
     };
-    // The labels have to differ: each repetition is another window.
+    // The labels have to differ.
     let repetition = u32::try_from(number.saturating_add(1)).unwrap_or(u32::MAX);
     Ok(cell::run_once(&mut site, &mut ready.guest, cell, repetition)?)
 }
@@ -231,10 +260,24 @@ fn end(ready: Ready) -> Result<(), SweepError> {
     Ok(daemon.stop().map_err(RunError::from)?)
 }
 
-fn point(asked: WindowSpec, ran: &Ran, raced: &HashMap<String, u64>) -> Point {
+/// A point for each window that was run at all.
+fn points(
+    windows: &[WindowSpec],
+    ran: &[(usize, Ran)],
+    raced: &HashMap<String, u64>,
+) -> Vec<Point> {
+    let of = |(number, asked): (usize, &WindowSpec)| {
+        let mine = ran.iter().filter(|(at, _)| *at == number);
+        let repetitions: Vec<Repetition> = mine.map(|(_, ran)| repetition(ran, raced)).collect();
+        (!repetitions.is_empty()).then(|| Point::of(*asked, repetitions))
+    };
+    windows.iter().enumerate().filter_map(of).collect()
+}
+
+fn repetition(ran: &Ran, raced: &HashMap<String, u64>) -> Repetition {
     let counters = &ran.counters;
-    Point {
-        asked,
+    Repetition {
+        label: ran.label.clone(),
         median_us: counters.window_us.map(|window| window.median),
         max_us: counters.window_us.map(|window| window.max),
         writes: counters.writes,

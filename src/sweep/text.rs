@@ -6,29 +6,27 @@ use crate::report::micros_words;
 
 use super::fit::Fit;
 use super::interval::Interval;
-use super::result::{Estimate, Point, Sweep};
-
-/// Beyond this the points do not lie on the curve by chance.
-const FAR_OFF: f64 = 3.0;
+use super::point::{Point, Repetition};
+use super::result::{Estimate, Sweep};
+use super::share::{Method, Share};
 
 /// The points, the fit, the estimate, and what they do not say.
 pub fn sweep_text(sweep: &Sweep) -> String {
     let mut out = format!(
-        "{} on Linux {} ({}), {} s a window\n{}\n",
+        "{} on Linux {} ({}), {} s a window in {} repetitions\n{}\n",
         sweep.cell,
         sweep.kernel,
         sweep.accel,
         sweep.seconds,
+        sweep.repeat,
         table(&sweep.points)
     );
     for point in &sweep.points {
-        if let Some(trouble) = &point.trouble {
-            out.push_str(&format!("window {} does not count: {trouble}\n", point.asked));
-        }
+        out.push_str(&trouble_words(point));
     }
     match (&sweep.fit, &sweep.estimate) {
         (Some(fit), Some(estimate)) => {
-            out.push_str(&fit_words(fit));
+            out.push_str(&fit_words(fit, sweep.missed(), sweep.points.len()));
             out.push_str(&estimate_words(estimate, sweep.covers(estimate.window_us)));
             out.push_str(&neighbours_words(&sweep.points, estimate.window_us));
             out.push_str(CAVEATS);
@@ -41,8 +39,31 @@ pub fn sweep_text(sweep: &Sweep) -> String {
 const CAVEATS: &str = "\
 What this does not say: the rate is that of these writers on this machine, and a guest that runs
 slower or faster than the hardware stores at another rate. Windows count by their median; some were
-longer. Intervals take writes for independent, but for the over-dispersion of the points.
+longer. Intervals take repetitions for independent, not the writes of one; races that come in few of
+many repetitions escape them more often than in one of 20 sweeps.
 ";
+
+/// What does not count.
+fn trouble_words(point: &Point) -> String {
+    let name = |repetition: &Repetition| {
+        let trouble = repetition.trouble.as_ref()?;
+        Some(format!("window {}: {} does not count: {trouble}\n", point.asked, repetition.label))
+    };
+    match &point.trouble {
+        Some(trouble) => format!("window {} does not count: {trouble}\n", point.asked),
+        None => point.repetitions.iter().filter_map(name).collect(),
+    }
+}
+
+/// How the interval was made, for a column.
+fn method_words(share: &Share) -> String {
+    match share.method {
+        Method::BetweenRepetitions => {
+            format!("{}, as {:.0} writes", share.repetitions, share.effective_writes)
+        }
+        Method::RepetitionsAsTrials => format!("{}, one trial each", share.repetitions),
+    }
+}
 
 fn table(points: &[Point]) -> String {
     let mut table = Table::new();
@@ -52,26 +73,26 @@ fn table(points: &[Point]) -> String {
         "writes",
         "raced",
         "chance of a race per write (95 %)",
+        "repetitions",
         "blocks raced",
     ];
     table.load_style(presets::NOTHING).set_header(headings);
     for point in points {
         let measured =
             format!("{}, max {}", micros_words(point.median_us), micros_words(point.max_us));
-        let chance = point.chance().map_or_else(
-            || "-".to_owned(),
-            |(share, interval)| format!("{} ({})", percent(share), range(interval)),
-        );
+        let chance = point.chance.map_or_else(|| "-".to_owned(), |share| share_words(&share));
+        let method = point.chance.map_or_else(|| "-".to_owned(), |share| method_words(&share));
         table.add_row([
             point.asked.to_string(),
             measured,
             point.writes.to_string(),
             point.raced_writes.to_string(),
             chance,
+            method,
             format!("{} of {}", point.races, point.blocks_checked),
         ]);
     }
-    for column in [2, 3, 5] {
+    for column in [2, 3, 6] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -79,7 +100,11 @@ fn table(points: &[Point]) -> String {
     table.trim_fmt()
 }
 
-fn fit_words(fit: &Fit) -> String {
+fn share_words(share: &Share) -> String {
+    format!("{} ({})", percent(share.share), range(share.interval))
+}
+
+fn fit_words(fit: &Fit, missed: usize, points: usize) -> String {
     let per_ms = |rate: f64| format!("{:.3}", rate * 1_000.0);
     let rate = fit.rate.map_or_else(|| "unknown".to_owned(), per_ms);
     let high = fit.high.map_or_else(|| "no end".to_owned(), per_ms);
@@ -89,12 +114,16 @@ fn fit_words(fit: &Fit) -> String {
         per_ms(fit.low)
     );
     match fit.dispersion {
-        Some(dispersion) if dispersion > FAR_OFF => words.push_str(&format!(
-            "the points lie off this curve, over-dispersion {dispersion:.0}: the interval is widened \
-             by it, and the measured windows are a better guide than the curve\n"
+        Some(dispersion) => words.push_str(&format!(
+            "over-dispersion {dispersion:.1}: the interval is widened by what the repetitions differ\n"
         )),
-        Some(dispersion) => words.push_str(&format!("over-dispersion {dispersion:.1}\n")),
-        None => words.push_str("one point alone cannot tell whether the curve fits\n"),
+        None => words.push_str("one repetition alone cannot tell whether the curve fits\n"),
+    }
+    if missed > 0 {
+        words.push_str(&format!(
+            "the curve misses the intervals of {missed} of {points} windows: what was measured is a better \
+             guide than the curve\n"
+        ));
     }
     words
 }
@@ -117,9 +146,8 @@ fn estimate_words(estimate: &Estimate, covered: bool) -> String {
 fn neighbours_words(points: &[Point], window_us: f64) -> String {
     let measured: Vec<(f64, String)> = points
         .iter()
-        .filter(|point| point.trouble.is_none())
         .filter_map(|point| {
-            let (at, (share, interval)) = (point.median_us?, point.chance()?);
+            let (at, Share { share, interval, .. }) = (point.median_us?, point.chance?);
             let words =
                 format!("{} at {} ({})", percent(share), micros_words(Some(at)), range(interval));
             Some((at, words))
@@ -171,28 +199,48 @@ mod tests {
         }
     }
 
+    /// `sweep` with trouble in the first `lost` repetitions of each point.
+    fn troubled(lost: usize) -> Sweep {
+        let mut sweep = sweep();
+        for point in &mut sweep.points {
+            let mut repetitions = point.repetitions.clone();
+            repetitions.iter_mut().take(lost).for_each(|r| r.trouble = Some("no mount".into()));
+            *point = Point::of(point.asked, repetitions);
+        }
+        sweep.conclude(20.0);
+        sweep
+    }
+
     #[test]
     fn a_sweep_tells_points_fit_estimate_and_limits() {
         let text = sweep_text(&sweep());
         for words in [
-            "mmap-rewrite/ext4/stable_writes=off on Linux 6.1.0 (tcg), 5 s a window",
-            "9.50 % (7.83 % to 11.5 %)",
+            "mmap-rewrite/ext4/stable_writes=off on Linux 6.1.0 (tcg), 4 s a window in 4 repetitions",
+            "9.50 % (6.94 % to 12.9 %)",
+            "4, as 379 writes",
             "1 - exp(-rate * window)",
+            "over-dispersion 1.0",
             "with a fetch 20 us after the doorbell: 1.98 % of such writes",
             "extrapolated",
-            "measured next to it: 9.50 % at 100 us (7.83 % to 11.5 %)\n",
+            "measured next to it: 9.50 % at 100 us (6.94 % to 12.9 %)\n",
             "What this does not say",
         ] {
             assert!(text.contains(words), "{words} is not in:\n{text}");
         }
+        assert!(!text.contains("misses"), "{text}");
         let mut between = sweep();
         between.conclude(500.0);
         let text = sweep_text(&between);
-        assert!(text.contains("next to it: 9.50 % at 100 us (7.83 % to 11.5 %), 66.7 % at 1.1 ms"));
-        let mut lost = sweep();
-        lost.points.iter_mut().for_each(|point| point.trouble = Some("no mount".into()));
-        lost.conclude(20.0);
-        let text = sweep_text(&lost);
+        assert!(text.contains("next to it: 9.50 % at 100 us (6.94 % to 12.9 %), 66.7 % at 1.1 ms"));
+    }
+
+    #[test]
+    fn what_does_not_count_is_told() {
+        let text = sweep_text(&troubled(1));
+        assert!(text.contains("mmap-rewrite#00 does not count: no mount"), "{text}");
+        assert!(text.contains("3, as "), "{text}");
+        let text = sweep_text(&troubled(4));
         assert!(text.contains("does not count: no mount") && text.contains("nothing to fit"));
+        assert!(fit_words(&sweep().fit.unwrap(), 1, 2).contains("misses the intervals of 1 of 2"));
     }
 }

@@ -61,9 +61,13 @@ pub struct Args {
     /// What executes the guest: auto, kvm or tcg
     #[arg(long, default_value = "auto")]
     accel: AccelMode,
-    /// How long the scenario writes with each window
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    /// How long the scenario writes with each window, in all repetitions together; each of them writes for a
+    /// second at least
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// In how many repetitions; intervals rest on how much they differ, so 8 to 12 are good
+    #[arg(long, value_name = "N", default_value = "8", value_parser = repeat)]
+    repeat: NonZeroU32,
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -89,6 +93,12 @@ fn stable_writes(text: &str) -> Result<StableWrites, String> {
     }
 }
 
+/// One repetition tells no interval.
+fn repeat(text: &str) -> Result<NonZeroU32, String> {
+    let fits = |number: &NonZeroU32| (2..=1_000).contains(&number.get());
+    text.parse().ok().filter(fits).ok_or_else(|| format!("'{text}' is not a number from 2 to 1000"))
+}
+
 fn micros(text: &str) -> Result<f64, String> {
     let time = parse_duration(text).map_err(|error| error.to_string())?;
     Ok(time.as_secs_f64() * 1e6)
@@ -102,7 +112,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let selection = selection(&args)?;
     let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
-    let timeout = args.machine.timeout(args.seconds)?;
+    let timeout = args.machine.timeout(args.seconds.div_ceil(args.repeat.get()))?;
     let kernel = KernelSpec::parse(args.kernel.as_deref(), args.modules.as_deref())?;
     let scratch = tempfile::Builder::new().prefix("dixtrap-sweep-").tempdir()?;
     let out = args.out.clone().unwrap_or_else(|| scratch.path().to_owned());
@@ -116,6 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         fetch_us: args.fetch,
         accel: args.accel,
         seconds: args.seconds,
+        repeat: args.repeat,
         cpus: cpus(),
         machine: &machine,
         disk,

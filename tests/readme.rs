@@ -1,12 +1,17 @@
-//! Every command that the README and the pages under docs/ show is tried here.
+//! Every command that a page shows is tried here, and comes to what the page says.
 //!
-//! A comment above each fenced `sh` block says how; the comment does not show on the page, and a
-//! block without one fails the test:
-//! `<!-- test: make -->`   each line is a target of the Makefile;
-//! `<!-- test: flags -->`  every flag exists where it is used, for what takes long or needs the reader's own files;
-//! `<!-- test: install -->` installs into a folder, and looks there for what the lines speak of;
-//! `<!-- test: run -->`    the block is run, from a folder with the files it speaks of: `vmlinuz` and
-//! `initrd.img` of a guest that writes to its disk, and what the blocks above it left.
+//! A comment above each fenced `sh` block, and each `text` block that begins with a command, says how; the
+//! comment does not show on the page, and a block without one fails the test:
+//! `<!-- test: make -->`     each line is a target of the Makefile;
+//! `<!-- test: flags -->`    every flag exists where it is used: `NOT_RUN` says why nothing here runs the block;
+//! `<!-- test: install -->`  installs into a folder, and looks there for what the lines speak of;
+//! `<!-- test: run -->`      the block is run, from a folder with the files it speaks of: `vmlinuz` and
+//! `initrd.img` of a guest that writes to its disk, and what the blocks above it left;
+//! `<!-- test: daemon -->`   it is run beside the daemon that it speaks to, or starts;
+//! `<!-- test: boot … -->`   each line is run with these words behind it, which keep it short;
+//! `<!-- test: shown -->`    the command is run, and comes to the verdict that is shown;
+//! `<!-- test: guest -->`    the lines are run inside a guest that has guest-scripts/ and a disk;
+//! `<!-- test: scenario NAME -->` it is a scenario: every cell comes to what it expects.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,169 +21,164 @@
 )]
 
 mod commands;
+mod pages;
 mod plain_guest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
-use commands::{OURS, commands_of, said, unknown_flags};
+use commands::{OURS, unknown_flags};
+use pages::{Block, Page, blocks_of, pages, root, ways};
 use tempfile::TempDir;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+/// The blocks of which only the flags are checked, by page and first line, and why nothing here runs them.
+const NOT_RUN: &[(&str, &str, &str)] = &[
+    (
+        "docs/bisecting.md",
+        "git bisect start BAD GOOD",
+        "builds a kernel a step; tests/bisect.rs runs the other form over kernels that are built",
+    ),
+    (
+        "docs/bisecting.md",
+        "git bisect start --term-old=races --term-new=stable",
+        "builds a kernel a step; tests/bisect.rs runs it over kernels that are built",
+    ),
+    (
+        "docs/running.md",
+        "dixtrap run --kernel path/to/linux                     # a built tree, as it is",
+        "kernels of the reader's; tests/packages.rs gives such, tests/run.rs boots one",
+    ),
+    (
+        "docs/running.md",
+        "dixtrap run --kernel path/to/debug-linux --memory 4G --timeout 20m --append 'kasan.fault=panic slub_debug=FZPU'",
+        "a kernel and a QEMU of the reader's, and 8 GiB; tests/run_flags.rs gives these flags",
+    ),
+    (
+        "docs/running.md",
+        "dixtrap run --kernel old.deb --kernel new.deb --fs 'ext4*' --shard 1/2 --json part1.json",
+        "kernels of the reader's, on two machines; tests/run_many.rs deals and merges",
+    ),
+    (
+        "docs/scsi.md",
+        "dixtrap run --device scsi --kernel debian:bookworm",
+        "every scenario there is, for many minutes; tests/run_scsi.rs runs some of them",
+    ),
+];
 
-/// A page that users read: its path from the root, and its text.
-struct Page {
-    name: String,
-    text: String,
-}
-
-/// The README first, then what lies in docs/.
-fn pages() -> Vec<Page> {
-    let docs = fs::read_dir(root().join("docs")).unwrap().flatten();
-    let names = docs.map(|entry| format!("docs/{}", entry.file_name().display()));
-    let mut names: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
-    names.sort();
-    names.insert(0, "README.md".to_owned());
-    let page = |name: String| Page { text: fs::read_to_string(root().join(&name)).unwrap(), name };
-    names.into_iter().map(page).collect()
-}
-
-/// A fenced `sh` block of a page.
-#[derive(Debug, PartialEq)]
-struct Block {
-    /// `PAGE:LINE`.
-    place: String,
-    way: Option<String>,
-    script: String,
-}
-
-/// All `sh` blocks of a page, each with the way it is to be tested.
-fn blocks_of(name: &str, page: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut way = None;
-    let mut lines = page.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        let comment = line.strip_prefix("<!-- test: ").and_then(|rest| rest.strip_suffix(" -->"));
-        if let Some(word) = comment {
-            way = Some(word.to_owned());
-        } else if let Some(language) = line.strip_prefix("```") {
-            let body: Vec<_> =
-                lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
-            if language == "sh" {
-                let script = body.join("\n") + "\n";
-                let place = format!("{name}:{}", index + 1);
-                blocks.push(Block { place, way: way.take(), script });
-            }
-        } else if !line.trim().is_empty() {
-            // The comment stands directly above its block.
-            way = None;
-        }
-    }
-    blocks
-}
-
-fn check_flags(block: &Block) {
-    let syntax = Command::new("sh").args(["-n", "-c", &block.script]).output().unwrap();
-    assert!(syntax.status.success(), "{}: {}", block.place, said(&syntax));
-    let commands = commands_of(&block.script);
-    let ours = |word: &String| OURS.iter().any(|(name, _)| word == name);
-    assert!(commands.iter().flatten().any(ours), "{}: nothing to check", block.place);
-    let wrong: Vec<_> = commands.iter().flat_map(|command| unknown_flags(command)).collect();
-    assert!(wrong.is_empty(), "{}: {}", block.place, wrong.join("; "));
-}
+/// The recipes that run elsewhere, and why not here; tests/examples.rs checks their flags and their form.
+const RECIPES: &[(&str, &str)] = &[
+    ("github-actions.yml", "runs on a runner of GitHub's, with its KVM"),
+    ("gitlab-ci.yml", "runs on runners of GitLab's"),
+    ("virtme-ng.sh", "needs virtme-ng and a kernel tree"),
+    ("xfstests.config", "is read by xfstests, inside a guest that has them"),
+    ("blktests.config", "is read by blktests, inside a guest that has them"),
+];
 
 const WRITE_TO_THE_DISK: &str =
     "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written";
 
-fn check_make(block: &Block) {
-    for command in commands_of(&block.script) {
-        let [make, target] = &command[..] else { panic!("{}: {command:?}", block.place) };
-        assert_eq!(make, "make");
-        let output =
-            Command::new("make").args(["-n", target]).current_dir(root()).output().unwrap();
-        assert!(output.status.success(), "make {target}: {}", said(&output));
-    }
-}
-
-/// A folder as the reader has it: the project's own folders, and our programs in PATH.
-fn run(script: &str, dir: &Path) -> Output {
-    for folder in ["qemu", "guest-scripts", "docs"] {
-        let link = dir.join(folder);
-        if root().join(folder).exists() && !link.exists() {
-            std::os::unix::fs::symlink(root().join(folder), link).unwrap();
+/// All blocks of all pages that are tested in one of these ways.
+fn each(wanted: &[&str], check: &mut dyn FnMut(&Page, &Block)) -> BTreeMap<String, usize> {
+    let mut tried = BTreeMap::new();
+    for page in pages() {
+        for block in blocks_of(&page.name, &page.text) {
+            let (way, _) = block.how();
+            if wanted.contains(&way) {
+                check(&page, &block);
+                *tried.entry(way.to_owned()).or_insert(0) += 1;
+            }
         }
     }
-    let programs = PathBuf::from(OURS[0].1).parent().unwrap().display().to_string();
-    let path = format!("{programs}:{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    Command::new("timeout")
-        .args(["--kill-after=5", "300", "sh", "-eu", "-c", script])
-        .current_dir(dir)
-        .env("PATH", path)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    assert_eq!(tried.len(), wanted.len(), "each way is in use: {tried:?}");
+    tried
 }
 
-/// Installs into a folder; a unit that is started and a file that is given have to be there then.
-fn check_install(block: &Block) {
-    let dir = TempDir::new().unwrap();
-    let programs = Path::new(OURS[0].1).parent().unwrap().display().to_string();
-    for command in commands_of(&block.script) {
-        let words: Vec<_> = command.iter().map(String::as_str).filter(|w| *w != "sudo").collect();
-        match words[..] {
-            ["make", "build"] => {}
-            ["make", "install"] => {
-                let output = Command::new("make")
-                    .args(["install", &format!("BIN={programs}")])
-                    .arg(format!("DESTDIR={}", dir.path().display()))
-                    .current_dir(root())
-                    .output()
-                    .unwrap();
-                assert!(output.status.success(), "{}", said(&output));
-            }
-            ["systemctl", "start", unit] => {
-                let (name, rest) = unit.split_once('@').unwrap();
-                let kind = rest.split('.').next_back().unwrap();
-                let path = format!("etc/systemd/system/{name}@.{kind}");
-                assert!(dir.path().join(&path).exists(), "{path} was not installed");
-            }
-            ["virsh", "define", file] => assert!(root().join(file).exists(), "{file}"),
-            _ => panic!("{}: how is {command:?} tested?", block.place),
+const WAYS: [&str; 9] =
+    ["make", "flags", "install", "run", "daemon", "boot", "shown", "guest", "scenario"];
+
+#[test]
+fn every_block_is_tested_in_some_way() {
+    for page in pages() {
+        for block in blocks_of(&page.name, &page.text) {
+            let (way, _) = block.how();
+            assert!(WAYS.contains(&way), "{}: how is this block tested?", block.place);
         }
     }
-}
-
-fn check_run(block: &Block, dir: &Path) {
-    let output = run(&block.script, dir);
-    assert!(output.status.success(), "{}: {}", block.place, said(&output));
 }
 
 #[test]
-fn every_block_does_what_it_says() {
-    let mut tried = BTreeMap::new();
+fn what_is_installed_and_made_and_given_is_there() {
+    each(&["make", "flags", "install", "daemon"], &mut |_, block| match block.how().0 {
+        "make" => ways::make(block),
+        "install" => ways::install(block),
+        "daemon" => ways::daemon(block),
+        _ => ways::flags(block),
+    });
+}
+
+/// What is not run is listed with its reason, and nothing else is.
+#[test]
+fn what_is_not_run_has_a_reason() {
+    let mut flags = BTreeSet::new();
+    each(&["flags"], &mut |_, block| {
+        let (page, first) = block.key();
+        flags.insert((page.to_owned(), first.to_owned()));
+    });
+    let listed = NOT_RUN.iter().map(|(page, first, _)| ((*page).to_owned(), (*first).to_owned()));
+    assert_eq!(flags, listed.collect());
+    let recipes = fs::read_dir(root().join("examples")).unwrap().flatten();
+    let recipes = recipes.map(|entry| entry.file_name().into_string().unwrap());
+    let recipes: BTreeSet<String> = recipes.filter(|name| name != "README.md").collect();
+    assert_eq!(recipes, RECIPES.iter().map(|(name, _)| (*name).to_owned()).collect());
+}
+
+/// What a page runs stands on what stands above it on the same page.
+#[test]
+fn what_a_page_runs_runs() {
     for page in pages() {
-        // What a page runs stands on what stands above it on the same page.
         let dir = TempDir::new().unwrap();
         let blocks = blocks_of(&page.name, &page.text);
-        if blocks.iter().any(|block| block.way.as_deref() == Some("run")) {
+        let blocks: Vec<_> = blocks.iter().filter(|block| block.how().0 == "run").collect();
+        if !blocks.is_empty() {
             plain_guest::write(dir.path(), WRITE_TO_THE_DISK);
         }
-        for block in &blocks {
-            match block.way.as_deref() {
-                Some("make") => check_make(block),
-                Some("flags") => check_flags(block),
-                Some("install") => check_install(block),
-                Some("run") => check_run(block, dir.path()),
-                way => panic!("{}: how is this block tested? {way:?}", block.place),
+        blocks.iter().for_each(|block| ways::run(block, dir.path()));
+    }
+}
+
+#[test]
+fn what_boots_comes_to_the_verdict_that_is_shown() {
+    each(&["boot", "shown", "guest"], &mut |_, block| match block.how() {
+        ("boot", more) => ways::boot(block, &more),
+        ("guest", _) => ways::guest(block),
+        _ => ways::shown(block),
+    });
+}
+
+#[test]
+fn the_example_of_a_scenario_comes_to_what_it_expects() {
+    each(&["scenario"], &mut |page, block| {
+        if let Some(why) = ways::scenario(page, block, block.how().1[0]) {
+            println!("skipped: {}: {why}", block.place);
+        }
+    });
+}
+
+/// What stands between the lines are flags and commands of ours too.
+#[test]
+fn what_is_named_in_the_text_exists() {
+    let mut seen = 0;
+    for page in pages() {
+        for code in page.inline_code() {
+            let words: Vec<String> = code.split_whitespace().map(str::to_owned).collect();
+            if OURS.iter().any(|(name, _)| words.first().is_some_and(|word| word == name)) {
+                let wrong = unknown_flags(&words);
+                assert!(wrong.is_empty(), "{}: `{code}`: {}", page.name, wrong.join("; "));
+                seen += 1;
             }
-            *tried.entry(block.way.clone()).or_insert(0) += 1;
         }
     }
-    assert_eq!(tried.len(), 4, "each way is in use: {tried:?}");
+    assert!(seen > 10, "only {seen}: the search itself is broken");
 }
 
 /// Links inside the project lead somewhere.
@@ -202,7 +202,9 @@ fn every_file_that_a_page_names_is_there() {
 #[test]
 fn every_page_can_be_found() {
     let contents = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
-    for page in pages().iter().skip(1).filter(|page| page.name != "docs/SUMMARY.md") {
+    for page in
+        pages().iter().filter(|p| p.name.starts_with("docs/") && !p.name.ends_with("/SUMMARY.md"))
+    {
         let name = page.name.trim_start_matches("docs/");
         assert!(contents.contains(&format!("]({name})")), "docs/SUMMARY.md leaves out {name}");
     }
@@ -244,8 +246,8 @@ mod the_check_itself {
     #[test]
     fn a_block_that_fails_is_found() {
         let dir = TempDir::new().unwrap();
-        assert!(run("dixtrap --version\n", dir.path()).status.success());
-        assert!(!run("false\ntrue\n", dir.path()).status.success());
-        assert!(!run("dixtrapd --no-such-flag\ntrue\n", dir.path()).status.success());
+        assert!(ways::shell("dixtrap --version\n", dir.path()).status.success());
+        assert!(!ways::shell("false\ntrue\n", dir.path()).status.success());
+        assert!(!ways::shell("dixtrapd --no-such-flag\ntrue\n", dir.path()).status.success());
     }
 }

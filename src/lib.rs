@@ -23,7 +23,9 @@
 //! | [`record`] | the schema of the JSON lines that every figure derives from |
 //! | [`memory`] | guest memory as checked segments, copied, never borrowed |
 //! | [`pi`] | T10 protection information: tuple, guard, generate, verify; pure |
+//! | [`messages`] | what the daemon says on standard error, without ever waiting for it |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
+//! | [`patient`] | writing to a descriptor whose reader may have stopped |
 //! | [`descriptor`] | what can be asked of an open descriptor without a path |
 //! | [`clock`] | time, passed in |
 //! | [`units`] | numbers that must not mix |
@@ -39,7 +41,9 @@ pub mod guest;
 pub mod inject;
 pub mod media;
 pub mod memory;
+pub mod messages;
 pub mod owner;
+pub mod patient;
 pub mod pi;
 pub mod proto;
 pub mod queue;

@@ -109,6 +109,7 @@ fn kinds(scsi: bool) -> BTreeSet<String> {
     let always = [
         "dixtrapd",
         "records",
+        "messages",
         "control",
         "control client",
         "signals",

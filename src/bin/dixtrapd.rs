@@ -11,6 +11,7 @@ use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
 use dixtrap::media::{Disk, DiskSpec, IoQueues};
+use dixtrap::messages::{Messages, last_word};
 use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
 use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
@@ -35,7 +36,7 @@ const CAPABILITIES: &str = r#"{
 }"#;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let messages = Messages::install();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return refuse(&error),
@@ -44,10 +45,12 @@ fn main() -> ExitCode {
         println!("{CAPABILITIES}");
         return ExitCode::SUCCESS;
     }
-    match Config::try_from(args).map_err(Into::into).and_then(run) {
+    let ran = Config::try_from(args).map_err(Into::into).and_then(|config| run(config, &messages));
+    messages.end();
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dixtrapd: {}", plain(&format!("{error:#}")));
+            last_word(&format!("dixtrapd: {}", plain(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     match one_line(error) {
         Some(line) => {
-            eprintln!("dixtrapd: {}", plain(&line));
+            last_word(&format!("dixtrapd: {}", plain(&line)));
             ExitCode::from(2)
         }
         None => {
@@ -69,7 +72,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
-fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     allow_descriptors();
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
@@ -88,7 +91,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries = Entries { endpoint, control, signals, records };
+    let entries = Entries { endpoint, control, signals, records, messages };
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
@@ -119,12 +122,13 @@ struct Daemon<D> {
     traps: Vec<Arc<Trap>>,
 }
 
-/// The ways in: front ends, control clients, signals.
-struct Entries {
+/// The ways in: front ends, control clients, signals. And out: records, messages.
+struct Entries<'a> {
     endpoint: Endpoint,
     control: Option<Endpoint>,
     signals: Signals,
     records: Sink,
+    messages: &'a Messages,
 }
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
@@ -169,15 +173,16 @@ fn identity(socket: &SocketSpec, spec: &DiskSpec) -> UnitIdentity {
 fn serve<D: Device>(
     config: &Config,
     daemon: Daemon<D>,
-    entries: Entries,
+    entries: Entries<'_>,
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Daemon { device, ledger, io, traps } = daemon;
-    let Entries { endpoint, control, signals, records } = entries;
+    let Entries { endpoint, control, signals, records, messages } = entries;
     if config.sandbox {
         // Before any thread, which would stay outside.
         sandbox::enter(Needs { uring: io.has_engines() })?;
     }
+    messages.begin().context("cannot start the thread that writes messages")?;
     records.begin()?;
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);

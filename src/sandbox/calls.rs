@@ -11,7 +11,7 @@ use super::Thread;
 pub(super) struct Threads(u16);
 
 /// Every kind.
-const EVERY: Threads = Threads(0xFF);
+const EVERY: Threads = Threads(0x1FF);
 /// Before a thread knows its kind: what the server's thread may do, and a new thread at its birth.
 const SERVER: Threads = Threads(Thread::Server.bit());
 const CONNECTION: Threads = Threads(Thread::Connection.bit());

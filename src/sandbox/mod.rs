@@ -51,11 +51,13 @@ pub enum Thread {
     Signals,
     /// Looks whether images have grown.
     Growth,
+    /// Writes the daemon's messages.
+    Messages,
 }
 
 impl Thread {
     /// All kinds.
-    const ALL: [Thread; 8] = [
+    const ALL: [Thread; 9] = [
         Thread::Server,
         Thread::Connection,
         Thread::Queue,
@@ -64,6 +66,7 @@ impl Thread {
         Thread::Records,
         Thread::Signals,
         Thread::Growth,
+        Thread::Messages,
     ];
 
     const fn bit(self) -> u16 {
@@ -82,6 +85,7 @@ impl Thread {
             Thread::Records => "records",
             Thread::Signals => "signals",
             Thread::Growth => "growth",
+            Thread::Messages => "messages",
         }
     }
 }

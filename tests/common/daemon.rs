@@ -43,6 +43,16 @@ impl Daemon {
         Daemon::launch(dir, args, WATCHDOG)
     }
 
+    /// As [`Daemon::start`], with another standard error than a file, and what is said there (`RUST_LOG`).
+    pub fn start_saying(stderr: impl Into<Stdio>, level: &str, args: &[&str]) -> Daemon {
+        Daemon::launch_saying(
+            Some((stderr.into(), level)),
+            Arc::new(TempDir::new().unwrap()),
+            args,
+            WATCHDOG,
+        )
+    }
+
     /// As [`Daemon::start`], for a test that needs it for longer than usual: real guests boot slowly on
     /// a busy machine.
     pub fn start_for(limit: Duration, args: &[&str]) -> Daemon {
@@ -50,10 +60,22 @@ impl Daemon {
     }
 
     fn launch(dir: Arc<TempDir>, args: &[&str], limit: Duration) -> Daemon {
+        Daemon::launch_saying(None, dir, args, limit)
+    }
+
+    fn launch_saying(
+        says: Option<(Stdio, &str)>,
+        dir: Arc<TempDir>,
+        args: &[&str],
+        limit: Duration,
+    ) -> Daemon {
         let mut command = command(dir.path(), args);
         let output = |name| File::options().create(true).append(true).open(dir.path().join(name));
         command.stdin(Stdio::null()).stdout(output("stdout").unwrap());
         command.stderr(output("stderr").unwrap());
+        if let Some((stderr, level)) = says {
+            command.stderr(stderr).env("RUST_LOG", level);
+        }
         let child = command.spawn().expect("dixtrapd starts");
         let watchdog = Watchdog::over(Pid::from_raw(child.id() as i32), limit);
         let mut daemon = Daemon { child, dir, ended: false, watchdog };

@@ -1,0 +1,2 @@
+#!/usr/bin/env -S python3 -B
+import no_such_module

@@ -1,22 +1,28 @@
 //! The records file: one whole JSON line after another, written by a thread of its own.
 //!
 //! A request must never wait for the disk that holds the records, so records go through a bounded
-//! channel. What cannot be written (the channel or the disk is full) is counted, never passed over in
-//! silence, and a line that was cut by a full disk is taken back: what the file holds is whole.
+//! channel. What cannot be written (the channel or the disk is full, or nobody reads a pipe) is counted,
+//! never passed over in silence, and a line that was cut by a full disk is taken back: what the file holds
+//! is whole. Nor does the daemon wait for a reader that has stopped, at its end or at its start.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use super::output::{Output, Written};
 use crate::record::{Line, Record};
 use crate::sandbox::{Thread, confine};
 
 /// How many records may wait for the writer.
 const BACKLOG: usize = 1 << 16;
+/// How long a FIFO's reader may take to open it.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end waits for a reader to take what is left.
+const END_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why records cannot be written at all.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +33,9 @@ pub enum SinkError {
     /// Another daemon writes there.
     #[error("{0} gets the records of another dixtrapd: choose another --races file")]
     InUse(String),
+    /// A FIFO without a reader.
+    #[error("nobody reads the FIFO {0}: start its reader first, or choose another --races file")]
+    NoReader(String),
     /// No thread for the writer.
     #[error("cannot start the thread that writes the records")]
     Thread(#[source] io::Error),
@@ -44,7 +53,17 @@ struct Shared {
     /// What the writer will have, until it begins.
     ready: Mutex<Option<(Receiver<Record>, Output)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    lost: Arc<AtomicU64>,
+    tail: Arc<Tail>,
+}
+
+/// What the writer and the others have in common.
+#[derive(Debug, Default)]
+struct Tail {
+    lost: AtomicU64,
+    /// When the writer has to have ended.
+    deadline: Mutex<Option<Instant>>,
+    /// What it writes last, whatever finds no room.
+    last: Mutex<Option<Record>>,
 }
 
 impl Sink {
@@ -55,21 +74,17 @@ impl Sink {
 
     /// Writes to the file at `path`, which begins anew with the first record, or to standard output for `-`.
     pub fn open(path: &Path) -> Result<Sink, SinkError> {
-        if path.as_os_str() == "-" {
-            return Ok(Sink::to(Output::Stream(Box::new(io::stdout()))));
-        }
         let name = || path.display().to_string();
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .and_then(Output::of_file)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => SinkError::InUse(name()),
-                _ => SinkError::Create(name(), error),
-            })
-            .map(Sink::to)
+        let output = if path.as_os_str() == "-" {
+            Output::stdout()
+        } else {
+            Output::open(path, START_PATIENCE)
+        };
+        output.map(Sink::to).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => SinkError::InUse(name()),
+            io::ErrorKind::TimedOut => SinkError::NoReader(name()),
+            _ => SinkError::Create(name(), error),
+        })
     }
 
     fn to(output: Output) -> Sink {
@@ -83,76 +98,103 @@ impl Sink {
             None => (None, None),
         };
         let (channel, ready, writer) = (Mutex::new(channel), Mutex::new(ready), Mutex::default());
-        Sink { shared: Arc::new(Shared { channel, ready, writer, lost: Arc::default() }) }
+        Sink { shared: Arc::new(Shared { channel, ready, writer, tail: Arc::default() }) }
     }
 
     /// Starts the thread that writes: not at once, for it has to be inside of the sandbox. Records wait
     /// for it.
     pub fn begin(&self) -> Result<(), SinkError> {
-        let ready = self.shared.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ready = lock(&self.shared.ready).take();
         let Some((receiver, output)) = ready else { return Ok(()) };
-        let losses = Arc::clone(&self.shared.lost);
+        let tail = Arc::clone(&self.shared.tail);
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || {
                 confine(Thread::Records);
-                write_all(receiver, output, &losses);
+                write_all(&receiver, output, &tail);
             })
             .map_err(SinkError::Thread)?;
-        *self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        *lock(&self.shared.writer) = Some(writer);
         Ok(())
     }
 
     /// Hands a record to the writer; never waits.
     pub fn emit(&self, record: Record) {
-        let channel = self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = lock(&self.shared.channel);
         if let Some(sender) = channel.as_ref()
             && sender.try_send(record).is_err()
         {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            let first = self.shared.tail.lost.fetch_add(1, Ordering::Relaxed) == 0;
+            if first {
+                log::error!(
+                    "records find no room and are only counted: are they read, is the disk slow?"
+                );
+            }
         }
     }
 
     /// How many records could not be written.
     pub fn lost(&self) -> u64 {
-        self.shared.lost.load(Ordering::Relaxed)
+        self.shared.tail.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes everything handed over so far, and ends the writer. Later records are dropped.
-    pub fn close(&self) {
+    /// Writes everything handed over so far and then `last`, and ends the writer. Later records are
+    /// dropped. A reader that has stopped is waited for, but not for ever.
+    pub fn close(&self, last: Option<Record>) {
         if let Err(error) = self.begin() {
             log::error!("{error}");
         }
-        let sender = self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *lock(&self.shared.tail.last) = last;
+        *lock(&self.shared.tail.deadline) = Some(Instant::now() + END_PATIENCE);
+        let sender = lock(&self.shared.channel).take();
         drop(sender);
-        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = lock(&self.shared.writer).take();
         if let Some(writer) = writer
             && writer.join().is_err()
         {
             log::error!("the thread that writes the records ended early");
         }
+        match self.lost() {
+            0 => {}
+            lost => {
+                log::error!("{lost} records could not be written: what there is of them is not all")
+            }
+        }
     }
 }
 
 /// The writer's loop: as many records as are waiting make one write.
-fn write_all(receiver: Receiver<Record>, mut output: Output, lost: &AtomicU64) {
-    let mut buffer = Vec::new();
+fn write_all(receiver: &Receiver<Record>, mut output: Output, tail: &Tail) {
     while let Ok(first) = receiver.recv() {
-        let mut count = 0;
-        buffer.clear();
-        for record in std::iter::once(first).chain(receiver.try_iter().take(256)) {
-            if append_line(&mut buffer, record).is_ok() {
-                count += 1;
-            }
+        let batch = std::iter::once(first).chain(receiver.try_iter().take(256));
+        write_batch(batch, &mut output, tail);
+    }
+    let Some(mut last) = lock(&tail.last).take() else { return };
+    if let Record::Stop(stop) = &mut last {
+        stop.counters.records_lost = tail.lost.load(Ordering::Relaxed);
+    }
+    write_batch(std::iter::once(last), &mut output, tail);
+}
+
+fn write_batch(records: impl Iterator<Item = Record>, output: &mut Output, tail: &Tail) {
+    let (mut buffer, mut count) = (Vec::new(), 0);
+    for record in records {
+        if append_line(&mut buffer, record).is_ok() {
+            count += 1;
         }
-        let (missing, error) = match output.write_whole(&buffer) {
-            Ok(Written::All) => continue,
-            Ok(Written::Short { lines_lost, error }) => (lines_lost, error),
-            Err(error) => (count, error),
+    }
+    let go_on = || lock(&tail.deadline).is_none_or(|deadline| Instant::now() < deadline);
+    let (missing, error) = match output.write_whole(&buffer, go_on) {
+        Ok(Written::All) => return,
+        Ok(Written::Short { lines_lost, error }) => (lines_lost, error),
+        Err(error) => (count, error),
+    };
+    if tail.lost.fetch_add(missing, Ordering::Relaxed) == 0 {
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => "nobody reads them".to_owned(),
+            _ => error.to_string(),
         };
-        if lost.fetch_add(missing, Ordering::Relaxed) == 0 {
-            log::error!("records cannot be written and are only counted: {error}");
-        }
+        log::error!("records cannot be written and are only counted: {why}");
     }
 }
 
@@ -163,82 +205,8 @@ fn append_line(buffer: &mut Vec<u8>, record: Record) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// A file that can be cut back to its last whole line, or a stream that cannot.
-enum Output {
-    File { file: File, whole: u64, begun: bool },
-    Stream(Box<dyn Write + Send>),
-}
-
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").finish_non_exhaustive()
-    }
-}
-
-impl Output {
-    /// A regular file can be cut, and belongs to one daemon; a pipe or device is a stream.
-    fn of_file(file: File) -> io::Result<Output> {
-        if !file.metadata()?.is_file() {
-            return Ok(Output::Stream(Box::new(file)));
-        }
-        file.try_lock().map_err(io::Error::from)?;
-        Ok(Output::File { file, whole: 0, begun: false })
-    }
-
-    /// Writes whole lines; answers how many did not fit.
-    ///
-    /// What an earlier daemon left in the file goes when the first line comes, not before: a start
-    /// that fails loses nothing.
-    fn write_whole(&mut self, lines: &[u8]) -> io::Result<Written> {
-        match self {
-            Output::Stream(stream) => {
-                stream.write_all(lines).and_then(|()| stream.flush())?;
-                Ok(Written::All)
-            }
-            Output::File { file, whole, begun } => {
-                if !std::mem::replace(begun, true) {
-                    file.set_len(0)?;
-                }
-                append(file, whole, lines)
-            }
-        }
-    }
-}
-
-/// How much of a batch of lines was written.
-enum Written {
-    All,
-    /// A full disk: so many lines are missing.
-    Short {
-        lines_lost: u64,
-        error: io::Error,
-    },
-}
-
-/// Appends at `whole`; a line that a full disk cut off is taken back, those before it stay.
-fn append(file: &mut File, whole: &mut u64, lines: &[u8]) -> io::Result<Written> {
-    let mut done = 0;
-    let error = loop {
-        let rest = lines.get(done..).unwrap_or_default();
-        if rest.is_empty() {
-            *whole += lines.len() as u64;
-            return Ok(Written::All);
-        }
-        match file.write(rest) {
-            Ok(0) => break io::ErrorKind::WriteZero.into(),
-            Ok(written) => done += written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break error,
-        }
-    };
-    let written = lines.get(..done).unwrap_or_default();
-    let kept = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let lost = lines.get(kept..).unwrap_or_default();
-    *whole += kept as u64;
-    file.set_len(*whole)?;
-    file.seek(io::SeekFrom::Start(*whole))?;
-    let lines_lost = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
-    Ok(Written::Short { lines_lost, error })
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -259,7 +227,7 @@ mod tests {
         for id in 0..1000 {
             sink.emit(healed(id));
         }
-        sink.close();
+        sink.close(None);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Line> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 1000);
@@ -274,7 +242,7 @@ mod tests {
         for id in 0..10 {
             sink.emit(healed(id));
         }
-        sink.close();
+        sink.close(None);
         assert_eq!(sink.lost(), 10);
     }
 
@@ -288,7 +256,7 @@ mod tests {
         assert!(matches!(Sink::open(&path), Err(SinkError::InUse(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier session\n");
         sink.emit(healed(1));
-        sink.close();
+        sink.close(None);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 

@@ -8,6 +8,7 @@ mod jsonl;
 mod junit;
 mod ktap;
 mod offenders;
+mod output;
 mod owners;
 mod plain;
 mod provenance;

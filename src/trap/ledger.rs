@@ -91,8 +91,7 @@ impl Ledger {
     /// Writes the last record, and waits until all of them are written.
     pub fn stop(&self) {
         let (t_us, counters) = (self.now().micros(), self.counters());
-        self.sink.emit(Record::Stop(Stop { t_us, counters }));
-        self.sink.close();
+        self.sink.close(Some(Record::Stop(Stop { t_us, counters })));
     }
 
     /// The session's figures so far.

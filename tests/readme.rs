@@ -59,6 +59,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "kernels of the reader's, on two machines; tests/run_many.rs deals and merges",
     ),
     (
+        "docs/by-hand.md",
+        "dixtrap-guest owners /dev/vdb /mnt",
+        "a guest and a file system of the reader's; tests/run_flags.rs names owners by hand",
+    ),
+    (
         "docs/scsi.md",
         "dixtrap run --device scsi --kernel debian:bookworm",
         "every scenario there is, for many minutes; tests/run_scsi.rs runs some of them",
@@ -75,7 +80,8 @@ const RECIPES: &[(&str, &str)] = &[
 ];
 
 const WRITE_TO_THE_DISK: &str =
-    "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written";
+    "dd if=/bin/busybox of=/dev/vda bs=4k count=64 conv=fsync && echo guest: written
+dixtrap-guest owners /dev/vda /dev/vda";
 
 /// All blocks of all pages that are tested in one of these ways.
 fn each(wanted: &[&str], check: &mut dyn FnMut(&Page, &Block)) -> BTreeMap<String, usize> {

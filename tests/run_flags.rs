@@ -256,7 +256,8 @@ fn starts_again(boot: &Path) {
         said.extend_from_slice(&chunk[..count]);
     }
     let typed = "cat /proc/cmdline; cat /sys/class/block/vda/queue/logical_block_size; nproc
-        DIXTRAP_SECONDS=2 sh /dixtrap/direct-rewrite.sh /dev/vda; tty; exit\n";
+        export DIXTRAP_OWNERS=/dev/vda DIXTRAP_FS=ext4 DIXTRAP_SECONDS=2
+        sh /dixtrap/direct-rewrite.sh /dev/vda; tty; exit\n";
     input.write_all(typed.as_bytes()).unwrap();
     output.read_to_end(&mut said).unwrap();
     let said = text(&said).replace('\r', "");
@@ -269,6 +270,22 @@ fn starts_again(boot: &Path) {
     let records = std::fs::read_to_string(boot.join("again.jsonl")).unwrap();
     assert!(records.contains("\"type\":\"race\"") && records.contains("\"block_size\":4096"));
     assert!(records.contains("\"type\":\"stop\""), "the disk was not ended in order");
+    names_owners_by_hand(boot, &said);
+}
+
+/// What the helper printed in the guest, saved beside the records, names the owners; what the run found out
+/// of its own races does not name those of others.
+fn names_owners_by_hand(boot: &Path, said: &str) {
+    let report = || output(&["report", boot.join("again.jsonl").to_str().unwrap()]);
+    assert!(boot.join("owners.jsonl").is_file());
+    assert!(!text(&report().stdout).contains("whose blocks raced"), "{}", text(&report().stdout));
+    let told = said.lines().filter(|line| line.starts_with("{\"owners\":"));
+    let told: String = told.map(|line| format!("{line}\n")).collect();
+    std::fs::write(boot.join("again.owners.jsonl"), &told).unwrap();
+    let named = text(&report().stdout);
+    assert!(report().status.success(), "{}", text(&report().stderr));
+    assert!(named.contains("whose blocks raced in (no label):\n"), "{told}{named}");
+    assert!(named.contains("  data: file /target, "), "{told}{named}");
 }
 
 /// 4096-byte blocks and Type 3 over virtio-scsi: the guest's tuples verify, every fault ends as that

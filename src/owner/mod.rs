@@ -13,6 +13,7 @@ mod f2fs;
 mod fat;
 mod map;
 mod swap;
+mod told;
 mod xfs;
 
 pub use area::{Area, joined};
@@ -20,6 +21,7 @@ pub use btrfs::{Btrfs, Chunk, ChunkKind};
 pub use bytes::ReadAt;
 pub use ext4::Ext4;
 pub use map::{Map, freed};
+pub use told::{TOLD, Told};
 pub use xfs::Xfs;
 
 /// Why a layout cannot be told.

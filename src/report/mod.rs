@@ -7,6 +7,7 @@ mod json;
 mod jsonl;
 mod junit;
 mod ktap;
+mod lines;
 mod offenders;
 mod output;
 mod owners;
@@ -15,6 +16,7 @@ mod provenance;
 mod session;
 mod tame;
 mod text;
+mod told;
 mod words;
 
 pub use hexdiff::Colour;
@@ -23,9 +25,10 @@ pub use json::{WriteError, verdict_json, write_whole};
 pub use jsonl::{Sink, SinkError};
 pub use junit::verdict_junit;
 pub use ktap::verdict_ktap;
+pub use lines::{SessionError, each_record};
 pub use offenders::{Offender, Offenders};
 pub use plain::{plain, plain_json, plain_lines};
-pub use session::{LabelSummary, OWNERS, Session, SessionError, UNLABELLED, each_record};
+pub use session::{LabelSummary, OWNERS, Session, UNLABELLED};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 pub use words::micros_words;
 

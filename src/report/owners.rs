@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Owner, Race, RaceId, RaceOwner};
+use crate::record::{Owner, Race, RaceId, RaceOwner, Start};
 use crate::verdict::{OwnerGroup, merge_groups};
 
 use super::plain::plain;
+use super::told::{Tellings, ToldError};
 use super::words::whole_micros_words;
 
 /// What is known of owners while records are read.
 #[derive(Debug, Default)]
 pub struct Owners {
+    /// What the guest told of the disk, by hand.
+    tellings: Tellings,
     /// By race, from the file beside the records.
     known: BTreeMap<RaceId, Owner>,
     /// By label and name.
@@ -20,6 +23,21 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// Takes in a line that the guest's helper told, by hand.
+    pub fn hear(&mut self, text: &[u8]) -> Result<(), ToldError> {
+        self.tellings.hear(text)
+    }
+
+    /// Whether anything was told by hand.
+    pub fn were_told(&self) -> bool {
+        !self.tellings.is_empty()
+    }
+
+    /// Notes which session the races are of, and how long it was, where that is known.
+    pub fn belong_to(&mut self, start: &Start, end_us: Option<u64>) {
+        self.tellings.belong_to(start, end_us);
+    }
+
     /// Notes whose a race was.
     pub fn learn(&mut self, found: RaceOwner) {
         self.known.insert(found.race, found.owner);
@@ -28,7 +46,8 @@ impl Owners {
     /// Writes its owner into a race, where that is known.
     pub fn tell(&self, race: &mut Race) {
         if race.owner.is_none() {
-            race.owner = self.known.get(&race.id).cloned();
+            let known = self.known.get(&race.id).cloned();
+            race.owner = known.or_else(|| self.tellings.owner(race));
         }
     }
 

@@ -4,63 +4,17 @@
 //! told. Anything else that is not a record is an error: half a report is no report.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use crate::record::{
-    Counters, Healed, Line, Mark, MarkState, Race, RaceId, Record, SCHEMA, Start, Stop,
-};
+use crate::owner::TOLD;
+use crate::record::{Counters, Healed, Mark, MarkState, Race, RaceId, Record, Start, Stop};
 use crate::verdict::OwnerGroup;
 
 use super::incidents::Incidents;
+use super::lines::{Bad, SessionError, each_record, each_text, parse};
 use super::offenders::Offenders;
 use super::owners::Owners;
-
-/// Why a records file cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The system will not give it.
-    #[error("cannot read {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
-    /// A line is not a record.
-    #[error("{}, line {line}: not a record of dixtrapd", path.display())]
-    NotARecord {
-        /// The file.
-        path: PathBuf,
-        /// The line's number, counted from 1.
-        line: usize,
-        /// What the parser says.
-        source: serde_json::Error,
-    },
-    /// A line of another schema.
-    #[error("{}, line {line}: schema {schema}, and this build reads schema {SCHEMA}: use the dixtrap that wrote it", path.display())]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// The line's number, counted from 1.
-        line: usize,
-        /// The schema it names.
-        schema: u32,
-    },
-    /// A line without an end.
-    #[error("{}, line {line}: longer than {} bytes, which no record of dixtrapd is", path.display(), LONGEST_LINE)]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The line's number, counted from 1.
-        line: usize,
-    },
-    /// Nothing in it.
-    #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
-    Empty(PathBuf),
-}
-
-/// How long a line may be. The longest that dixtrapd writes has a few kilobytes and a label.
-pub const LONGEST_LINE: u64 = 1 << 20;
 
 /// What was counted while one label was open; of a label opened several times, the sum.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -94,8 +48,20 @@ impl LabelSummary {
     }
 }
 
-/// The file beside the records that says whose the blocks were.
+/// The file that says whose the blocks were, beside records that are called `races.jsonl`.
 pub const OWNERS: &str = "owners.jsonl";
+
+/// What the records of a run are called.
+const RECORDS: &str = "races.jsonl";
+
+/// The same for any records: of those with a name of their own it is that name's, or the owners of one
+/// session would be put to the races of another.
+fn owners_beside(records: &Path) -> PathBuf {
+    match records.file_name() {
+        Some(name) if name == RECORDS => records.with_file_name(OWNERS),
+        _ => records.with_extension(OWNERS),
+    }
+}
 
 /// The label of races that have none.
 pub const UNLABELLED: &str = "(no label)";
@@ -122,12 +88,6 @@ pub struct Session {
     name: Option<Arc<str>>,
 }
 
-/// What every line has, whatever its type.
-#[derive(Deserialize)]
-struct Versioned {
-    schema: u32,
-}
-
 impl Session {
     /// A figure of the daemon's own: of the whole session once that has ended, else of its labels.
     pub fn counted(&self, figure: fn(&Counters) -> u64) -> u64 {
@@ -137,16 +97,53 @@ impl Session {
         }
     }
 
-    /// Reads the file at `path`, and [`OWNERS`] where that lies beside it.
+    /// Reads the file at `path`, and the owners that lie beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
         let mut session = Session::default();
-        let beside = path.with_file_name(OWNERS);
+        let beside = owners_beside(path);
         if beside.is_file() && beside != path {
-            each_record(&beside, &mut |record| session.add(record))?;
+            session.read_owners(&beside)?;
+        }
+        if session.owners.were_told() {
+            session.date_owners(path)?;
         }
         session.truncated = each_record(path, &mut |record| session.add(record))?;
         session.finish();
         Ok(session)
+    }
+
+    /// Reads what `dixtrap run` found out of each race, or the guest's helper told by hand of the disk.
+    fn read_owners(&mut self, path: &Path) -> Result<(), SessionError> {
+        let read = each_text(path, &mut |text| {
+            if text.starts_with(TOLD.as_bytes()) {
+                return self.owners.hear(text).map_err(Bad::Told);
+            }
+            match parse(text) {
+                Ok(record) => self.add(record),
+                Err(Bad::Json(error)) => return Err(Bad::Told(error.into())),
+                Err(other) => return Err(other),
+            }
+            Ok(())
+        });
+        match read {
+            // Nobody told anything.
+            Ok(_) | Err(SessionError::Empty(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells owners when the session was: one that was made after a race cannot have been it.
+    fn date_owners(&mut self, records: &Path) -> Result<(), SessionError> {
+        let (mut start, mut end_us) = (None, None);
+        each_record(records, &mut |record| match record {
+            Record::Start(first) => start = Some(first),
+            Record::Stop(stop) => end_us = Some(stop.t_us),
+            _ => {}
+        })?;
+        if let Some(start) = start {
+            self.owners.belong_to(&start, end_us);
+        }
+        Ok(())
     }
 
     /// Turns what was gathered by owner into each label's groups.
@@ -211,75 +208,11 @@ impl Session {
     }
 }
 
-/// Hands every record of the file at `path` over, in order; whether its last line was cut off.
-///
-/// # Errors
-/// When it cannot be read, and when a line that is whole is no record.
-pub fn each_record(path: &Path, take: &mut dyn FnMut(Record)) -> Result<bool, SessionError> {
-    let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
-    each_line(path, BufReader::new(file), take)
-}
-
-fn each_line(
-    path: &Path,
-    mut input: impl BufRead,
-    take: &mut dyn FnMut(Record),
-) -> Result<bool, SessionError> {
-    let mut text = Vec::new();
-    for line in 1.. {
-        text.clear();
-        let read = (&mut input)
-            .take(LONGEST_LINE.saturating_add(1))
-            .read_until(b'\n', &mut text)
-            .map_err(|e| SessionError::Read(path.to_owned(), e))?;
-        if read == 0 && line == 1 {
-            return Err(SessionError::Empty(path.to_owned()));
-        }
-        if read == 0 {
-            break;
-        }
-        if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST_LINE {
-            return Err(SessionError::TooLong { path: path.to_owned(), line });
-        }
-        match parse(&text) {
-            Ok(record) => take(record),
-            // Cut off while it was written. A first line is no evidence of a records file.
-            Err(Bad::Json(_)) if line > 1 && !text.ends_with(b"\n") => return Ok(true),
-            Err(bad) => return Err(bad.at(path, line)),
-        }
-    }
-    Ok(false)
-}
-
-enum Bad {
-    Json(serde_json::Error),
-    Schema(u32),
-}
-
-impl Bad {
-    fn at(self, path: &Path, line: usize) -> SessionError {
-        let path = path.to_owned();
-        match self {
-            Bad::Json(source) => SessionError::NotARecord { path, line, source },
-            Bad::Schema(schema) => SessionError::Schema { path, line, schema },
-        }
-    }
-}
-
-/// Reads one line. The schema comes first: a newer one may have types that this build lacks.
-fn parse(text: &[u8]) -> Result<Record, Bad> {
-    match serde_json::from_slice::<Versioned>(text) {
-        Ok(versioned) if versioned.schema != SCHEMA => Err(Bad::Schema(versioned.schema)),
-        Ok(_) => serde_json::from_slice::<Line>(text).map(|l| l.record).map_err(Bad::Json),
-        Err(error) => Err(Bad::Json(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::offenders::tests::race;
     use super::*;
-    use crate::record::{OwnerKind, Phase, RaceId, RaceOwner};
+    use crate::record::{Line, OwnerKind, Phase, RaceId, RaceOwner};
 
     fn line(record: Record) -> String {
         serde_json::to_string(&Line::from(record)).unwrap() + "\n"
@@ -333,6 +266,41 @@ mod tests {
         assert_eq!(session.labels["a"].healed_and_standing(), (4, 0), "after its end as well");
         let worst = session.offenders.worst(1, |_| true);
         assert_eq!(worst[0].worst.owner.as_ref().unwrap().name, "inode table");
+    }
+
+    /// The lines of `dixtrap-guest owners`, saved by hand.
+    #[test]
+    fn owners_told_by_hand_are_joined_by_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = line(Record::Start(super::super::told::tests::start(0)));
+        let races: String =
+            [(1, 7), (2, 8)].map(|(id, lba)| line(Record::Race(Box::new(race(id, lba))))).concat();
+        let told = "{\"owners\":\"of\"}\r\n{\"owners\":\"clock\",\"us\":5}\n\
+            {\"owners\":\"area\",\"start\":0,\"bytes\":4096,\"name\":\"inode table\",\"kind\":\"metadata\"}\n";
+        let by_owner = |records: &str| {
+            let session = Session::read(&dir.path().join(records)).unwrap();
+            let groups = &session.labels[UNLABELLED].owners;
+            groups.iter().map(|g| (g.name.clone(), g.races)).collect::<Vec<_>>()
+        };
+        for (records, owners) in [("races.jsonl", OWNERS), ("mine.jsonl", "mine.owners.jsonl")] {
+            std::fs::write(dir.path().join(records), format!("{start}{races}")).unwrap();
+            assert_eq!(by_owner(records), [], "{records}");
+            for told in [told, &told[..told.len() - 1], &format!("{told}{{\"owners\":")] {
+                std::fs::write(dir.path().join(owners), told).unwrap();
+                assert_eq!(by_owner(records), [("inode table".into(), 1), ("unknown".into(), 1)]);
+            }
+        }
+        // What else stands in the file makes no owner, and no report.
+        std::fs::write(dir.path().join(OWNERS), format!("{told}dixtrap: done\n")).unwrap();
+        let error = Session::read(&dir.path().join("races.jsonl")).unwrap_err();
+        assert!(
+            error.to_string().ends_with(
+                "line 4: neither a record of an owner nor a line of 'dixtrap-guest owners'"
+            ),
+            "{error}"
+        );
+        std::fs::write(dir.path().join(OWNERS), "").unwrap();
+        assert_eq!(by_owner("races.jsonl"), []);
     }
 
     #[test]

@@ -59,7 +59,8 @@ const HEAD: &str = "#!/bin/sh
 # Starts this guest again, on an empty disk of its own, with a shell on this terminal. In the guest:
 #   sh /dixtrap/mmap-rewrite.sh /dev/vda     (over scsi /dev/sda; guest-scripts/README.md has the variables)
 #   exit                                     (or Ctrl-A X at any time)
-# On the host: dixtrap ctl again.ctl stats, and afterwards dixtrap report again.jsonl.
+# On the host: dixtrap ctl again.ctl stats, and afterwards dixtrap report again.jsonl. With DIXTRAP_OWNERS=/dev/vda
+# the scenario prints whose the blocks are: lines that begin with {\"owners\": go into again.owners.jsonl.
 # The kernel and the initramfs lie here; DIXTRAPD and QEMU name other programs than the run's.
 #
 # What the run itself started:

@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::guest::owners::{TOLD, Told};
-use crate::owner::Map;
+use crate::owner::{Map, TOLD, Told};
 use crate::record::{Line, Owner, Race, RaceOwner, Record};
 use crate::report::{OWNERS, SessionError, WriteError, each_record, write_whole};
 
@@ -25,6 +24,8 @@ impl Answers {
         }
         match serde_json::from_str(text) {
             Ok(Told::Area(area)) => self.map.add(area),
+            // We asked, and know of what.
+            Ok(Told::Of { .. }) => {}
             Ok(Told::Clock { us }) => {
                 if let Some(own) = clock() {
                     self.map.set_clock(us, own);

@@ -9,8 +9,11 @@
 use std::process::{Command, Output};
 
 /// The commands of this project that a block may call.
-pub const OURS: [(&str, &str); 2] =
-    [("dixtrap", env!("CARGO_BIN_EXE_dixtrap")), ("dixtrapd", env!("CARGO_BIN_EXE_dixtrapd"))];
+pub const OURS: [(&str, &str); 3] = [
+    ("dixtrap", env!("CARGO_BIN_EXE_dixtrap")),
+    ("dixtrapd", env!("CARGO_BIN_EXE_dixtrapd")),
+    ("dixtrap-guest", env!("CARGO_BIN_EXE_dixtrap-guest")),
+];
 
 /// Everything that a program said.
 pub fn said(output: &Output) -> String {

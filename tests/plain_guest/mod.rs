@@ -33,15 +33,30 @@ pub fn write(dir: &Path, script: &str) {
         let place = root.path().join("modules").join(format!("{index:03}-{}", module.name));
         fs::write(place, &module.contents).unwrap();
     }
+    take_the_helper_along(root.path());
     let init = root.path().join("init");
     fs::write(&init, format!("{PROLOGUE}{script}\npoweroff -f\n")).unwrap();
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
     pack(root.path(), &dir.join("initrd.img"));
 }
 
+/// The helper, and where this build of it needs some, its libraries.
+fn take_the_helper_along(root: &Path) {
+    let helper = env!("CARGO_BIN_EXE_dixtrap-guest");
+    fs::copy(helper, root.join("bin/dixtrap-guest")).unwrap();
+    let needs = Command::new("ldd").arg(helper).output().unwrap().stdout;
+    let needs = String::from_utf8(needs).unwrap();
+    for library in needs.split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(library, place).unwrap();
+    }
+}
+
 const PROLOGUE: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
+mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod $module; done
 ";

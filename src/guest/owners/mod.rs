@@ -1,7 +1,7 @@
 //! `dixtrap-guest owners DISK PLACE`: whose the blocks of the disk are, told while the file system
 //! is still mounted.
 //!
-//! JSON lines: the guest's clock, and areas, those first that take precedence: the fixed structures,
+//! JSON lines: which disk they are about, the guest's clock, and areas, those first that take precedence: the fixed structures,
 //! then the files, then what the kernel says of the rest (GETFSMAP). What a scenario has freed by
 //! then is told as `freed`; a block that was freed and given to somebody else meanwhile is the new
 //! owner's, who says when he was made.
@@ -17,9 +17,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
-use crate::owner::{Area, Btrfs, Chunk, Details, Layout, LayoutError, ReadAt, joined, layout};
+use crate::owner::{
+    Area, Btrfs, Chunk, Details, Layout, LayoutError, ReadAt, Told, joined, layout,
+};
 use crate::record::{Owner, OwnerKind};
 use walk::Entry;
 
@@ -33,23 +33,10 @@ pub struct Args {
     /// At which sector of the disk that device begins, where the system does not tell
     #[arg(long, value_name = "SECTORS")]
     start: Option<u64>,
+    /// The label whose races this explains; where none is given, all that nothing else explains
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
 }
-
-/// A line of the guest's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "owners", rename_all = "kebab-case")]
-pub enum Told {
-    /// What the guest's clock shows now.
-    Clock {
-        /// Microseconds since 1970.
-        us: u64,
-    },
-    /// Whose an area is.
-    Area(Area),
-}
-
-/// How such a line begins: other programs write to the same output.
-pub const TOLD: &str = "{\"owners\":";
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +71,8 @@ const CLOCKS: u32 = 4;
 /// # Errors
 /// When it is not known where the blocks lie on the disk.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<(), OwnersError> {
+    let of = Told::Of { label: args.label.clone(), lun: place::lun(&args.disk) };
+    tell(out, &of).map_err(OwnersError::Output)?;
     for _ in 0..CLOCKS {
         tell_clock(out).map_err(OwnersError::Output)?;
         std::thread::sleep(Duration::from_millis(3));
@@ -229,18 +218,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_known_by_its_beginning() {
-        for told in [Told::Clock { us: 7 }, Told::Area(Area::metadata("directory", 0, 1))] {
-            let text = serde_json::to_string(&told).unwrap();
-            assert!(text.starts_with(TOLD), "{text}");
-            assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
-        }
-    }
-
-    #[test]
     fn what_is_no_mount_point_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let ask = |place: PathBuf| areas(&Args { disk: "/dev/null".into(), place, start: None });
+        let ask = |place: PathBuf| {
+            areas(&Args { disk: "/dev/null".into(), place, start: None, label: None })
+        };
         let error = ask(dir.path().to_owned()).unwrap_err();
         assert!(matches!(error, OwnersError::NotMounted(_)), "{error}");
         let error = ask(dir.path().join("none")).unwrap_err();

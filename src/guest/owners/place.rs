@@ -45,6 +45,18 @@ pub fn offset_on(disk: &Path, device: &Path) -> Option<u64> {
     sectors(&device.join("md").join(leg).join("offset"))
 }
 
+/// The disk's logical unit, where it is one of a SCSI target: its device is called HOST:CHANNEL:TARGET:LUN.
+pub fn lun(disk: &Path) -> Option<u16> {
+    let device = sysfs(disk)?.join("device").canonicalize().ok()?;
+    lun_in(device.file_name()?.to_str()?)
+}
+
+fn lun_in(device: &str) -> Option<u16> {
+    let numbers: Vec<u16> = device.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [_, _, _, lun] = numbers[..] else { return None };
+    Some(lun)
+}
+
 fn sysfs(device: &Path) -> Option<PathBuf> {
     let device = device.canonicalize().ok()?;
     Path::new("/sys/class/block").join(device.file_name()?).canonicalize().ok()
@@ -57,6 +69,14 @@ fn sectors(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scsi_disk_has_a_unit_and_no_other_has() {
+        assert_eq!((lun_in("2:0:0:1"), lun_in("0:0:1:16")), (Some(1), Some(16)));
+        for other in ["virtio2", "0:0:0", "0:0:0:0:0", "0:0:0:x", ""] {
+            assert_eq!(lun_in(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_last_mount_counts() {

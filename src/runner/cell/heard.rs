@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::log::{CellLog, Source};
 use super::{Site, setup_of, times};
-use crate::guest::owners::TOLD;
 use crate::guest::protocol::{Stream, WRITING};
+use crate::owner::TOLD;
 use crate::record::Counters;
 use crate::runner::console::clean;
 use crate::runner::daemon::{Daemon, DaemonError};

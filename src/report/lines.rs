@@ -1,0 +1,148 @@
+//! A file of JSON lines, read one at a time: records, and what lies beside them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::record::{Line, Record, SCHEMA};
+
+use super::told::ToldError;
+
+/// Why a records file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The system will not give it.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// A line is not a record.
+    #[error("{}, line {line}: not a record of dixtrapd", path.display())]
+    NotARecord {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A line of another schema.
+    #[error("{}, line {line}: schema {schema}, and this build reads schema {SCHEMA}: use the dixtrap that wrote it", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+        /// The schema it names.
+        schema: u32,
+    },
+    /// A line without an end.
+    #[error("{}, line {line}: longer than {} bytes, which no record of dixtrapd is", path.display(), LONGEST_LINE)]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+    },
+    /// A line of owners that makes no sense.
+    #[error("{}, line {line}: neither a record of an owner nor a line of 'dixtrap-guest owners'", path.display())]
+    NoOwner {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: ToldError,
+    },
+    /// Nothing in it.
+    #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
+    Empty(PathBuf),
+}
+
+/// How long a line may be. The longest that dixtrapd writes has a few kilobytes and a label.
+pub const LONGEST_LINE: u64 = 1 << 20;
+
+/// What every line has, whatever its type.
+#[derive(Deserialize)]
+struct Versioned {
+    schema: u32,
+}
+
+/// Hands every record of the file at `path` over, in order; whether its last line was cut off.
+///
+/// # Errors
+/// When it cannot be read, and when a line that is whole is no record.
+pub fn each_record(path: &Path, take: &mut dyn FnMut(Record)) -> Result<bool, SessionError> {
+    each_text(path, &mut |text| parse(text).map(&mut *take))
+}
+
+/// Hands every line of the file at `path` over, in order; whether its last one was cut off.
+///
+/// # Errors
+/// When it cannot be read, and when a line that is whole is not taken.
+pub fn each_text(
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Bad>,
+) -> Result<bool, SessionError> {
+    let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
+    let mut input = BufReader::new(file);
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let read = (&mut input)
+            .take(LONGEST_LINE.saturating_add(1))
+            .read_until(b'\n', &mut text)
+            .map_err(|e| SessionError::Read(path.to_owned(), e))?;
+        if read == 0 && line == 1 {
+            return Err(SessionError::Empty(path.to_owned()));
+        }
+        if read == 0 {
+            break;
+        }
+        if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST_LINE {
+            return Err(SessionError::TooLong { path: path.to_owned(), line });
+        }
+        match take(&text) {
+            Ok(()) => {}
+            // Cut off while it was written. A first line is no evidence of a records file.
+            Err(Bad::Json(_) | Bad::Told(ToldError::Json(_)))
+                if line > 1 && !text.ends_with(b"\n") =>
+            {
+                return Ok(true);
+            }
+            Err(bad) => return Err(bad.at(path, line)),
+        }
+    }
+    Ok(false)
+}
+
+/// What is wrong with a line.
+#[derive(Debug)]
+pub enum Bad {
+    /// It is no record.
+    Json(serde_json::Error),
+    /// It is one of another schema.
+    Schema(u32),
+    /// It tells no owner.
+    Told(ToldError),
+}
+
+impl Bad {
+    fn at(self, path: &Path, line: usize) -> SessionError {
+        let path = path.to_owned();
+        match self {
+            Bad::Json(source) => SessionError::NotARecord { path, line, source },
+            Bad::Told(source) => SessionError::NoOwner { path, line, source },
+            Bad::Schema(schema) => SessionError::Schema { path, line, schema },
+        }
+    }
+}
+
+/// Reads one line. The schema comes first: a newer one may have types that this build lacks.
+pub fn parse(text: &[u8]) -> Result<Record, Bad> {
+    match serde_json::from_slice::<Versioned>(text) {
+        Ok(versioned) if versioned.schema != SCHEMA => Err(Bad::Schema(versioned.schema)),
+        Ok(_) => serde_json::from_slice::<Line>(text).map(|l| l.record).map_err(Bad::Json),
+        Err(error) => Err(Bad::Json(error)),
+    }
+}

@@ -165,6 +165,18 @@ fn sigterm_is_prompt_with_nobody_connected() {
     daemon.records().stop();
 }
 
+/// Somebody has put something else where the socket was: that is not the daemon's to remove.
+#[test]
+fn sigterm_leaves_what_is_not_its_socket() {
+    let mut daemon = Daemon::start(&["--window", "0"]);
+    let (socket, _dir) = (daemon.socket().to_owned(), daemon.dir());
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::write(&socket, "precious").unwrap();
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait().success());
+    assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
+}
+
 #[test]
 fn sigterm_in_the_middle_of_a_load() {
     let mut daemon = Daemon::start(&["--window", "uniform:0..3ms"]);

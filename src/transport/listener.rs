@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -34,21 +34,38 @@ pub enum ListenError {
     BadDescriptor(RawFd),
 }
 
-/// A listening socket. Its path is removed when it is dropped.
+/// A listening socket. Its path is removed when it is dropped, unless something else lies there by then.
 #[derive(Debug)]
 pub struct Endpoint {
     listener: UnixListener,
     path: Option<SocketPath>,
 }
 
-/// The path of a socket of ours, removed when it is dropped.
+/// The path of a socket of ours, removed when it is dropped: if it still is that socket.
 #[derive(Debug)]
-pub struct SocketPath(PathBuf);
+pub struct SocketPath {
+    path: PathBuf,
+    made: Option<Identity>,
+}
+
+/// Which file it is: device, inode, and when it was made, for inodes are used again. No change of its owner
+/// or mode touches this.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
 
 impl SocketPath {
+    /// The socket that was made at `path` a moment ago.
+    fn of(path: &Path) -> SocketPath {
+        SocketPath { path: path.to_owned(), made: identity(path) }
+    }
+
     /// The folder that it lies in.
     pub fn folder(&self) -> PathBuf {
-        match self.0.parent() {
+        match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         }
@@ -64,7 +81,7 @@ impl Endpoint {
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(|e| ListenError::Bind(name, e))?;
-        Ok(Endpoint { listener, path: Some(SocketPath(path.to_owned())) })
+        Ok(Endpoint { listener, path: Some(SocketPath::of(path)) })
     }
 
     /// Listens on a descriptor that this process was started with.
@@ -97,8 +114,10 @@ impl Endpoint {
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
-        let _ = fs::remove_file(&self.0);
+        // Somebody may have removed it already, and put something else there.
+        if self.made.is_some() && identity(&self.path) == self.made {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -137,6 +156,26 @@ mod tests {
         let endpoint = Endpoint::bind(&path).unwrap();
         assert!(matches!(Endpoint::bind(&path), Err(ListenError::InUse(_))));
         drop(endpoint);
+        assert!(!path.exists());
+    }
+
+    /// What others put at its path since is theirs: a file, or another daemon's socket.
+    #[test]
+    fn only_the_socket_itself_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let endpoint = Endpoint::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        drop(endpoint);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_file(&path).unwrap();
+        let first = Endpoint::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Endpoint::bind(&path).unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
         assert!(!path.exists());
     }
 

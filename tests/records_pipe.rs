@@ -103,6 +103,8 @@ fn a_reader_that_goes_away_is_told() {
     let (dir, path) = fifo();
     let reader = reader(&path);
     let mut daemon = Daemon::start_in(dir, &ARGS);
+    // It listens before it opens its files, and answers afterwards.
+    daemon.stats();
     drop(reader);
     marks(&daemon, 10);
     eventually("losses", || (daemon.stats().counters.records_lost > 0).then_some(()));

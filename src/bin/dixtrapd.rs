@@ -81,7 +81,7 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     let _janitor =
         if config.sandbox { janitor([Some(&mut endpoint), control.as_mut()])? } else { None };
     let records = match &config.races {
-        Some(path) => Sink::open(path)?,
+        Some(path) => Sink::open(path, config.races_limit)?,
         None => Sink::none(),
     };
     let mut disks = config.disks.iter().map(Disk::open).collect::<Result<Vec<_>, _>>()?;

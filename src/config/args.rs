@@ -98,6 +98,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub races: Option<PathBuf>,
 
+    /// Only count races and their like once their file has this size; the first hundred of each label
+    /// are written all the same [default: no limit]
+    #[arg(long, value_name = "SIZE", requires = "races")]
+    pub races_limit: Option<ByteSize>,
+
     /// Check nothing; for the benchmark, which wants to know what the checks cost
     #[arg(long, hide = true)]
     pub benchmark_without_checks: bool,

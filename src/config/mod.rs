@@ -11,7 +11,7 @@ pub use args::{Args, DeviceKind};
 use crate::inject;
 use crate::media::DiskSpec;
 use crate::record::OnRace;
-use crate::units::WindowSpec;
+use crate::units::{ByteSize, WindowSpec};
 
 /// Why the arguments do not make sense together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +80,8 @@ pub struct Config {
     pub unchecked: bool,
     /// Where records go; none are kept without it.
     pub races: Option<PathBuf>,
+    /// Where races and their like are only counted any more.
+    pub races_limit: Option<ByteSize>,
     /// Faults to inject.
     pub inject: Vec<inject::Spec>,
     /// The control socket.
@@ -107,6 +109,7 @@ impl TryFrom<Args> for Config {
             audit: args.audit,
             unchecked: args.benchmark_without_checks,
             races: args.races,
+            races_limit: args.races_limit,
             inject: args.inject,
             control: args.control,
             exit_on_disconnect: args.exit_on_disconnect,

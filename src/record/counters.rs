@@ -39,6 +39,9 @@ pub struct Counters {
     pub deferred: u64,
     /// Records that could not be written.
     pub records_lost: u64,
+    /// Records that were not written because the file had reached `--races-limit`.
+    #[serde(default)]
+    pub records_withheld: u64,
     /// The measured windows; `None` before the first write.
     pub window_us: Option<WindowStats>,
     /// How long before its doorbell sample a write's ring was last seen without it, or its queue's

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use counters::{Counters, Phases, WindowStats};
 pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 
-use crate::units::{BlockSize, Lba, QueueIndex, WindowSpec};
+use crate::units::{BlockSize, ByteSize, Lba, QueueIndex, WindowSpec};
 
 /// The version of the schema that this build writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -54,6 +54,8 @@ pub enum Record {
     Broken(Broken),
     /// Whose block a race was; found out afterwards, so it stands in a file of its own.
     Owner(RaceOwner),
+    /// The file has reached its limit: what follows of races and their like is only counted.
+    Limit(Limit),
     /// The daemon ended; the figures of the whole session.
     Stop(Stop),
 }
@@ -206,6 +208,16 @@ pub struct RaceOwner {
     pub race: RaceId,
     /// Whose.
     pub owner: Owner,
+}
+
+/// The records have reached `--races-limit`. But for the first of each label to come, races and all else
+/// that a guest can make more of are only counted from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Microseconds since the start record.
+    pub t_us: u64,
+    /// The limit in bytes.
+    pub limit: ByteSize,
 }
 
 /// The last line.

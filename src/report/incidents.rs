@@ -126,6 +126,10 @@ impl Incidents {
                     .to_owned(),
             ),
             (
+                counted(|c| c.records_withheld),
+                "records were only counted: the file had reached its limit".to_owned(),
+            ),
+            (
                 counted(|c| c.records_lost),
                 "records could not be written: what is listed here is not all".to_owned(),
             ),
@@ -195,6 +199,7 @@ mod tests {
             errors: 5,
             injected: 6,
             records_lost: 9,
+            records_withheld: 2,
             races: Phases {
                 after_fetch: 7,
                 after_delivery: Some(8),
@@ -206,6 +211,6 @@ mod tests {
         let met = Incidents { injected: 2, ..Incidents::default() };
         let text = met.lines(|figure| figure(&counters));
         let counts: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(counts, ["4", "5", "6", "7", "8", "3", "9"], "{text}");
+        assert_eq!(counts, ["4", "5", "6", "7", "8", "3", "2", "9"], "{text}");
     }
 }

@@ -14,8 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::output::{Output, Written};
+use super::quota::{Quota, Ruling, Withheld, begins_label};
 use crate::record::{Line, Record};
 use crate::sandbox::{Thread, confine};
+use crate::units::ByteSize;
 
 /// How many records may wait for the writer.
 const BACKLOG: usize = 1 << 16;
@@ -49,17 +51,26 @@ pub struct Sink {
 
 #[derive(Debug)]
 struct Shared {
-    channel: Mutex<Option<SyncSender<Record>>>,
+    channel: Mutex<Option<Feed>>,
     /// What the writer will have, until it begins.
-    ready: Mutex<Option<(Receiver<Record>, Output)>>,
+    ready: Mutex<Option<(Receiver<Record>, Writer)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     tail: Arc<Tail>,
+}
+
+/// Where records are handed over.
+#[derive(Debug)]
+struct Feed {
+    sender: SyncSender<Record>,
+    /// How many labels have begun.
+    labels: u64,
 }
 
 /// What the writer and the others have in common.
 #[derive(Debug, Default)]
 struct Tail {
     lost: AtomicU64,
+    withheld: Withheld,
     /// When the writer has to have ended.
     deadline: Mutex<Option<Instant>>,
     /// What it writes last, whatever finds no room.
@@ -73,30 +84,30 @@ impl Sink {
     }
 
     /// Writes to the file at `path`, which begins anew with the first record, or to standard output for `-`.
-    pub fn open(path: &Path) -> Result<Sink, SinkError> {
+    /// Races and their like end at `limit`, where there is one.
+    pub fn open(path: &Path, limit: Option<ByteSize>) -> Result<Sink, SinkError> {
         let name = || path.display().to_string();
         let output = if path.as_os_str() == "-" {
             Output::stdout()
         } else {
             Output::open(path, START_PATIENCE)
         };
-        output.map(Sink::to).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => SinkError::InUse(name()),
-            io::ErrorKind::TimedOut => SinkError::NoReader(name()),
-            _ => SinkError::Create(name(), error),
-        })
+        output.map(|output| Sink::to(Writer { output, quota: Quota::new(limit) })).map_err(
+            |error| match error.kind() {
+                io::ErrorKind::WouldBlock => SinkError::InUse(name()),
+                io::ErrorKind::TimedOut => SinkError::NoReader(name()),
+                _ => SinkError::Create(name(), error),
+            },
+        )
     }
 
-    fn to(output: Output) -> Sink {
+    fn to(writer: Writer) -> Sink {
         let (sender, receiver) = sync_channel(BACKLOG);
-        Sink::over(Some((sender, receiver, output)))
+        Sink::over(Some((Feed { sender, labels: 0 }, (receiver, writer))))
     }
 
-    fn over(ready: Option<(SyncSender<Record>, Receiver<Record>, Output)>) -> Sink {
-        let (channel, ready) = match ready {
-            Some((sender, receiver, output)) => (Some(sender), Some((receiver, output))),
-            None => (None, None),
-        };
+    fn over(ends: Option<(Feed, (Receiver<Record>, Writer))>) -> Sink {
+        let (channel, ready) = ends.unzip();
         let (channel, ready, writer) = (Mutex::new(channel), Mutex::new(ready), Mutex::default());
         Sink { shared: Arc::new(Shared { channel, ready, writer, tail: Arc::default() }) }
     }
@@ -105,32 +116,37 @@ impl Sink {
     /// for it.
     pub fn begin(&self) -> Result<(), SinkError> {
         let ready = lock(&self.shared.ready).take();
-        let Some((receiver, output)) = ready else { return Ok(()) };
+        let Some((receiver, writer)) = ready else { return Ok(()) };
         let tail = Arc::clone(&self.shared.tail);
-        let writer = std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || {
                 confine(Thread::Records);
-                write_all(&receiver, output, &tail);
+                write_all(&receiver, writer, &tail);
             })
             .map_err(SinkError::Thread)?;
-        *lock(&self.shared.writer) = Some(writer);
+        *lock(&self.shared.writer) = Some(thread);
         Ok(())
     }
 
     /// Hands a record to the writer; never waits.
     pub fn emit(&self, record: Record) {
-        let channel = lock(&self.shared.channel);
-        if let Some(sender) = channel.as_ref()
-            && sender.try_send(record).is_err()
-        {
-            let first = self.shared.tail.lost.fetch_add(1, Ordering::Relaxed) == 0;
-            if first {
-                log::error!(
-                    "records find no room and are only counted: are they read, is the disk slow?"
-                );
-            }
+        let (mut channel, tail) = (lock(&self.shared.channel), &self.shared.tail);
+        let Some(feed) = channel.as_mut() else { return };
+        feed.labels = feed.labels.saturating_add(u64::from(begins_label(&record)));
+        if tail.withheld.takes(&record, feed.labels) || feed.sender.try_send(record).is_ok() {
+            return;
         }
+        if tail.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::error!(
+                "records find no room and are only counted: are they read, is the disk slow?"
+            );
+        }
+    }
+
+    /// How many records were not written because of the limit.
+    pub fn withheld(&self) -> u64 {
+        self.shared.tail.withheld.count()
     }
 
     /// How many records could not be written.
@@ -163,46 +179,74 @@ impl Sink {
     }
 }
 
+/// Who writes.
+#[derive(Debug)]
+struct Writer {
+    output: Output,
+    quota: Quota,
+}
+
 /// The writer's loop: as many records as are waiting make one write.
-fn write_all(receiver: &Receiver<Record>, mut output: Output, tail: &Tail) {
+fn write_all(receiver: &Receiver<Record>, mut writer: Writer, tail: &Tail) {
     while let Ok(first) = receiver.recv() {
         let batch = std::iter::once(first).chain(receiver.try_iter().take(256));
-        write_batch(batch, &mut output, tail);
+        writer.write_batch(batch, tail);
     }
     let Some(mut last) = lock(&tail.last).take() else { return };
     if let Record::Stop(stop) = &mut last {
         stop.counters.records_lost = tail.lost.load(Ordering::Relaxed);
+        stop.counters.records_withheld = tail.withheld.count();
     }
-    write_batch(std::iter::once(last), &mut output, tail);
+    writer.write_batch(std::iter::once(last), tail);
 }
 
-fn write_batch(records: impl Iterator<Item = Record>, output: &mut Output, tail: &Tail) {
-    let (mut buffer, mut count) = (Vec::new(), 0);
-    for record in records {
-        if append_line(&mut buffer, record).is_ok() {
-            count += 1;
+impl Writer {
+    fn write_batch(&mut self, records: impl Iterator<Item = Record>, tail: &Tail) {
+        let (mut buffer, mut count) = (Vec::new(), 0);
+        for record in records {
+            count += u64::from(self.append(&mut buffer, record, tail).is_ok());
+        }
+        let go_on = || lock(&tail.deadline).is_none_or(|deadline| Instant::now() < deadline);
+        let (missing, error) = match self.output.write_whole(&buffer, go_on) {
+            Ok(Written::All) => return,
+            Ok(Written::Short { lines_lost, error }) => (lines_lost, error),
+            Err(error) => (count, error),
+        };
+        if tail.lost.fetch_add(missing, Ordering::Relaxed) == 0 {
+            let why = match error.kind() {
+                io::ErrorKind::TimedOut => "nobody reads them".to_owned(),
+                _ => error.to_string(),
+            };
+            log::error!("records cannot be written and are only counted: {why}");
         }
     }
-    let go_on = || lock(&tail.deadline).is_none_or(|deadline| Instant::now() < deadline);
-    let (missing, error) = match output.write_whole(&buffer, go_on) {
-        Ok(Written::All) => return,
-        Ok(Written::Short { lines_lost, error }) => (lines_lost, error),
-        Err(error) => (count, error),
-    };
-    if tail.lost.fetch_add(missing, Ordering::Relaxed) == 0 {
-        let why = match error.kind() {
-            io::ErrorKind::TimedOut => "nobody reads them".to_owned(),
-            _ => error.to_string(),
-        };
-        log::error!("records cannot be written and are only counted: {why}");
+
+    /// Appends a record as one line, where it is one that is written.
+    fn append(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        record: Record,
+        tail: &Tail,
+    ) -> serde_json::Result<()> {
+        let line = line_of(record.clone())?;
+        match self.quota.judge(&record, line.len() as u64, &tail.withheld) {
+            Ruling::Written => buffer.extend(line),
+            Ruling::WrittenAfter(limit) => {
+                buffer.extend(line_of(limit)?);
+                buffer.extend(line);
+            }
+            Ruling::Withheld => {}
+            Ruling::Replaced(limit) => buffer.extend(line_of(limit)?),
+        }
+        Ok(())
     }
 }
 
-/// Appends a record as one line.
-fn append_line(buffer: &mut Vec<u8>, record: Record) -> serde_json::Result<()> {
-    serde_json::to_writer(&mut *buffer, &Line::from(record))?;
-    buffer.push(b'\n');
-    Ok(())
+/// A record as one line.
+fn line_of(record: Record) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Line::from(record))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -222,7 +266,7 @@ mod tests {
     fn what_is_emitted_is_in_the_file_after_close() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("races.jsonl");
-        let sink = Sink::open(&path).unwrap();
+        let sink = Sink::open(&path, None).unwrap();
         sink.begin().unwrap();
         for id in 0..1000 {
             sink.emit(healed(id));
@@ -237,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_counted() {
-        let sink = Sink::open(Path::new("/dev/full")).unwrap();
+        let sink = Sink::open(Path::new("/dev/full"), None).unwrap();
         sink.begin().unwrap();
         for id in 0..10 {
             sink.emit(healed(id));
@@ -251,9 +295,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("races.jsonl");
         std::fs::write(&path, "an earlier session\n").unwrap();
-        let sink = Sink::open(&path).unwrap();
+        let sink = Sink::open(&path, None).unwrap();
         sink.begin().unwrap();
-        assert!(matches!(Sink::open(&path), Err(SinkError::InUse(_))));
+        assert!(matches!(Sink::open(&path, None), Err(SinkError::InUse(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier session\n");
         sink.emit(healed(1));
         sink.close(None);
@@ -262,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
-        let error = Sink::open(Path::new("/nonexistent/races.jsonl")).unwrap_err();
+        let error = Sink::open(Path::new("/nonexistent/races.jsonl"), None).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/races.jsonl"));
     }
 }

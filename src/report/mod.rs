@@ -13,6 +13,7 @@ mod output;
 mod owners;
 mod plain;
 mod provenance;
+mod quota;
 mod session;
 mod tame;
 mod text;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::owner::TOLD;
-use crate::record::{Counters, Healed, Mark, MarkState, Race, RaceId, Record, Start, Stop};
+use crate::record::{Counters, Healed, Limit, Mark, MarkState, Race, RaceId, Record, Start, Stop};
 use crate::verdict::OwnerGroup;
 
 use super::incidents::Incidents;
@@ -21,7 +21,8 @@ use super::owners::Owners;
 pub struct LabelSummary {
     /// What the daemon counted, from every `end` mark.
     pub counters: Vec<Counters>,
-    /// Race records that carry the label and are no mere audit.
+    /// Race records that carry the label and are no mere audit: fewer than there were, where the file had
+    /// reached its limit.
     pub races: u64,
     /// How many of these a later clean write covered, be it after the label's end.
     pub healed: u64,
@@ -39,12 +40,17 @@ impl LabelSummary {
         (!self.counters.is_empty()).then(|| self.counters.iter().map(figure).sum())
     }
 
+    /// How many races there were: the daemon counted those that have no record too.
+    pub fn known_races(&self) -> u64 {
+        let counted = self.sum(|c| c.races.before_doorbell + c.races.in_window).unwrap_or(0);
+        self.races.max(counted)
+    }
+
     /// Races that a later clean write covered, and those that nothing has. The daemon's own figures
     /// end with the label, but know of races whose records were lost.
     pub fn healed_and_standing(&self) -> (u64, u64) {
-        let counted = self.sum(|c| c.races.before_doorbell + c.races.in_window).unwrap_or(0);
         let healed = self.healed.max(self.sum(|c| c.healed).unwrap_or(0));
-        (healed, self.races.max(counted).saturating_sub(healed))
+        (healed, self.known_races().saturating_sub(healed))
     }
 }
 
@@ -73,6 +79,8 @@ pub struct Session {
     pub start: Option<Start>,
     /// The last record; `None` where the daemon did not end by itself.
     pub stop: Option<Stop>,
+    /// The file reached its limit.
+    pub limit: Option<Limit>,
     /// The last line ends in the middle.
     pub truncated: bool,
     /// By label, in the order of the alphabet.
@@ -163,6 +171,7 @@ impl Session {
             Record::Race(race) => self.add_race(*race),
             Record::Healed(healed) => self.add_healed(&healed),
             Record::Window(change) => self.incidents.add_window(change),
+            Record::Limit(limit) => self.limit = Some(limit),
             Record::Owner(owner) => self.owners.learn(owner),
             Record::Inject(_) => self.incidents.injected += 1,
             Record::Medium(fault) => self.incidents.add_medium(fault),

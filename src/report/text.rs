@@ -3,7 +3,7 @@
 use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
-use crate::record::Phase;
+use crate::record::{Limit, Phase};
 use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
 
 use super::hexdiff::{Colour, hexdiff, longest_run};
@@ -11,7 +11,7 @@ use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
 use super::plain::plain;
 use super::provenance::provenance_lines;
-use super::session::{Session, UNLABELLED};
+use super::session::{LabelSummary, Session, UNLABELLED};
 use super::tame::tame;
 use super::words::{
     boot_words, expected_words, micros_words, millis_words, noted_words, seen_words,
@@ -169,9 +169,15 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     } else if session.stop.is_none() {
         out.push_str("the records have no end: the daemon still runs, or was killed\n");
     }
+    if let Some(Limit { limit, .. }) = session.limit {
+        out.push_str(&format!(
+            "the file reached its limit ({limit}): blocks, bytes and owners are those of the races that \
+             it lists\n"
+        ));
+    }
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
     for (label, summary) in &session.labels {
-        out.push_str(&owners_text(label, &summary.owners));
+        out.push_str(&owners_text(&of_those_listed(label, summary), &summary.owners));
     }
     out.push_str(&session.incidents.lines(|figure| session.counted(figure)));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
@@ -182,6 +188,21 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
         ));
     }
     out
+}
+
+/// The races of a label; where its own count is not there yet, and the file has reached its limit, those
+/// that it lists are not all.
+fn races_words(session: &Session, summary: &LabelSummary) -> String {
+    let least = session.limit.is_some() && summary.counters.is_empty();
+    format!("{}{}", if least { "at least " } else { "" }, summary.known_races())
+}
+
+/// A label, with how many of its races have records, where not all have.
+fn of_those_listed(label: &str, summary: &LabelSummary) -> String {
+    match summary.known_races() {
+        all if all > summary.races => format!("{label} ({} of {all} races)", summary.races),
+        _ => label.to_owned(),
+    }
 }
 
 const LABEL_HEADINGS: [&str; 7] =
@@ -195,7 +216,7 @@ fn labels_table(session: &Session) -> String {
             plain(label),
             count_or_dash(summary.sum(|c| c.writes)),
             count_or_dash(summary.sum(|c| c.blocks_checked)),
-            summary.races.to_string(),
+            races_words(session, summary),
             summary.first_catch_us.map_or_else(dash, whole_micros_words),
             count_or_dash(summary.sum(|c| c.guard_blind)),
             format!("{healed}/{standing}"),

@@ -15,7 +15,7 @@ use crate::runner::again;
 use crate::runner::child::{ChildGuard, spawn_tied};
 use crate::runner::device::Device;
 use crate::runner::machine::DiskShape;
-use crate::units::WindowSpec;
+use crate::units::{ByteSize, WindowSpec};
 
 /// The program's name, beside ours.
 const PROGRAM: &str = "dixtrapd";
@@ -25,6 +25,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How often it is looked at while it starts.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How large the records of a boot become unless another limit is asked for: a few hundred thousand races.
+pub const RACES_LIMIT: ByteSize = ByteSize(256 << 20);
 
 /// The records of a boot, in the boot's directory.
 pub const RECORDS: &str = "races.jsonl";
@@ -78,6 +81,8 @@ pub struct DaemonOptions {
     pub queues: u16,
     /// `--seed`.
     pub seed: u64,
+    /// `--races-limit`.
+    pub races_limit: ByteSize,
 }
 
 /// A daemon that runs. Dropped, it is killed; it also dies with the thread that started it.
@@ -247,6 +252,7 @@ fn arguments(files: &Files, options: &DaemonOptions) -> Vec<OsString> {
     add("--pi-type", &options.disk.pi_type.to_string());
     add("--num-queues", &options.queues.to_string());
     add("--seed", &options.seed.to_string());
+    add("--races-limit", &options.races_limit.to_string());
     words
 }
 

@@ -75,6 +75,7 @@ impl Words {
             out: _,
             machine: Machine { qemu: _, qemu_args, append, memory, cpus, boot_limit: _ },
             disk: DiskShape { block_size, pi_type, size },
+            races_limit: _,
             timeout: _,
         } = options;
         self.add(window.to_string());
@@ -103,6 +104,7 @@ mod tests {
             out: "out".into(),
             machine: Machine::default(),
             disk: DiskShape::default(),
+            races_limit: crate::units::ByteSize(1 << 28),
             timeout: None,
         }
     }

@@ -21,7 +21,7 @@ use crate::runner::probe::{self, AccelError};
 use crate::runner::progress::Progress;
 use crate::runner::provenance::UsedKernel;
 use crate::runner::trip::{Trip, travel};
-use crate::units::WindowSpec;
+use crate::units::{ByteSize, WindowSpec};
 use crate::verdict::{self, Cell, Cut};
 
 /// How many guests one kernel may lose on one device before its remaining cells are given up.
@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub machine: Machine,
     /// The disk under test.
     pub disk: DiskShape,
+    /// How large the records of a boot become before races are only counted.
+    pub races_limit: ByteSize,
     /// How long a cell may take in all; two minutes more than it writes where nothing is said.
     pub timeout: Option<Duration>,
 }

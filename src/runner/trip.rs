@@ -292,6 +292,7 @@ fn daemon_options(runner: &Runner<'_>, device: Device) -> DaemonOptions {
         disk: runner.options.disk,
         queues: runner.queues(),
         seed: runner.options.seed,
+        races_limit: runner.options.races_limit,
     }
 }
 

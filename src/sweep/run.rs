@@ -13,6 +13,7 @@ use crate::record::{Line, Record};
 use crate::runner::accel::{Accel, AccelMode};
 use crate::runner::blame::Blame;
 use crate::runner::cell::{self, End, Ran, Site};
+use crate::runner::daemon::RACES_LIMIT;
 use crate::runner::daemon::RECORDS;
 use crate::runner::device::Device;
 use crate::runner::early::Deaths;
@@ -124,6 +125,7 @@ pub fn sweep(
         seconds: options.seconds_each(),
         repeat: options.repeat.get(),
         seed: options.seed,
+        races_limit: RACES_LIMIT,
         out: options.directory.to_owned(),
         machine: options.machine.clone(),
         disk: options.disk,

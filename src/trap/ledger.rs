@@ -96,7 +96,8 @@ impl Ledger {
 
     /// The session's figures so far.
     pub fn counters(&self) -> Counters {
-        Counters { records_lost: self.sink.lost(), ..self.tally.counters() }
+        let (records_lost, records_withheld) = (self.sink.lost(), self.sink.withheld());
+        Counters { records_lost, records_withheld, ..self.tally.counters() }
     }
 
     /// Opens or closes a label; on closing, answers what was counted under it.

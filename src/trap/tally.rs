@@ -124,6 +124,7 @@ impl Cells {
             errors: self.get(Count::Errors),
             deferred: self.get(Count::Deferred),
             records_lost: 0,
+            records_withheld: 0,
             window_us: self.windows.stats(),
             blind_us: None,
         }

@@ -15,6 +15,7 @@ use dixtrap::report::{
 use dixtrap::runner::accel::AccelMode;
 use dixtrap::runner::campaign::{Asked, Campaign};
 use dixtrap::runner::catalogue::Catalogue;
+use dixtrap::runner::daemon::RACES_LIMIT;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::fingerprint::plan_hash;
 use dixtrap::runner::meant::meant;
@@ -23,7 +24,7 @@ use dixtrap::runner::plan::Selection;
 use dixtrap::runner::progress::for_stderr;
 use dixtrap::runner::provenance::Origin;
 use dixtrap::runner::run::{KernelRun, RunOptions};
-use dixtrap::units::WindowSpec;
+use dixtrap::units::{ByteSize, WindowSpec};
 use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -53,6 +54,10 @@ pub struct Args {
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Only count races once the records of a boot have this size; the first hundred of each cell are
+    /// written all the same
+    #[arg(long, value_name = "SIZE", default_value_t = RACES_LIMIT)]
+    races_limit: ByteSize,
     /// Keeps every boot's console log, race records and QEMU command line here: a folder of this run's
     /// own
     #[arg(long, value_name = "DIR")]
@@ -101,6 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         out: args.out.clone().unwrap_or_else(|| scratch.path().to_owned()),
         machine,
         disk,
+        races_limit: args.races_limit,
         timeout,
     };
     let taken = OutDir::take(&options.out)?;

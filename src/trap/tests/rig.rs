@@ -58,7 +58,7 @@ impl Rig {
 
     fn over(disk: Disk, on_race: OnRace, dir: TempDir) -> Rig {
         let clock = Arc::new(ManualClock::default());
-        let sink = Sink::open(&dir.path().join("races.jsonl")).unwrap();
+        let sink = Sink::open(&dir.path().join("races.jsonl"), None).unwrap();
         sink.begin().unwrap();
         let books = Arc::clone(&clock) as Arc<dyn Clock>;
         let ledger = Arc::new(Ledger::new("scsi", 1, books, sink));

@@ -1,0 +1,170 @@
+//! How much of the records is written (`--races-limit`): what a guest can make more of ends at a limit.
+//!
+//! The file is one for many labels, and a label that races a great deal comes before others whose first
+//! races matter. So each label has its first records written, whatever came before it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::record::{Limit, Mark, MarkState, Record};
+use crate::units::ByteSize;
+
+/// How many records of each label are written beyond the limit.
+const FIRST: u64 = 100;
+
+/// What the writer and those that hand records over know of it together.
+#[derive(Debug, Default)]
+pub(super) struct Withheld {
+    /// How many records were not written for it.
+    count: AtomicU64,
+    /// Under which label, by its number from 1 on (the time before the first one has 1), nothing more is
+    /// written; 0: none.
+    spent: AtomicU64,
+}
+
+impl Withheld {
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record that the writer would not write: it need not wait for him. `labels` have begun.
+    pub(super) fn takes(&self, record: &Record, labels: u64) -> bool {
+        let takes =
+            is_limited(record) && self.spent.load(Ordering::Acquire) == labels.saturating_add(1);
+        if takes {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        takes
+    }
+}
+
+/// What the writer keeps count of.
+#[derive(Debug)]
+pub(super) struct Quota {
+    limit: Option<ByteSize>,
+    written: u64,
+    /// How many labels have begun.
+    labels: u64,
+    /// How many records of this label are still written beyond the limit.
+    left: u64,
+    told: bool,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq)]
+pub(super) enum Ruling {
+    /// It is written.
+    Written,
+    /// It is written, and this record before it.
+    WrittenAfter(Record),
+    /// It is not.
+    Withheld,
+    /// It is not, and this record stands in its place.
+    Replaced(Record),
+}
+
+impl Quota {
+    pub(super) fn new(limit: Option<ByteSize>) -> Self {
+        Quota { limit, written: 0, labels: 0, left: 0, told: false }
+    }
+
+    /// Judges a record whose line has so many bytes.
+    pub(super) fn judge(&mut self, record: &Record, bytes: u64, withheld: &Withheld) -> Ruling {
+        if begins_label(record) {
+            self.labels = self.labels.saturating_add(1);
+            self.left = FIRST;
+        }
+        let written = self.written.saturating_add(bytes);
+        let limit = self.limit.filter(|limit| written > limit.0);
+        let Some((limit, t_us)) = limit.zip(limited_at(record)) else {
+            self.written = written;
+            return Ruling::Written;
+        };
+        let told = std::mem::replace(&mut self.told, true);
+        let mark = (!told).then_some(Record::Limit(Limit { t_us, limit }));
+        if self.left > 0 {
+            self.left -= 1;
+            self.written = written;
+            return mark.map_or(Ruling::Written, Ruling::WrittenAfter);
+        }
+        withheld.spent.store(self.labels.saturating_add(1), Ordering::Release);
+        withheld.count.fetch_add(1, Ordering::Relaxed);
+        mark.map_or(Ruling::Withheld, Ruling::Replaced)
+    }
+}
+
+/// Whether a record opens a label.
+pub(super) fn begins_label(record: &Record) -> bool {
+    matches!(record, Record::Mark(Mark { state: MarkState::Begin, .. }))
+}
+
+fn is_limited(record: &Record) -> bool {
+    limited_at(record).is_some()
+}
+
+/// When it happened, of what a guest can make as much of as it likes.
+fn limited_at(record: &Record) -> Option<u64> {
+    match record {
+        Record::Race(race) => Some(race.t_us),
+        Record::Inject(inject) => Some(inject.t_us),
+        Record::Healed(healed) => Some(healed.t_us),
+        Record::Medium(fault) => Some(fault.t_us),
+        Record::Broken(broken) => Some(broken.t_us),
+        Record::Start(_)
+        | Record::Mark(_)
+        | Record::Window(_)
+        | Record::Owner(_)
+        | Record::Limit(_)
+        | Record::Stop(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Healed, RaceId};
+
+    fn healed(t_us: u64) -> Record {
+        Record::Healed(Healed { t_us, race: RaceId(1), after_us: 0 })
+    }
+
+    fn begin() -> Record {
+        let (label, state) = ("a".to_owned(), MarkState::Begin);
+        Record::Mark(Mark { t_us: 0, label, state, counters: None })
+    }
+
+    #[test]
+    fn beyond_the_limit_a_record_says_so_and_the_others_are_counted() {
+        let (mut quota, withheld) = (Quota::new(Some(ByteSize(100))), Withheld::default());
+        assert_eq!(quota.judge(&healed(1), 60, &withheld), Ruling::Written);
+        assert!(!withheld.takes(&healed(1), 0));
+        let limit = Record::Limit(Limit { t_us: 2, limit: ByteSize(100) });
+        assert_eq!(quota.judge(&healed(2), 60, &withheld), Ruling::Replaced(limit));
+        assert_eq!(quota.judge(&healed(3), 60, &withheld), Ruling::Withheld);
+        assert!(withheld.takes(&healed(4), 0) && !withheld.takes(&begin(), 0));
+        assert_eq!(withheld.count(), 3);
+    }
+
+    #[test]
+    fn each_label_has_its_first_records_whatever_came_before() {
+        let (mut quota, withheld) = (Quota::new(Some(ByteSize(1))), Withheld::default());
+        for label in 1..=3u64 {
+            assert_eq!(quota.judge(&begin(), 50, &withheld), Ruling::Written);
+            assert!(!withheld.takes(&healed(1), label), "spent is another label's");
+            let rulings: Vec<Ruling> =
+                (0..FIRST + 5).map(|t| quota.judge(&healed(t), 60, &withheld)).collect();
+            assert_eq!(matches!(rulings[0], Ruling::WrittenAfter(_)), label == 1);
+            assert!(rulings[1..100].iter().all(|ruling| *ruling == Ruling::Written));
+            assert!(rulings[100..].iter().all(|ruling| *ruling == Ruling::Withheld));
+            assert!(withheld.takes(&healed(1), label));
+        }
+        assert_eq!(withheld.count(), 3 * 6);
+    }
+
+    #[test]
+    fn without_a_limit_everything_is_written() {
+        let (mut quota, withheld) = (Quota::new(None), Withheld::default());
+        for _ in 0..3 {
+            assert_eq!(quota.judge(&healed(1), u64::MAX / 2, &withheld), Ruling::Written);
+        }
+    }
+}

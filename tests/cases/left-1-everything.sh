@@ -14,6 +14,8 @@
 # log: left behind, and taken away: swap /
 # log: left behind, and taken away: setting /sys/class/block/vda/queue/stable_writes
 # log: left behind, and taken away: setting /proc/sys/vm/dirty_writeback_centisecs
+# log: left behind, and taken away: file /opt
+# log: left behind, and taken away: file /etc/passwd
 # log: this fault never happened: medium-error,op=write,lba=1500000,count=all
 . "${DIXTRAP_LIB:-$(dirname "$0")}/lib.sh"
 echo 1 >/sys/class/block/vda/queue/stable_writes
@@ -31,5 +33,7 @@ loop=$(losetup -f)
 losetup "$loop" "$DIXTRAP_MNT/loop"
 "$DIXTRAP_GUEST" map forgotten "$loop" --length 2048
 echo left >/tmp/file
+mkdir -p /opt/left
+echo nobody >/etc/passwd
 # Nothing of lib.sh takes anything apart.
 trap - EXIT

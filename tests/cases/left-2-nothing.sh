@@ -9,6 +9,8 @@
 [ "$(cat /sys/class/block/vda/queue/stable_writes)" = 0 ] || die "the knob is on"
 [ "$(cat /proc/sys/vm/dirty_writeback_centisecs)" = 500 ] || die "a setting stayed changed"
 [ ! -e /tmp/file ] || die "a file stayed"
+[ ! -e /opt ] || die "a folder stayed"
+grep -q '^root:' /etc/passwd || die "a file stayed changed"
 [ ! -e /sys/block/dm-0 ] || die "a mapped device stayed"
 [ ! -e /sys/block/loop0/loop/backing_file ] || die "a loop device stayed"
 [ "$(wc -l </proc/swaps)" = 1 ] || die "swap stayed"

@@ -5,6 +5,7 @@
 //! Only for a guest of which we are the whole user space: in anybody else's these things are his.
 
 mod devices;
+mod files;
 mod ioctl;
 mod knobs;
 mod mounts;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use nix::unistd::sync;
 
+use files::Files;
 use knobs::Knobs;
 use places::Places;
 
@@ -35,6 +37,7 @@ pub struct Baseline {
     mounts: Vec<u64>,
     knobs: Knobs,
     places: Places,
+    files: Files,
 }
 
 impl Baseline {
@@ -45,6 +48,7 @@ impl Baseline {
             mounts: mounts::all().iter().map(|mount| mount.id).collect(),
             knobs: Knobs::read(disk),
             places: Places::read(),
+            files: Files::read(Path::new("/")),
         }
     }
 
@@ -54,6 +58,7 @@ impl Baseline {
         // A file system that is still there must not lose its files.
         if swept.left.is_empty() {
             self.places.restore();
+            self.files.restore(&mut swept);
         }
         self.drop_caches();
         self.knobs.restore(&mut swept);

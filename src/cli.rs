@@ -1,9 +1,21 @@
-//! What both programs do with arguments they cannot use.
+//! What both programs do with arguments they cannot use, and with limits.
 
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Makes a file that would outgrow the limit on its size (`ulimit -f`) an error of that write, EFBIG: the
+/// signal that comes besides would end the process without a word. A handler, unlike a signal that is
+/// ignored, is not passed on to programs that we start.
+pub fn survive_file_limits() {
+    let nobody = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, nobody) {
+        log::warn!("a file that outgrows its limit will end this process: {error}");
+    }
+}
 
 /// How many characters of a wrong value are shown.
 const MOST_OF_A_VALUE: usize = 80;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
-use dixtrap::cli::one_line;
+use dixtrap::cli::{one_line, survive_file_limits};
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, governor};
@@ -37,6 +37,7 @@ const CAPABILITIES: &str = r#"{
 
 fn main() -> ExitCode {
     let messages = Messages::install();
+    survive_file_limits();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return refuse(&error),

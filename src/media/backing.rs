@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
 
 use super::error::OpenError;
+use super::losses::Losses;
 use super::mapped::Mapped;
 use crate::descriptor::Description;
 use crate::memory::Buffer;
@@ -43,6 +44,7 @@ pub(super) struct Backing {
     mapped: Option<Mapped>,
     /// Past the page cache (O_DIRECT), through buffers that the device can reach.
     direct: bool,
+    losses: Losses,
 }
 
 /// A write that stopped.
@@ -106,7 +108,7 @@ impl Backing {
         let is_file = file.metadata().is_ok_and(|kind| kind.is_file());
         let mapped =
             if is_file { Mapped::of(&*file, bytes, access == Access::Write) } else { None };
-        let backing = Backing { file, bytes, mapped, direct: false };
+        let backing = Backing { file, bytes, mapped, direct: false, losses: Losses::none(bytes) };
         backing.find_pages().map_err(|e| io_error("look for the data of", path, e))?;
         Ok(backing)
     }
@@ -161,11 +163,36 @@ impl Backing {
 
     /// Makes the file longer; what is added is a hole.
     pub(super) fn extend(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
+        self.require_whole()?;
+        self.file.set_len(bytes)?;
+        self.losses.grown_to(bytes);
+        Ok(())
     }
 
-    /// Fills `buffer` from `offset` on. A file that became shorter is `UnexpectedEof`.
+    /// Somebody else made the file longer, and this is taken over.
+    pub(super) fn grown_to(&self, bytes: u64) {
+        self.losses.grown_to(bytes);
+    }
+
+    /// Refuses a file that somebody else made shorter. Asked before each write, which would make it longer
+    /// again, with zeros where something was.
+    pub(super) fn require_whole(&self) -> io::Result<()> {
+        self.losses.measure(&self.file)
+    }
+
+    /// The file's beginning is not what was written there.
+    pub(super) fn disown(&self) -> io::Error {
+        self.losses.note_short()
+    }
+
+    /// Fills `buffer` from `offset` on. A file that became shorter is `UnexpectedEof`, from then on
+    /// wherever it is read.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.losses.refuse_short()?;
+        self.read_whole(offset, buffer).map_err(|error| self.losses.note(error))
+    }
+
+    fn read_whole(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         if self.mapped.as_ref().is_some_and(|mapped| mapped.read(offset, buffer)) {
             return Ok(());
         }
@@ -180,7 +207,8 @@ impl Backing {
 
     /// Lets `copy` have the bytes where they lie, if they lie in memory; see [`Mapped::in_place`].
     pub(super) fn in_place(&self, offset: u64, len: usize, copy: impl FnOnce(*const u8)) -> bool {
-        self.mapped.as_ref().is_some_and(|mapped| mapped.in_place(offset, len, copy))
+        let mapped = self.mapped.as_ref().filter(|_| self.losses.refuse_short().is_ok());
+        mapped.is_some_and(|mapped| mapped.in_place(offset, len, copy))
     }
 
     /// These bytes will be touched soon.
@@ -207,6 +235,7 @@ impl Backing {
     fn write_file(&self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
         let mut written: u64 = 0;
         let mut rest = bytes;
+        self.require_whole().map_err(|source| Stopped { written, source })?;
         while !rest.is_empty() {
             match self.file.write_at(rest, offset.saturating_add(written)) {
                 Ok(0) => return Err(Stopped { written, source: io::ErrorKind::WriteZero.into() }),
@@ -235,6 +264,7 @@ impl Backing {
         if len == 0 {
             return Ok(());
         }
+        self.require_whole()?;
         if let Some(mapped) = &self.mapped {
             mapped.note_absent(offset, len);
         }
@@ -262,9 +292,10 @@ impl Backing {
         Ok(())
     }
 
-    /// Waits until everything written so far is on stable storage (fdatasync).
+    /// Waits until everything written so far is on stable storage (fdatasync). Where that fails once, or
+    /// something of the file is gone, it fails every time.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.losses.flush(&self.file)
     }
 
     /// The next range at or after `offset` that is not a hole, or `None` where only holes follow.

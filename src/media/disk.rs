@@ -17,7 +17,7 @@ use crate::units::{BlockCount, BlockRange, Lba, QueueIndex};
 /// An open disk. Any number of threads may use it at once.
 #[derive(Debug)]
 pub struct Disk {
-    pair: Arc<Pair>,
+    pub(super) pair: Arc<Pair>,
     /// Where direct reads and writes are in flight while their queue does something else.
     queues: IoQueues,
     /// Set once, under all locks: no change comes after the mark that says clean.
@@ -233,6 +233,7 @@ impl Disk {
         let held = self.hold(extent.range, Mode::Exclusive);
         self.require_writable()?;
         if let Some(engine) = self.queues.engine(queue) {
+            self.pair.require_whole()?;
             let (claim, tuples) = (held.keep(), Some(tuples));
             let transfer = BlockTransfer { pair: Arc::clone(&self.pair), extent, claim, tuples };
             let id = engine.start(self.job(&extent, Direction::Out, Buffer::with(data)), transfer);
@@ -291,7 +292,8 @@ impl Disk {
         Ok(Allocation { mapped, blocks: BlockCount(blocks) })
     }
 
-    /// Waits until everything written so far is on stable storage (fdatasync of both files).
+    /// Waits until everything written so far is on stable storage (fdatasync of both files). Where it fails
+    /// once, it fails until the disk is opened again.
     pub fn flush(&self) -> Result<(), MediaError> {
         self.pair.flush()
     }

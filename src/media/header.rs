@@ -23,7 +23,8 @@ use crate::units::{BlockCount, BlockSize};
 /// The length of the header: tuples begin here.
 pub(super) const HEADER_BYTES: usize = 4096;
 
-const MAGIC: [u8; 8] = *b"DIXTRAPI";
+/// How a PI file begins.
+pub(super) const MAGIC: [u8; 8] = *b"DIXTRAPI";
 const VERSION: u32 = 1;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 

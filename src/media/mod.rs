@@ -6,6 +6,7 @@
 //! | `pair` | the two files that they are in, and the order of what is done to them |
 //! | `open` | which files make a disk, and every way in which they may not fit |
 //! | `backing` | bytes of a raw file, a block device or a memory file |
+//! | `losses` | what is known to be lost of a file, until it is opened again |
 //! | `mapped`, `copy` | a file whose pages are memory, through a mapping |
 //! | `direct` | past the page cache, with several transfers under way |
 //! | `pi_file` | tuples of a PI file, and its header's life |
@@ -24,6 +25,7 @@ mod geometry;
 mod header;
 pub mod image;
 mod locks;
+mod losses;
 mod mapped;
 mod note;
 mod open;

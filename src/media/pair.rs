@@ -34,6 +34,8 @@ pub(super) struct Pair {
     pub(super) locks: RangeLocks,
     /// Data and tuples may disagree somewhere: the PI file stays marked as in use.
     suspect: AtomicBool,
+    /// It was said that tuples are out of date: a guest may go on writing for as long as it likes.
+    told: AtomicBool,
 }
 
 /// Blocks that exist, and where they are in the data.
@@ -51,6 +53,7 @@ impl Pair {
             opened: parts.geometry,
             blocks: AtomicU64::new(parts.geometry.blocks.0),
             suspect: AtomicBool::new(parts.pi.as_ref().is_some_and(left_open)),
+            told: AtomicBool::new(false),
             data: parts.data,
             pi: parts.pi,
             locks: RangeLocks::new(parts.geometry.block_size),
@@ -82,11 +85,18 @@ impl Pair {
         Ok(BlockCount(bytes / self.opened.block_size.bytes_u64()))
     }
 
+    /// Refuses a data file that somebody else made shorter, before the kernel writes to it.
+    pub(super) fn require_whole(&self) -> Result<(), MediaError> {
+        self.data.require_whole().map_err(|e| failed("write data", e))
+    }
+
     /// Covers blocks that were added to the end of the data file; they have escape tags.
     pub(super) fn grow(&self, blocks: BlockCount) -> Result<(), MediaError> {
         if let Some(pi) = &self.pi {
             pi.grow(blocks).map_err(|e| failed("extend the PI file", e))?;
         }
+        // No overflow: the file has that length.
+        self.data.grown_to(blocks.0.saturating_mul(self.opened.block_size.bytes_u64()));
         self.blocks.store(blocks.0, Ordering::Release);
         Ok(())
     }
@@ -234,7 +244,8 @@ impl Pair {
         self.data.next_data(offset).map_err(|e| failed("read the map of", e))
     }
 
-    /// Waits until everything written so far is on stable storage (fdatasync of both files).
+    /// Waits until everything written so far is on stable storage (fdatasync of both files). Where it fails
+    /// once, it fails until the disk is opened again.
     pub(super) fn flush(&self) -> Result<(), MediaError> {
         self.sync().map_err(|e| failed("flush", e)).inspect_err(|_| self.suspect())
     }
@@ -267,7 +278,10 @@ impl Pair {
         let escaped = self.pi.as_ref().map_or(Ok(()), |pi| pi.escape(first, count));
         if let Err(error) = escaped {
             self.suspect();
-            log::error!(
+            let told = self.told.swap(true, Ordering::Relaxed);
+            let level = if told { log::Level::Debug } else { log::Level::Error };
+            log::log!(
+                level,
                 "protection information of {count} blocks at LBA {first} is out of date: {error}; \
                  'dixtrap image check' will name them"
             );

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
-use super::header::{HEADER_BYTES, Header, State};
+use super::header::{HEADER_BYTES, Header, MAGIC, State};
 use super::note::{self, NOTE_AT};
 use crate::memory::Buffer;
 use crate::pi::{TUPLE_BYTES, Tuple};
@@ -128,7 +128,8 @@ impl PiFile {
             }
             at = at.offset(u64::try_from(count).unwrap_or(u64::MAX));
         }
-        Ok(())
+        // Blocks that were never written look like those whose tuples somebody cut off.
+        if tuples.contains(&Tuple::ESCAPE) { self.confirm() } else { Ok(()) }
     }
 
     /// Tuples from `lba` on will be touched soon.
@@ -174,7 +175,20 @@ impl PiFile {
 
     /// Waits until every tuple written so far is on stable storage.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.confirm()?;
         self.backing.sync()
+    }
+
+    /// Refuses a file that somebody else cut. One that was cut to nothing, and is as long as before by now,
+    /// has lost its header: then nothing of it is believed.
+    fn confirm(&self) -> io::Result<()> {
+        // Only what never changes: the rest may be being written.
+        let mut magic = MAGIC.map(|_| 0);
+        self.backing.read(0, &mut magic)?;
+        if magic != MAGIC {
+            return Err(self.backing.disown());
+        }
+        self.backing.require_whole()
     }
 }
 

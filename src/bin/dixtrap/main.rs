@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use dixtrap::cli::{commands_there, one_line};
+use dixtrap::cli::{commands_there, one_line, survive_file_limits};
 use dixtrap::report::{plain, plain_lines};
 
 mod choice;
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         })
         .init();
     blame_no_commit_for_a_panic();
+    survive_file_limits();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

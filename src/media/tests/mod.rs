@@ -5,6 +5,7 @@
 mod full;
 mod images;
 mod killed;
+mod lost;
 mod opening;
 mod pairs;
 mod racing;

@@ -15,6 +15,7 @@
 //! | [`queue`] | a descriptor chain walked once into checked segments, and the completion token |
 //! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk, virtio-scsi) |
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
+//! | [`explain`] | what the guest's kernel knew about a page that raced, read out of its memory |
 //! | [`inject`] | the language of faults, and which request gets which |
 //! | [`media`] | where blocks and their protection information are kept |
 //! | [`report`] | one sink or format a file |
@@ -37,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod descriptor;
+pub mod explain;
 pub mod guest;
 pub mod inject;
 pub mod media;

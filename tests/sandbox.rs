@@ -110,6 +110,7 @@ fn kinds(scsi: bool) -> BTreeSet<String> {
         "dixtrapd",
         "records",
         "messages",
+        "explain",
         "control",
         "control client",
         "signals",

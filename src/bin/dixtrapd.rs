@@ -185,6 +185,12 @@ fn serve<D: Device>(
     }
     messages.begin().context("cannot start the thread that writes messages")?;
     records.begin()?;
+    if config.races.is_some() {
+        ledger
+            .pages()
+            .begin()
+            .context("cannot start the thread that looks for the guest's kernel")?;
+    }
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());

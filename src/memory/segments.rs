@@ -94,6 +94,11 @@ impl Segments {
         Ok(())
     }
 
+    /// The memory that it is of.
+    pub fn memory(&self) -> &MemoryMap {
+        &self.map
+    }
+
     /// The number of bytes.
     pub fn len(&self) -> u64 {
         self.len

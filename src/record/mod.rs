@@ -4,11 +4,13 @@
 //! contract between the two programs. Names say when a sample was taken, never who is right.
 
 mod counters;
+mod page;
 mod race;
 
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
+pub use page::{Page, PageHost};
 pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 
 use crate::units::{BlockSize, ByteSize, Lba, QueueIndex, WindowSpec};

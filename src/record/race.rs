@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::page::Page;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// The number of a race, counted from 1 in the order of their fetches.
@@ -210,6 +211,9 @@ pub struct Race {
     pub after_completion: bool,
     /// What became of the block.
     pub outcome: Outcome,
+    /// The state of the guest's page that has the block, where its kernel could be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub page: Option<Page>,
     /// Whose block it was, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<Owner>,

@@ -285,6 +285,7 @@ fn text_of_strangers_does_nothing_in_a_session() {
         let mut session = Session::default();
         let race = Race {
             label: Some(evil.clone()),
+            page: None,
             owner: Some(owner_of(&evil)),
             ..super::offenders::tests::race(1, 2)
         };

@@ -157,6 +157,7 @@ pub(crate) mod tests {
             overlap: false,
             after_completion: false,
             outcome: Outcome::Stored,
+            page: None,
             owner: None,
         }
     }

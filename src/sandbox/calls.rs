@@ -11,7 +11,7 @@ use super::Thread;
 pub(super) struct Threads(u16);
 
 /// Every kind.
-const EVERY: Threads = Threads(0x1FF);
+const EVERY: Threads = Threads(0x3FF);
 /// Before a thread knows its kind: what the server's thread may do, and a new thread at its birth.
 const SERVER: Threads = Threads(Thread::Server.bit());
 const CONNECTION: Threads = Threads(Thread::Connection.bit());
@@ -21,6 +21,7 @@ const CLIENT: Threads = Threads(Thread::Client.bit());
 const RECORDS: Threads = Threads(Thread::Records.bit());
 const SIGNALS: Threads = Threads(Thread::Signals.bit());
 const GROWTH: Threads = Threads(Thread::Growth.bit());
+const EXPLAIN: Threads = Threads(Thread::Explain.bit());
 /// Those that end windows: whoever does so fetches, stores and answers what was held.
 const LANES: Threads = CONNECTION.and(QUEUE).and(CLIENT).and(SIGNALS);
 /// Those that may drop the last reference to a disk, besides: that closes it.
@@ -214,7 +215,7 @@ const FILES: &[Call] = calls! {
     SYS_pwrite64 MEDIUM, [], "data and tuples of the disk";
     SYS_fdatasync MEDIUM, [], "the disk is flushed";
     SYS_fallocate MEDIUM, [[int(1, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)], [int(1, libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE)]], "blocks that are discarded or written with zeros";
-    SYS_lseek MEDIUM.and(RECORDS), [], "where holes are, how long a file is, where a cut record began";
+    SYS_lseek MEDIUM.and(RECORDS).and(EXPLAIN), [], "where holes are, in images and in guest memory; how long a file is, where a cut record began";
     SYS_ftruncate GROWTH.and(RECORDS), [], "the PI file grows with its image; a record that a full disk cut off is taken back";
     SYS_fstat MEDIUM.and(RECORDS), [], "whether an image has grown, whether guest memory is as long as it says";
     SYS_flock MEDIUM, [[int(1, libc::LOCK_UN)]], "the end of a disk";

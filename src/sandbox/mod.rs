@@ -53,11 +53,13 @@ pub enum Thread {
     Growth,
     /// Writes the daemon's messages.
     Messages,
+    /// Looks for the guest's kernel in its memory.
+    Explain,
 }
 
 impl Thread {
     /// All kinds.
-    const ALL: [Thread; 9] = [
+    const ALL: [Thread; 10] = [
         Thread::Server,
         Thread::Connection,
         Thread::Queue,
@@ -67,6 +69,7 @@ impl Thread {
         Thread::Signals,
         Thread::Growth,
         Thread::Messages,
+        Thread::Explain,
     ];
 
     const fn bit(self) -> u16 {
@@ -86,6 +89,7 @@ impl Thread {
             Thread::Signals => "signals",
             Thread::Growth => "growth",
             Thread::Messages => "messages",
+            Thread::Explain => "explain",
         }
     }
 }

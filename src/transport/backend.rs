@@ -37,6 +37,7 @@ const MAX_RING: usize = 32_768;
 #[derive(Debug)]
 pub struct Backend<D: Device> {
     device: Arc<D>,
+    ledger: Arc<Ledger>,
     lanes: Vec<Lane<D>>,
     /// The ring of each lane, once its queue has been used.
     rings: Mutex<Vec<Option<Ring>>>,
@@ -72,7 +73,8 @@ impl<D: Device> Backend<D> {
         let places = places.to_vec();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let birth = EventFd::from_value_and_flags(1, flags)?;
-        Ok(Backend { device, lanes, rings, places, memory, watched, exits, birth })
+        let ledger = Arc::clone(ledger);
+        Ok(Backend { device, ledger, lanes, rings, places, memory, watched, exits, birth })
     }
 
     /// The number of queues.
@@ -230,11 +232,14 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     /// what the watch is for.
     fn update_memory(&self, memory: SharedMemory) -> io::Result<()> {
         confine(Thread::Connection);
-        let watched = self.watch(memory.memory().into_inner());
-        let checked = watched.and_then(|()| memory.memory().iter().try_for_each(reaches_its_end));
+        let given = memory.memory().into_inner();
+        let watched = self.watch(Arc::clone(&given));
+        let checked = watched.and_then(|()| given.iter().try_for_each(reaches_its_end));
         if checked.is_err() {
             let map = memory.lock().unwrap_or_else(PoisonError::into_inner);
             map.replace(GuestMemoryMmap::new());
+        } else {
+            self.ledger.pages().meet(&given);
         }
         checked
     }

@@ -68,6 +68,7 @@ impl Evidence<'_> {
             overlap: self.overlap,
             after_completion: false,
             outcome: self.outcome,
+            page: None,
             owner: None,
         }
     }

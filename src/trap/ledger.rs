@@ -13,10 +13,11 @@ use super::completed::Completed;
 use super::read_race::{Finding, Reader};
 use super::tally::{Count, Span, Tally};
 use crate::clock::{Clock, Moment};
-use crate::memory::Segments;
+use crate::explain::Pages;
+use crate::memory::{MemoryMap, Segments};
 use crate::record::{
-    Broken, Counters, Healed, Inject, Mark, MarkState, MediumFault, Race, RaceId, Record, Start,
-    Stop, WindowChange,
+    Broken, Counters, Healed, Inject, Mark, MarkState, MediumFault, Page, Race, RaceId, Record,
+    Start, Stop, WindowChange,
 };
 use crate::report::Sink;
 use crate::units::{BlockCount, QueueIndex, WindowSpec};
@@ -26,6 +27,8 @@ use crate::units::{BlockCount, QueueIndex, WindowSpec};
 pub struct Ledger {
     clock: Arc<dyn Clock>,
     sink: Sink,
+    /// What the guest's kernel knows of its pages.
+    pages: Pages,
     /// `blk` or `scsi`, as records say it.
     device: &'static str,
     /// There are several disks, so that records have to say which.
@@ -57,6 +60,7 @@ impl Ledger {
         Ledger {
             clock,
             sink,
+            pages: Pages::default(),
             device,
             names_units: disks > 1,
             tally: Tally::new(),
@@ -71,6 +75,11 @@ impl Ledger {
     /// The time on the session's clock.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// What is known of the guest's pages.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The kind of device.
@@ -209,8 +218,12 @@ impl Ledger {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts and records a race.
-    pub(super) fn note_race(&self, span: &Span, race: Race) {
+    /// Counts and records a race in `memory`, with the state of its page; not of one that is the guest's own
+    /// again, which says nothing about the request.
+    pub(super) fn note_race(&self, span: &Span, memory: &MemoryMap, mut race: Race) {
+        if !race.after_completion {
+            race.page = self.page_of(memory, race.gpa);
+        }
         let count =
             if race.after_completion { Count::AfterCompletion } else { Count::Race(race.phase) };
         self.tally.add(span, count, 1);
@@ -218,6 +231,14 @@ impl Ledger {
             self.tally.add(span, Count::GuardBlind, 1);
         }
         self.sink.emit(Record::Race(Box::new(race)));
+    }
+
+    fn page_of(&self, memory: &MemoryMap, address: u64) -> Option<Page> {
+        let kernel = self.pages.kernel(memory)?;
+        let begun = self.now();
+        let page = kernel.page(memory, address)?;
+        let read_us = self.now().since(begun).as_secs_f64() * 1e6;
+        Some(Page { read_us, ..page })
     }
 
     /// Counts and records a block of request number `id` that is not as it was delivered `into` guest
@@ -230,7 +251,7 @@ impl Ledger {
         finding: Finding,
     ) {
         let seen = (self.take_race_id(), self.now(), self.device);
-        self.note_race(span, reader.race(seen, span, (id, into), finding));
+        self.note_race(span, into.memory(), reader.race(seen, span, (id, into), finding));
     }
 
     /// Remembers a race, fetched at `at`, until a clean write covers its block.

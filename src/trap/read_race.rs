@@ -81,6 +81,7 @@ impl Reader {
             overlap: finding.overlap,
             after_completion: finding.after_completion,
             outcome: Outcome::Delivered,
+            page: None,
             owner: None,
         }
     }

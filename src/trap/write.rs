@@ -237,7 +237,8 @@ fn record_race(trap: &Trap, evidence: &Evidence<'_>, block: &RacedBlock) -> Race
     let id = trap.ledger.take_race_id();
     let unit = trap.ledger.name_of(trap.options.unit);
     let race = evidence.race(block, id, trap.ledger.device(), unit);
-    trap.ledger.note_race(&evidence.held.span, race);
+    let held = evidence.held;
+    trap.ledger.note_race(&held.span, held.write.data.memory(), race);
     id
 }
 

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dixtrap::record::{Line, PageHost, Record};
 use dixtrap::runner::initramfs::find_program;
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, Verdict};
 use nix::sys::signal::{Signal, kill};
@@ -60,6 +61,7 @@ fn races_are_caught_and_stable_pages_are_clean() {
         let cell = cell(&verdict, name);
         assert!(cell.races == Some(0) && cell.blocks_checked >= Some(1_000), "{cell:?}");
     }
+    the_pages_are_whose_they_should_be(&out.join("boot-1/races.jsonl"));
     for file in ["console.log", "races.jsonl", "qemu.sh"] {
         assert!(out.join("boot-1").join(file).metadata().unwrap().len() > 0, "{file}");
     }
@@ -69,6 +71,38 @@ fn races_are_caught_and_stable_pages_are_clean() {
     let report = text(&report.stdout);
     assert!(report.contains("mmap-rewrite/ext4/stable_writes=off#1: block"), "{report}");
     assert!(report.contains("verdict: pass"), "{report}");
+}
+
+/// What the guest's own kernel says of the pages that raced: a file's under writeback where a mapping was
+/// stored to, a program's memory where direct I/O reads from it, and nothing else.
+fn the_pages_are_whose_they_should_be(records: &Path) {
+    let records = std::fs::read_to_string(records).unwrap();
+    let lines = records.lines().map(|line| serde_json::from_str::<Line>(line).unwrap());
+    let races = lines.filter_map(|line| match line.record {
+        Record::Race(race) => Some(*race),
+        _ => None,
+    });
+    let (mut of_file, mut of_program) = (0, 0);
+    for race in races {
+        let (label, Some(page)) = (race.label.unwrap_or_default(), race.page) else { continue };
+        assert_eq!(page.pfn, race.gpa >> 12);
+        match label.as_str() {
+            "mmap-rewrite/ext4/stable_writes=off#1" => {
+                assert_eq!(page.host, PageHost::File, "{page:?}");
+                assert!(
+                    page.inode > Some(0) && page.device.is_some() && page.mapcount > 0,
+                    "{page:?}"
+                );
+                of_file += u64::from(page.flags.iter().any(|flag| flag == "writeback"));
+            }
+            label if label.starts_with("direct-rewrite/") => {
+                assert_eq!((page.host, page.inode), (PageHost::Anon, None), "{page:?}");
+                of_program += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(of_file > 0 && of_program > 0, "{of_file} {of_program}");
 }
 
 /// A race where none may be is status 1, with its bytes; a script that breaks or cannot work is told

@@ -11,6 +11,7 @@ mod lines;
 mod offenders;
 mod output;
 mod owners;
+mod pages;
 mod plain;
 mod provenance;
 mod quota;

@@ -15,6 +15,7 @@ use super::incidents::Incidents;
 use super::lines::{Bad, SessionError, each_record, each_text, parse};
 use super::offenders::Offenders;
 use super::owners::Owners;
+use super::pages::PageTally;
 
 /// What was counted while one label was open; of a label opened several times, the sum.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -87,6 +88,8 @@ pub struct Session {
     pub labels: BTreeMap<String, LabelSummary>,
     /// The blocks that raced.
     pub offenders: Offenders,
+    /// What the guest's kernel knew of the pages that raced.
+    pub pages: PageTally,
     /// What else there is on record.
     pub incidents: Incidents,
     owners: Owners,
@@ -196,6 +199,7 @@ impl Session {
         }
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
         self.owners.add(&label, &mut race);
+        self.pages.add(&label, &race);
         let known = self.name.take().filter(|name| **name == *label);
         let name = known.unwrap_or_else(|| label.as_str().into());
         self.standing.insert(race.id, Arc::clone(&name));

@@ -9,6 +9,7 @@ use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
 use super::owners::{owner_words, owners_text};
+use super::pages::page_words;
 use super::plain::plain;
 use super::provenance::provenance_lines;
 use super::session::{LabelSummary, Session, UNLABELLED};
@@ -178,6 +179,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
     for (label, summary) in &session.labels {
         out.push_str(&owners_text(&of_those_listed(label, summary), &summary.owners));
+        out.push_str(&session.pages.text(label));
     }
     out.push_str(&session.incidents.lines(|figure| session.counted(figure)));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
@@ -276,8 +278,9 @@ fn offender_facts(offender: &Offender) -> String {
         (first, last) => (format!("blocks {first}–{last}"), format!(" (block {})", race.lba)),
     };
     let owner = race.owner.as_ref().map_or_else(String::new, |o| format!(" ({})", owner_words(o)));
+    let page = race.page.as_ref().map_or_else(String::new, |p| format!("  {}\n", page_words(p)));
     format!(
-        "{label}: {blocks}{owner}, {}\n  race {}{of_block}: {} changed {phase} ({}), {longest}\n  {guards}{healed}\n",
+        "{label}: {blocks}{owner}, {}\n  race {}{of_block}: {} changed {phase} ({}), {longest}\n  {guards}{healed}\n{page}",
         many(offender.races, "race"),
         race.id.0,
         many(bytes, "byte"),

@@ -49,6 +49,9 @@ test: setup
 	   echo cargo clippy --locked --all-targets -- -D warnings; \
 	   cargo clippy --locked --all-targets -- -D warnings; \
 	 else echo 'no clippy here: the lints are not checked'; fi
+	@if command -v rustdoc >/dev/null; then echo cargo doc --locked --no-deps --document-private-items; \
+	   RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --document-private-items; \
+	 else echo 'no rustdoc here: the links of the documentation are not checked'; fi
 	cargo test --locked --no-fail-fast $(TEST_FLAGS)
 	@if command -v c++ >/dev/null; then echo cargo check --locked --manifest-path fuzz/Cargo.toml; \
 	   cargo check --locked --manifest-path fuzz/Cargo.toml; \

@@ -61,7 +61,7 @@ impl Ring {
         Ring { vring, memory, last }
     }
 
-    /// Refuses a ring of which nobody knows what is still to be done: see [`super::left`]. Nothing is
+    /// Refuses a ring of which nobody knows what is still to be done: see `super::left`. Nothing is
     /// taken from one, nor written into it.
     pub fn require_known(&self) -> Result<(), RingError> {
         if self.vring.beginning().is_sound() {

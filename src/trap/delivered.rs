@@ -55,7 +55,7 @@ struct Look<'a> {
 }
 
 impl Trap {
-    /// As [`Trap::look_after_delivery`], for a read of the blocks at `lba` whose bytes, and where it carries
+    /// As `Trap::look_after_delivery`, for a read of the blocks at `lba` whose bytes, and where it carries
     /// any its tuples, were put where they are said to be.
     pub fn look_at_delivered(
         &self,

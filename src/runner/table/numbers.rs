@@ -55,7 +55,7 @@ const LOCAL: &str = "CONFIG_LOCALVERSION=";
 /// A kernel's number, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbers {
-    /// [`UPSTREAM`], [`DEBIAN`], a vendor's name, or [`OTHER`].
+    /// `UPSTREAM`, `DEBIAN`, a vendor's name, or `OTHER`.
     pub vendor: &'static str,
     /// The number.
     version: Option<Version>,

@@ -43,6 +43,21 @@ fn the_journey_has_at_most_fifteen_steps_and_each_can_be_opened() {
     }
 }
 
+/// A recipe that sends people to a place that is gone is worse than none.
+#[test]
+fn every_place_that_a_recipe_names_is_there() {
+    let text = fs::read_to_string(at("CONTRIBUTING.md")).unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    let starts = ["src/", "tests/", "guest-scripts/", "docs/"];
+    let is_place = |word: &&str| starts.iter().any(|start| word.starts_with(start));
+    let places: Vec<&str> =
+        quoted.filter(is_place).filter(|place| !place.contains("NAME")).collect();
+    assert!(places.len() > 15, "{places:?}");
+    for place in places {
+        assert!(at(place).exists(), "{place} is named in CONTRIBUTING.md, and is not there");
+    }
+}
+
 #[test]
 fn each_room_names_every_file_once() {
     let document = document();

@@ -29,7 +29,7 @@ use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
 use dixtrap::transport::{Endpoint, Pace, Server};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions};
-use dixtrap::units::{BlockSize, ByteSize, WindowSpec};
+use dixtrap::units::{BlockSize, ByteSize, SocketMode, WindowSpec};
 
 /// The system's allocator, which counts what the queues' threads ask of it.
 struct Counting;
@@ -102,7 +102,7 @@ fn requests_allocate_nothing(window: WindowSpec) {
     let pace = Arc::new(Pace::new(window, 1, Duration::ZERO));
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), 1));
     let server = Server::new(device, Arc::clone(trap.ledger()), IoQueues::none(), pace).unwrap();
-    let endpoint = Endpoint::bind(&socket).unwrap();
+    let endpoint = Endpoint::bind(&socket, SocketMode::default()).unwrap();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| server.serve(&endpoint, true).unwrap());
         let mut client = Client::connect(&socket, 1, 256, 1 << 20).unwrap();

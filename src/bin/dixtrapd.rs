@@ -78,8 +78,9 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
     let mut endpoint = listen(&config)?;
-    let mut control = config.control.as_deref().map(Endpoint::bind).transpose()?;
-    let _janitor =
+    let bind = |path| Endpoint::bind(path, config.socket_mode);
+    let mut control = config.control.as_deref().map(bind).transpose()?;
+    let janitor =
         if config.sandbox { janitor([Some(&mut endpoint), control.as_mut()])? } else { None };
     let records = match &config.races {
         Some(path) => Sink::open(path, config.races_limit)?,
@@ -92,7 +93,7 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries = Entries { endpoint, control, signals, records, messages };
+    let entries = Entries { endpoint, control, janitor, signals, records, messages };
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
@@ -127,6 +128,7 @@ struct Daemon<D> {
 struct Entries<'a> {
     endpoint: Endpoint,
     control: Option<Endpoint>,
+    janitor: Option<Janitor>,
     signals: Signals,
     records: Sink,
     messages: &'a Messages,
@@ -178,7 +180,9 @@ fn serve<D: Device>(
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Daemon { device, ledger, io, traps } = daemon;
-    let Entries { endpoint, control, signals, records, messages } = entries;
+    // The janitor goes first, while the sockets that it removes are still ours: no other daemon takes them
+    // for stale ones, and makes its own there.
+    let Entries { endpoint, control, signals, records, messages, janitor: _janitor } = entries;
     if config.sandbox {
         // Before any thread, which would stay outside.
         sandbox::enter(Needs { uring: io.has_engines() })?;
@@ -221,7 +225,7 @@ fn allow_descriptors() {
 
 fn listen(config: &Config) -> anyhow::Result<Endpoint> {
     Ok(match &config.socket {
-        SocketSpec::Path(path) => Endpoint::bind(path)?,
+        SocketSpec::Path(path) => Endpoint::bind(path, config.socket_mode)?,
         SocketSpec::Fd(fd) => Endpoint::from_fd(*fd)?,
     })
 }

@@ -11,7 +11,7 @@ use crate::inject;
 use crate::media::DiskSpec;
 use crate::pi::PiType;
 use crate::record::OnRace;
-use crate::units::{BlockSize, ByteSize, WindowSpec, parse_duration};
+use crate::units::{BlockSize, ByteSize, SocketMode, WindowSpec, parse_duration};
 
 /// A vhost-user disk that reads guest memory later than the doorbell, as a host adapter does, and
 /// reports pages that changed after their protection information was generated. The doorbell's sample is
@@ -114,6 +114,11 @@ pub struct Args {
     /// Answer `dixtrap ctl` on this Unix socket
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+
+    /// Who may connect to the sockets that are created, whatever the umask: 600 (only you), 660 (your group
+    /// too), 666 (everybody)
+    #[arg(long, value_name = "OCTAL", default_value_t)]
+    pub socket_mode: SocketMode,
 
     /// End when the first front end disconnects
     #[arg(long)]
@@ -252,6 +257,7 @@ mod tests {
         assert_eq!(config.socket, SocketSpec::Path("/s".into()));
         assert_eq!((config.queues, config.seed, config.on_race), (1, 0, OnRace::Fail));
         assert_eq!(config.window.to_string(), "1ms");
+        assert_eq!(config.socket_mode.to_string(), "600");
         assert_eq!(
             (config.disks[0].block_size, config.disks[0].pi_type),
             (BlockSize::B512, PiType::Type1)
@@ -274,6 +280,8 @@ mod tests {
             &["--socket-path", "/s", "--num-queues", "0"],
             &["--socket-path", "/s", "--num-queues", "33"],
             &["--socket-path", "/s", "--window", "soon"],
+            &["--socket-path", "/s", "--socket-mode", "rw"],
+            &["--socket-path", "/s", "--socket-mode", "1777"],
             &["--socket-path", "/s", "--pi-type", "4"],
             &["--socket-path", "/s", "--block-size", "1024"],
             &["--socket-path", "/s", "--on-race", "ignore"],

@@ -11,7 +11,7 @@ pub use args::{Args, DeviceKind};
 use crate::inject;
 use crate::media::DiskSpec;
 use crate::record::OnRace;
-use crate::units::{ByteSize, WindowSpec};
+use crate::units::{ByteSize, SocketMode, WindowSpec};
 
 /// Why the arguments do not make sense together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +86,8 @@ pub struct Config {
     pub inject: Vec<inject::Spec>,
     /// The control socket.
     pub control: Option<PathBuf>,
+    /// Who may connect to the sockets that are made.
+    pub socket_mode: SocketMode,
     /// End with the first front end.
     pub exit_on_disconnect: bool,
     /// Give up what is not needed once everything is open.
@@ -112,6 +114,7 @@ impl TryFrom<Args> for Config {
             races_limit: args.races_limit,
             inject: args.inject,
             control: args.control,
+            socket_mode: args.socket_mode,
             exit_on_disconnect: args.exit_on_disconnect,
             sandbox: !args.no_sandbox,
         })

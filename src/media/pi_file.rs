@@ -65,6 +65,10 @@ impl PiFile {
     pub(super) fn open(path: &Path, access: Access) -> Result<PiFile, OpenError> {
         let backing = Backing::open(path, access)?;
         let not_ours = |why| OpenError::NotAPiFile { pi: path.to_owned(), why };
+        // Read beyond its end, it would be taken for one that somebody cuts meanwhile.
+        if backing.bytes() < HEADER_BYTES_U64 {
+            return Err(not_ours(HeaderError::Foreign));
+        }
         let mut page = [0; HEADER_BYTES];
         backing.read(0, &mut page).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => not_ours(HeaderError::Foreign),

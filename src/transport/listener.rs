@@ -3,9 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use super::place;
+use crate::units::SocketMode;
 
 /// The longest path that fits `sun_path` with its terminating zero (unix(7)).
 const MAX_PATH_BYTES: usize = 107;
@@ -37,8 +40,9 @@ pub enum ListenError {
 /// A listening socket. Its path is removed when it is dropped, unless something else lies there by then.
 #[derive(Debug)]
 pub struct Endpoint {
-    listener: UnixListener,
+    // The path goes first: a socket that is nobody's any more is another daemon's to replace.
     path: Option<SocketPath>,
+    listener: UnixListener,
 }
 
 /// The path of a socket of ours, removed when it is dropped: if it still is that socket.
@@ -65,23 +69,19 @@ impl SocketPath {
 
     /// The folder that it lies in.
     pub fn folder(&self) -> PathBuf {
-        match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        }
+        place::folder_of(&self.path)
     }
 }
 
 impl Endpoint {
     /// Listens at `path`; the socket of a daemon that is gone is replaced.
-    pub fn bind(path: &Path) -> Result<Endpoint, ListenError> {
+    pub fn bind(path: &Path, mode: SocketMode) -> Result<Endpoint, ListenError> {
         let name = path.display().to_string();
         if path.as_os_str().len() > MAX_PATH_BYTES {
             return Err(ListenError::PathTooLong(name));
         }
-        remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(|e| ListenError::Bind(name, e))?;
-        Ok(Endpoint { listener, path: Some(SocketPath::of(path)) })
+        let (listener, path) = place::take(path, mode, || SocketPath::of(path))?;
+        Ok(Endpoint { path: Some(path), listener })
     }
 
     /// Listens on a descriptor that this process was started with.
@@ -98,7 +98,7 @@ impl Endpoint {
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
         let listener = UnixListener::from(owned);
         listener.local_addr().map_err(|_| ListenError::BadDescriptor(fd))?;
-        Ok(Endpoint { listener, path: None })
+        Ok(Endpoint { path: None, listener })
     }
 
     /// The socket itself.
@@ -133,28 +133,22 @@ fn borrow(fd: RawFd) -> Option<std::os::fd::BorrowedFd<'static>> {
     open.is_ok().then(|| unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
 }
 
-/// Removes a socket that nobody answers on.
-fn remove_stale(path: &Path) -> Result<(), ListenError> {
-    let name = || path.display().to_string();
-    match fs::symlink_metadata(path) {
-        Err(_) => Ok(()),
-        Ok(metadata) if !metadata.file_type().is_socket() => Err(ListenError::NotASocket(name())),
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(ListenError::InUse(name())),
-        Ok(_) => fs::remove_file(path).map_err(|e| ListenError::Bind(name(), e)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn bind(path: &Path) -> Result<Endpoint, ListenError> {
+        Endpoint::bind(path, SocketMode::default())
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
-        let endpoint = Endpoint::bind(&path).unwrap();
-        assert!(matches!(Endpoint::bind(&path), Err(ListenError::InUse(_))));
+        let endpoint = bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(ListenError::InUse(_))));
         drop(endpoint);
         assert!(!path.exists());
     }
@@ -164,15 +158,15 @@ mod tests {
     fn only_the_socket_itself_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let endpoint = Endpoint::bind(&path).unwrap();
+        let endpoint = bind(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
         drop(endpoint);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_file(&path).unwrap();
-        let first = Endpoint::bind(&path).unwrap();
+        let first = bind(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = Endpoint::bind(&path).unwrap();
+        let second = bind(&path).unwrap();
         drop(first);
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
@@ -184,10 +178,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f");
         fs::write(&file, "precious").unwrap();
-        assert!(matches!(Endpoint::bind(&file), Err(ListenError::NotASocket(_))));
+        assert!(matches!(bind(&file), Err(ListenError::NotASocket(_))));
         assert_eq!(fs::read(&file).unwrap(), b"precious");
         let long = dir.path().join("x".repeat(200));
-        assert!(matches!(Endpoint::bind(&long), Err(ListenError::PathTooLong(_))));
+        assert!(matches!(bind(&long), Err(ListenError::PathTooLong(_))));
     }
 
     #[test]

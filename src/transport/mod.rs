@@ -11,6 +11,7 @@ mod lane;
 mod listener;
 mod pace;
 mod parked;
+mod place;
 mod schedule;
 mod server;
 mod silenced;

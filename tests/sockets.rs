@@ -1,0 +1,91 @@
+//! Whose the daemon's sockets are: one daemon's, and its owner's.
+
+#![allow(clippy::unwrap_used, reason = "test code states what it knows")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::daemon::Refusal;
+use common::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+fn mode_of(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A daemon with a memory disk, behind the socket of all of them.
+fn start(dir: &Path, before: &str, args: &str) -> Child {
+    let line = format!("{before}; exec \"$0\" --socket-path its.sock --size 1M {args}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_dixtrapd")]).current_dir(dir);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn end(mut daemon: Child) -> bool {
+    // It may have ended before.
+    let _ = kill(Pid::from_raw(i32::try_from(daemon.id()).unwrap()), Signal::SIGTERM);
+    daemon.wait().unwrap().success()
+}
+
+#[test]
+fn sockets_are_their_owners_alone_whatever_the_umask() {
+    for (umask, args, wanted) in [
+        ("umask 0", "--control ctl.sock", 0o600),
+        ("umask 777", "--control ctl.sock", 0o600),
+        ("umask 77", "--control ctl.sock --socket-mode 660", 0o660),
+        ("umask 77", "--control ctl.sock --socket-mode 666 --no-sandbox", 0o666),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let daemon = start(dir.path(), umask, args);
+        let (socket, control) = (dir.path().join("its.sock"), dir.path().join("ctl.sock"));
+        let up = || std::os::unix::net::UnixStream::connect(&control).ok().map(|_| ());
+        eventually("the daemon's sockets", up);
+        assert_eq!((mode_of(&socket), mode_of(&control)), (wanted, wanted), "{umask} {args}");
+        assert!(end(daemon));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "they are removed at the end");
+    }
+}
+
+#[test]
+fn of_several_daemons_over_one_stale_socket_one_runs() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("its.sock");
+    for round in 0..8 {
+        drop(UnixListener::bind(&socket).unwrap());
+        let mut daemons: Vec<_> = (0..4).map(|_| start(dir.path(), ":", "")).collect();
+        eventually("all but one to end", || {
+            daemons.retain_mut(|daemon| daemon.try_wait().unwrap().is_none());
+            (daemons.len() <= 1).then_some(())
+        });
+        // The one that is left has the socket: a guest works, and the socket goes with it.
+        assert_eq!(daemons.len(), 1, "round {round}");
+        Guest::plug(&socket, Plug::default()).proves_it_works(0, 0);
+        assert!(daemons.pop().is_some_and(end), "round {round}");
+        assert!(!socket.exists());
+    }
+}
+
+/// The one that ends with its first front end is not ended by somebody who wants its socket.
+#[test]
+fn a_start_that_is_refused_is_no_front_end() {
+    let mut daemon = Daemon::start(&["--window", "0", "--exit-on-disconnect"]);
+    let other = TempDir::new().unwrap();
+    let (socket, control) = (daemon.socket(), daemon.control_path());
+    for _ in 0..3 {
+        Refusal::of(other.path(), &["--socket-path", socket.to_str().unwrap()]).says(&["blk.sock"]);
+        Refusal::of(other.path(), &["--control", control.to_str().unwrap()])
+            .says(&["control.sock"]);
+    }
+    assert!(daemon.lives());
+    let mut guest = daemon.guest();
+    guest.proves_it_works(0, 0);
+    drop(guest);
+    assert!(daemon.wait().success());
+}

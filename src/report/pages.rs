@@ -23,6 +23,7 @@ pub struct PageTally {
 struct Seen {
     races: u64,
     under_writeback: u64,
+    mapped: u64,
 }
 
 impl PageTally {
@@ -34,6 +35,7 @@ impl PageTally {
         let Some(hosts) = self.labels.get_mut(label) else { return };
         let seen = hosts.entry(race.page.as_ref().map(|page| page.host)).or_default();
         seen.races += 1;
+        seen.mapped += u64::from(race.page.as_ref().is_some_and(|page| page.mapcount > 0));
         seen.under_writeback += u64::from(race.page.as_ref().is_some_and(is_under_writeback));
     }
 
@@ -54,19 +56,24 @@ impl Seen {
         let Some(host) = host else {
             return format!("  {races} in pages that could not be looked up\n");
         };
-        let how_many = match self.under_writeback {
+        let share = |count: u64| match count {
             0 => "none of them".to_owned(),
             all if all == self.races => "all".to_owned(),
             some => format!("{some} of them"),
         };
-        format!("  {races} in pages of {host}, {how_many} under writeback{}\n", self.meaning(host))
+        let (written, mapped) = (share(self.under_writeback), share(self.mapped));
+        format!(
+            "  {races} in pages of {host}, {written} under writeback, {mapped} mapped into programs{}\n",
+            self.meaning(host)
+        )
     }
 
     /// What follows from it, where something does.
     fn meaning(self, host: PageHost) -> &'static str {
         match host {
-            PageHost::Device if self.under_writeback == self.races => {
-                ": only who changes these buffers (the file system, as a rule) could have waited"
+            PageHost::Device if self.under_writeback == self.races && self.mapped == 0 => {
+                ": whoever changes such buffers has to wait, the file system that is on the disk, or a \
+                 program that writes to the disk itself"
             }
             PageHost::File if self.under_writeback == self.races => {
                 ": a store into such a page has to wait where stable pages are asked for"
@@ -130,12 +137,14 @@ mod tests {
 
     #[test]
     fn the_sentence_of_2011() {
-        let buffer = Some(page(PageHost::Device, &["dirty", "writeback"]));
+        let buffer = page(PageHost::Device, &["dirty", "writeback"]);
+        let buffer = Some(Page { mapcount: 0, ..buffer });
         let text = tally(&[buffer.clone(), buffer]).text("a");
         assert_eq!(
             text,
             "the pages of these races in a:\n  2 races in pages of the block device's inode, all under \
-             writeback: only who changes these buffers (the file system, as a rule) could have waited\n"
+             writeback, none of them mapped into programs: whoever changes such buffers has to wait, the \
+             file system that is on the disk, or a program that writes to the disk itself\n"
         );
     }
 
@@ -146,7 +155,7 @@ mod tests {
         assert_eq!(
             text,
             "the pages of these races in a:\n  1 race in pages that could not be looked up\n  2 races in \
-             pages of a file, 1 of them under writeback\n"
+             pages of a file, 1 of them under writeback, all mapped into programs\n"
         );
         assert_eq!(tally(&[None]).text("a"), "");
         assert_eq!(tally(&[]).text("b"), "");

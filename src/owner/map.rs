@@ -1,6 +1,7 @@
 //! From a disk address to its owner.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::record::{Owner, OwnerKind};
 
@@ -9,27 +10,36 @@ use super::area::Area;
 /// Who owns what, as known at one moment. Areas that were added first take precedence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Map {
-    /// Areas by their first byte; no two overlap.
-    areas: BTreeMap<u64, Area>,
+    /// What is left of the areas, by its first byte; no two overlap.
+    pieces: BTreeMap<u64, Piece>,
     /// What is owned, neighbours in one run: from first byte to the one behind the last.
     runs: BTreeMap<u64, u64>,
     /// The guest's clock less the asker's: to be added to a time of the asker's.
     clock_us: Option<i128>,
 }
 
+/// A part of an area. One area may fill a million gaps, and its owner has a path as long as a stranger
+/// likes: all its pieces share it.
+#[derive(Debug, Clone, PartialEq)]
+struct Piece {
+    /// The first byte behind it.
+    behind: u64,
+    /// What it is a part of.
+    whole: Arc<Area>,
+}
+
 impl Map {
     /// Adds what of `area` has no owner yet.
     pub fn add(&mut self, area: Area) {
         let (mut at, end) = (area.start, area.end());
+        let whole = Arc::new(area);
         while at < end {
             if let Some(behind) = self.run_over(at) {
                 at = behind;
                 continue;
             }
             let next = self.runs.range(at..end).next().map_or(end, |(start, _)| *start);
-            let offset = owner_offset(&area, at);
-            let owner = Owner { offset, ..area.owner.clone() };
-            self.areas.insert(at, Area { start: at, bytes: next - at, owner, ..area });
+            self.pieces.insert(at, Piece { behind: next, whole: Arc::clone(&whole) });
             self.take(at, next);
             at = next;
         }
@@ -58,7 +68,7 @@ impl Map {
 
     /// Whether nothing is known at all.
     pub fn is_empty(&self) -> bool {
-        self.areas.is_empty()
+        self.pieces.is_empty()
     }
 
     /// Whose the byte at `at` was at the time `t_us` of the asker's clock. An owner that is younger
@@ -72,7 +82,8 @@ impl Map {
     }
 
     fn covering(&self, at: u64) -> Option<&Area> {
-        self.areas.range(..=at).next_back().map(|(_, area)| area).filter(|area| at < area.end())
+        let (_, piece) = self.pieces.range(..=at).next_back()?;
+        (at < piece.behind).then_some(&*piece.whole)
     }
 
     fn is_younger(&self, area: &Area, t_us: u64) -> bool {
@@ -138,8 +149,20 @@ mod tests {
         let mut map = Map::default();
         (0..100_000).for_each(|n| map.add(file(n * 20, 10, "/a", 0)));
         (0..100_000).for_each(|_| map.add(file(0, u64::MAX, "/b", 0)));
-        assert_eq!((map.areas.len(), map.runs.len()), (200_000, 1));
+        assert_eq!((map.pieces.len(), map.runs.len()), (200_000, 1));
         assert_eq!(map.owner(15, 0).path.as_deref(), Some("/b"));
+    }
+
+    /// Ten thousand gaps, and a path of a mebibyte: ten gibibytes, if each gap had its own.
+    #[test]
+    fn one_area_in_many_gaps_has_one_owner() {
+        let mut map = Map::default();
+        (0..10_000).for_each(|n| map.add(file(n * 20, 10, "/a", 0)));
+        map.add(file(0, u64::MAX, &"b".repeat(1 << 20), 3));
+        let owners: std::collections::BTreeSet<*const Area> =
+            map.pieces.range(10..).map(|(_, piece)| Arc::as_ptr(&piece.whole)).collect();
+        assert_eq!((map.pieces.len(), owners.len()), (20_000, 10_000));
+        assert_eq!(map.owner(15, 0).offset, Some(18));
     }
 
     proptest! {

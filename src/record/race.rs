@@ -143,6 +143,25 @@ impl Owner {
     pub fn unknown() -> Owner {
         Owner::new("unknown", OwnerKind::Unknown)
     }
+
+    /// The same with texts as long as paths are: who tells of one owner may mean a million races.
+    #[must_use]
+    pub fn cut(mut self) -> Owner {
+        cut(&mut self.name);
+        self.path.iter_mut().for_each(cut);
+        self
+    }
+}
+
+/// Linux's `PATH_MAX` (include/uapi/linux/limits.h).
+const LONGEST_PATH: usize = 4096;
+
+fn cut(text: &mut String) {
+    if text.len() > LONGEST_PATH {
+        text.truncate(text.floor_char_boundary(LONGEST_PATH));
+        text.push('…');
+        text.shrink_to_fit();
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]

@@ -40,7 +40,7 @@ impl Owners {
 
     /// Notes whose a race was.
     pub fn learn(&mut self, found: RaceOwner) {
-        self.known.insert(found.race, found.owner);
+        self.known.insert(found.race, found.owner.cut());
     }
 
     /// Writes its owner into a race, where that is known.

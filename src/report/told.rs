@@ -46,7 +46,7 @@ impl Tellings {
     pub fn hear(&mut self, text: &[u8]) -> Result<(), ToldError> {
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(length);
-        let told: Told = serde_json::from_slice(text)?;
+        let told = Told::read(text)?;
         let begins = matches!(told, Told::Of { .. }) || self.all.is_empty();
         if self.bytes > MOST_TOLD || begins && self.all.len() >= MOST_TELLINGS {
             return Err(ToldError::TooMuch);

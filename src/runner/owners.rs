@@ -22,7 +22,7 @@ impl Answers {
         if !text.starts_with(TOLD) {
             return;
         }
-        match serde_json::from_str(text) {
+        match Told::read(text.as_bytes()) {
             Ok(Told::Area(area)) => self.map.add(area),
             // We asked, and know of what.
             Ok(Told::Of { .. }) => {}

@@ -63,6 +63,13 @@ pub fn program_folders(path: &OsStr) -> impl Iterator<Item = PathBuf> {
     env::split_paths(path).chain(more)
 }
 
+/// Whether a program lies in one of the folders that programs are looked for in, by its path as it stands.
+pub fn is_in_path(program: &Path) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders = program_folders(&path).filter(|folder| folder.is_absolute());
+    folders.any(|folder| program.parent() == Some(&folder))
+}
+
 /// Whether there is a file that may be executed.
 pub fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::family::{Family, is_single};
 use super::shebang::{HEAD, Reader, reader};
 use crate::runner::initramfs::{Carried, HostFile, Link, PROGRAMS, SHELL_PLACE, libraries};
-use crate::runner::tools::{find_program, is_program};
+use crate::runner::tools::{find_program, is_in_path, is_program};
 
 /// How many interpreters of interpreters the kernel follows (fs/exec.c, exec_binprm).
 const MOST_READERS: u32 = 5;
@@ -48,7 +48,15 @@ impl Packer<'_> {
         Ok(())
     }
 
+    /// What is asked runs on this machine. A script of strangers may lie beside a python of theirs, or name
+    /// one anywhere: only those are asked that the user's own PATH leads to.
     fn member(&mut self, family: Family, path: &Path, place: &str) -> Result<(), String> {
+        if !is_in_path(path) {
+            return Err(format!(
+                "{} lies in no folder of PATH, and only what does is started on this machine to say where its library lies",
+                path.display()
+            ));
+        }
         let (real, more) = family.ask(path).map_err(|why| format!("{}: {why}", path.display()))?;
         libraries(&real).map_err(|error| error.to_string())?;
         self.bag.add(more);
@@ -179,6 +187,26 @@ mod tests {
         // They read each other for ever.
         let path = dir.path().join("e");
         assert!(refusal(&at("e", &format!("#!{}\n", path.display()))).contains("more than 5"));
+    }
+
+    /// It would be asked where its library lies, on this machine.
+    #[test]
+    fn an_interpreter_of_strangers_is_never_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let (python, ran) = (dir.path().join("python3"), dir.path().join("ran"));
+        script(dir.path(), "python3", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+        assert!(refusal(&python).contains("lies in no folder of PATH"));
+        let up = "../".repeat(20);
+        for (line, word) in [
+            (format!("#!{}", python.display()), "lies in no folder of PATH"),
+            (format!("#!/usr/bin/{up}{}", python.display()), "without '..'"),
+            (format!("#!/usr/bin/env {}", python.display()), "env looks for"),
+            (format!("#!/usr/bin/env {up}{}", python.display()), "env looks for"),
+        ] {
+            let why = refusal(&script(dir.path(), "helper", &format!("{line}\n")));
+            assert!(why.contains(word), "{line}: {why}");
+        }
+        assert!(!ran.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The first line of a script: which program reads it. As the kernel takes it (fs/binfmt_script.c) and, for
 //! `env`, as coreutils do.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// What the kernel looks at (BINPRM_BUF_SIZE).
 pub const HEAD: u64 = 256;
@@ -24,10 +24,7 @@ pub fn reader(head: &[u8]) -> Result<Option<Reader>, String> {
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = std::str::from_utf8(line).map_err(|_| "its first line is not text".to_owned())?;
     let mut words = line.split_whitespace();
-    let path = PathBuf::from(words.next().ok_or("its first line names no program")?);
-    if !path.is_absolute() {
-        return Err(format!("its first line says '{}', which is no absolute path", path.display()));
-    }
+    let path = plain(words.next().ok_or("its first line names no program")?)?;
     if path.file_name().is_none_or(|name| name != "env") {
         return Ok(Some(Reader::At(path)));
     }
@@ -36,9 +33,23 @@ pub fn reader(head: &[u8]) -> Result<Option<Reader>, String> {
     let split = rest.strip_prefix("-S").or_else(|| rest.strip_prefix("--split-string="));
     let mut words = split.unwrap_or(&rest).split_whitespace().skip_while(|word| word.contains('='));
     match words.next() {
-        Some(name) if !name.starts_with('-') => Ok(Some(Reader::Found(path, name.to_owned()))),
-        _ => Err(format!("its first line says '{line}', which names no program that env runs")),
+        Some(name) if !name.starts_with('-') && !name.contains('/') => {
+            Ok(Some(Reader::Found(path, name.to_owned())))
+        }
+        _ => {
+            Err(format!("its first line says '{line}', which names no program that env looks for"))
+        }
     }
+}
+
+/// An absolute path in the one way to write it: it is a place in the guest too, where it must not lead
+/// elsewhere, or a link to itself.
+fn plain(word: &str) -> Result<PathBuf, String> {
+    let path: PathBuf = Path::new(word).components().collect();
+    let is_plain =
+        path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
+    let none = || format!("its first line says '{word}', which is no absolute path without '..'");
+    is_plain.then_some(path).ok_or_else(none)
 }
 
 #[cfg(test)]
@@ -56,6 +67,7 @@ mod tests {
             ("#!/usr/bin/env python3\n", found("python3")),
             ("#!/usr/bin/env -S python3 -u\n", found("python3")),
             ("#!/usr/bin/env -SLANG=C perl -w\n", found("perl")),
+            ("#!//bin/./sh\n", at("/bin/sh")),
             ("\x7fELF", Ok(None)),
             ("", Ok(None)),
             ("echo a file without such a line\n", Ok(None)),
@@ -65,8 +77,11 @@ mod tests {
         for (head, word) in [
             ("#!\n", "names no program"),
             ("#!python3\n", "no absolute path"),
-            ("#!/usr/bin/env\n", "env runs"),
-            ("#!/usr/bin/env -i sh\n", "env runs"),
+            ("#!/usr/../home/x/python3\n", "without '..'"),
+            ("#!/usr/bin/env\n", "env looks for"),
+            ("#!/usr/bin/env -i sh\n", "env looks for"),
+            ("#!/usr/bin/env ../../home/x/python3\n", "env looks for"),
+            ("#!/usr/bin/env /home/x/python3\n", "env looks for"),
         ] {
             let error = reader(head.as_bytes()).unwrap_err();
             assert!(error.contains(word), "{head}: {error}");

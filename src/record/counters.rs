@@ -55,7 +55,7 @@ pub struct Counters {
 impl Counters {
     /// All races of writes, whatever their phase.
     pub fn all_races(&self) -> u64 {
-        self.races.before_doorbell + self.races.in_window + self.races.after_fetch
+        self.races.seen_by_hardware().saturating_add(self.races.after_fetch)
     }
 }
 
@@ -78,6 +78,11 @@ pub struct Phases {
 }
 
 impl Phases {
+    /// Those that hardware would have seen.
+    pub fn seen_by_hardware(&self) -> u64 {
+        self.before_doorbell.saturating_add(self.in_window)
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Phases) -> Phases {

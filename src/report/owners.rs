@@ -77,8 +77,9 @@ impl Owners {
     pub fn groups(&self) -> BTreeMap<String, Vec<OwnerGroup>> {
         let mut labels: BTreeMap<String, Vec<OwnerGroup>> = BTreeMap::new();
         for ((label, _), group) in &self.groups {
-            merge_groups(labels.entry(label.clone()).or_default(), std::slice::from_ref(group));
+            labels.entry(label.clone()).or_default().push(group.clone());
         }
+        labels.values_mut().for_each(|groups| merge_groups(groups, &[]));
         labels
     }
 }

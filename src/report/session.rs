@@ -38,12 +38,12 @@ pub struct LabelSummary {
 impl LabelSummary {
     /// A figure summed over the times the label was open; `None` where none of them has ended.
     pub fn sum(&self, figure: fn(&Counters) -> u64) -> Option<u64> {
-        (!self.counters.is_empty()).then(|| self.counters.iter().map(figure).sum())
+        (!self.counters.is_empty()).then(|| all_of(self.counters.iter().map(figure)))
     }
 
     /// How many races there were: the daemon counted those that have no record too.
     pub fn known_races(&self) -> u64 {
-        let counted = self.sum(|c| c.races.before_doorbell + c.races.in_window).unwrap_or(0);
+        let counted = self.sum(|c| c.races.seen_by_hardware()).unwrap_or(0);
         self.races.max(counted)
     }
 
@@ -53,6 +53,11 @@ impl LabelSummary {
         let healed = self.healed.max(self.sum(|c| c.healed).unwrap_or(0));
         (healed, self.known_races().saturating_sub(healed))
     }
+}
+
+/// The sum of figures that a stranger may have made as large as he likes.
+fn all_of(figures: impl Iterator<Item = u64>) -> u64 {
+    figures.fold(0, u64::saturating_add)
 }
 
 /// The file that says whose the blocks were, beside records that are called `races.jsonl`.
@@ -104,7 +109,7 @@ impl Session {
     pub fn counted(&self, figure: fn(&Counters) -> u64) -> u64 {
         match &self.stop {
             Some(stop) => figure(&stop.counters),
-            None => self.labels.values().flat_map(|label| &label.counters).map(figure).sum(),
+            None => all_of(self.labels.values().flat_map(|label| &label.counters).map(figure)),
         }
     }
 
@@ -314,6 +319,32 @@ mod tests {
         );
         std::fs::write(dir.path().join(OWNERS), "").unwrap();
         assert_eq!(by_owner("races.jsonl"), []);
+    }
+
+    #[test]
+    fn no_figure_is_too_large_to_be_added() {
+        let most = |counters: &mut Counters| {
+            counters.writes = u64::MAX;
+            counters.races.in_window = u64::MAX;
+            counters.races.before_doorbell = u64::MAX;
+        };
+        let mut counters = Counters::default();
+        most(&mut counters);
+        let end = Mark {
+            t_us: 1,
+            label: "a".into(),
+            state: MarkState::End,
+            counters: Some(counters.clone()),
+        };
+        let text = line(Record::Mark(end)).repeat(2);
+        let session = read(&text).unwrap();
+        assert_eq!(session.labels["a"].known_races(), u64::MAX);
+        assert_eq!(session.counted(|c| c.writes), u64::MAX);
+        let session = read(&(text + &line(Record::Stop(Stop { t_us: 2, counters })))).unwrap();
+        assert!(
+            super::super::text::session_text(&session, 0, super::super::hexdiff::Colour::Never)
+                .contains("18446744073709551615")
+        );
     }
 
     #[test]

@@ -230,7 +230,7 @@ fn labels_table(session: &Session) -> String {
             "(all)".to_owned(),
             all.writes.to_string(),
             all.blocks_checked.to_string(),
-            (all.races.before_doorbell + all.races.in_window).to_string(),
+            all.races.seen_by_hardware().to_string(),
             dash(),
             all.guard_blind.to_string(),
             format!("{}/{}", all.healed, all.standing),

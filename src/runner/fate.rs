@@ -88,7 +88,7 @@ fn owners(session: &Session, runs: &[Ran], races: u64) -> Vec<OwnerGroup> {
     for label in runs.iter().filter_map(|one| session.labels.get(&one.label)) {
         merge_groups(&mut groups, &label.owners);
     }
-    let told = groups.iter().map(|group| group.races).sum();
+    let told = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.races));
     if let Some(lost) = races.checked_sub(told).filter(|lost| *lost > 0) {
         merge_groups(&mut groups, &[OwnerGroup::of(&Owner::unknown(), lost)]);
     }

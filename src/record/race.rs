@@ -158,7 +158,8 @@ const LONGEST_PATH: usize = 4096;
 
 fn cut(text: &mut String) {
     if text.len() > LONGEST_PATH {
-        text.truncate(text.floor_char_boundary(LONGEST_PATH));
+        let end = (0..=LONGEST_PATH).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
         text.push('…');
         text.shrink_to_fit();
     }

@@ -6,12 +6,13 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::daemon::Refusal;
 use common::*;
+use dixtrap::control::{Client, Request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -45,7 +46,7 @@ fn sockets_are_their_owners_alone_whatever_the_umask() {
         let dir = TempDir::new().unwrap();
         let daemon = start(dir.path(), umask, args);
         let (socket, control) = (dir.path().join("its.sock"), dir.path().join("ctl.sock"));
-        let up = || std::os::unix::net::UnixStream::connect(&control).ok().map(|_| ());
+        let up = || UnixStream::connect(&control).ok().map(|_| ());
         eventually("the daemon's sockets", up);
         assert_eq!((mode_of(&socket), mode_of(&control)), (wanted, wanted), "{umask} {args}");
         assert!(end(daemon));
@@ -88,4 +89,80 @@ fn a_start_that_is_refused_is_no_front_end() {
     guest.proves_it_works(0, 0);
     drop(guest);
     assert!(daemon.wait().success());
+}
+
+fn clients(path: &Path, count: usize) -> Vec<UnixStream> {
+    (0..count).map(|_| UnixStream::connect(path).unwrap()).collect()
+}
+
+fn stats(control: &Path) -> dixtrap::control::Stats {
+    let mut client = Client::connect(control).unwrap();
+    *client.ask(&Request::Stats).unwrap().stats.unwrap()
+}
+
+#[test]
+fn idle_control_clients_give_way() {
+    let daemon = Daemon::start(&["--window", "0"]);
+    let mut asker = daemon.control();
+    asker.ask(&Request::Stats).unwrap();
+    let idle = clients(&daemon.control_path(), 200);
+    for _ in 0..20 {
+        daemon.stats();
+    }
+    assert!(asker.ask(&Request::Stats).is_ok(), "silent ones go before one that asked");
+    drop(idle);
+    daemon.guest().proves_it_works(0, 0);
+}
+
+#[test]
+fn idle_control_clients_leave_descriptors_for_a_front_end() {
+    let dir = TempDir::new().unwrap();
+    let mut daemon = start(dir.path(), "ulimit -n 128", "--control ctl.sock");
+    let (socket, control) = (dir.path().join("its.sock"), dir.path().join("ctl.sock"));
+    eventually("the daemon's sockets", || UnixStream::connect(&control).ok().map(|_| ()));
+    let idle = clients(&control, 64);
+    stats(&control);
+    let mut guest = Guest::plug(&socket, Plug::default());
+    guest.proves_it_works(0, 0);
+    assert!(stats(&control).connected);
+    drop((guest, idle));
+    assert!(daemon.try_wait().unwrap().is_none());
+    assert!(end(daemon));
+}
+
+#[test]
+fn a_front_end_for_which_there_are_no_descriptors_is_refused_and_the_next_one_served() {
+    use std::io::Read;
+    let dir = TempDir::new().unwrap();
+    let args = "--num-queues 2 --control ctl.sock";
+    let mut daemon = start(dir.path(), "ulimit -n 64", args);
+    let (socket, control) = (dir.path().join("its.sock"), dir.path().join("ctl.sock"));
+    eventually("the daemon's sockets", || UnixStream::connect(&control).ok().map(|_| ()));
+    let pid = daemon.id().to_string();
+    let limit = |number: u32| {
+        let limit = format!("--nofile={number}:64");
+        let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        set.is_ok_and(|status| status.success())
+    };
+    if !limit(24) {
+        eprintln!("skipped: there is no prlimit here");
+        assert!(end(daemon));
+        return;
+    }
+    for _ in 0..3 {
+        let mut refused = UnixStream::connect(&socket).unwrap();
+        refused.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(refused.read(&mut [0]).unwrap(), 0, "closed, and not left to wait");
+    }
+    // Not even enough to accept one.
+    assert!(limit(8));
+    let waits = UnixStream::connect(&socket).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(waits);
+    assert!(daemon.try_wait().unwrap().is_none());
+    assert!(limit(64));
+    let mut guest = Guest::plug(&socket, Plug::default());
+    guest.proves_it_works(0, 0);
+    drop(guest);
+    assert!(end(daemon));
 }

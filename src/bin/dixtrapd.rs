@@ -74,7 +74,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Opens everything, serves front ends until told to stop, and closes in order.
 fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
-    allow_descriptors();
+    let descriptors = allow_descriptors();
     let signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     // The disk comes last: a start that fails for another reason makes no image.
     let mut endpoint = listen(&config)?;
@@ -93,7 +93,7 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries = Entries { endpoint, control, janitor, signals, records, messages };
+    let entries = Entries { endpoint, control, descriptors, janitor, signals, records, messages };
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
@@ -128,6 +128,8 @@ struct Daemon<D> {
 struct Entries<'a> {
     endpoint: Endpoint,
     control: Option<Endpoint>,
+    /// How many there may be.
+    descriptors: u64,
     janitor: Option<Janitor>,
     signals: Signals,
     records: Sink,
@@ -182,7 +184,8 @@ fn serve<D: Device>(
     let Daemon { device, ledger, io, traps } = daemon;
     // The janitor goes first, while the sockets that it removes are still ours: no other daemon takes them
     // for stale ones, and makes its own there.
-    let Entries { endpoint, control, signals, records, messages, janitor: _janitor } = entries;
+    let Entries { endpoint, control, descriptors, signals, records, messages, janitor: _janitor } =
+        entries;
     if config.sandbox {
         // Before any thread, which would stay outside.
         sandbox::enter(Needs { uring: io.has_engines() })?;
@@ -199,7 +202,9 @@ fn serve<D: Device>(
     let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
     let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
-    let _control = control.map(|endpoint| ControlServer::start(endpoint, governor)).transpose()?;
+    let _control = control
+        .map(|endpoint| ControlServer::start(endpoint, governor, descriptors))
+        .transpose()?;
     ledger.start(start_record(config, &traps));
     begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;
@@ -213,14 +218,15 @@ fn serve<D: Device>(
     closed.context("the disk could not be flushed: its last writes may be lost")
 }
 
-/// Takes as many descriptors as there may be. A front end can make us hold thousands: one for each
+/// Takes as many descriptors as there may be, and tells how many. A front end can make us hold thousands: one for each
 /// memory region that a request in flight lies in. The usual soft limit of 1024 is for select(2).
-fn allow_descriptors() {
+fn allow_descriptors() -> u64 {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
         log::warn!("the limit on open files cannot be raised: {errno}");
     }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
 fn listen(config: &Config) -> anyhow::Result<Endpoint> {

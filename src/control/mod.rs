@@ -1,6 +1,7 @@
 //! The control socket: JSON lines both ways, one request a line, several clients at once.
 
 mod client;
+mod clients;
 mod protocol;
 mod server;
 

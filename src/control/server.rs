@@ -1,10 +1,11 @@
 //! The side that answers.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::clients::{Clients, Place};
 use super::protocol::{NONE, Reply, Request, Stats};
 use crate::inject::SpecError;
 use crate::proto::Device;
@@ -16,6 +17,10 @@ use crate::trap::{Ledger, Trap, disarm, inject};
 const MAX_LINE: u64 = 64 << 10;
 /// The most clients at once.
 const MAX_CLIENTS: usize = 64;
+/// How many descriptors there are for each client: the others are for front ends.
+const SHARE: u64 = 4;
+/// How long the socket rests after it failed.
+const RETRY: Duration = Duration::from_millis(20);
 /// The longest label.
 const MAX_LABEL: usize = 256;
 
@@ -109,56 +114,62 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Answers clients from a thread of its own.
-    pub fn start(endpoint: Endpoint, governor: Arc<dyn Governor>) -> io::Result<Self> {
+    /// Answers clients from a thread of its own, in a process that may have so many descriptors.
+    pub fn start(
+        endpoint: Endpoint,
+        governor: Arc<dyn Governor>,
+        descriptors: u64,
+    ) -> io::Result<Self> {
+        let share = usize::try_from(descriptors / SHARE).unwrap_or(MAX_CLIENTS);
+        let clients = Clients::new(share.min(MAX_CLIENTS));
         let accepting = endpoint.listener().try_clone()?;
         std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             confine(Thread::Control);
-            accept_all(&accepting, &governor);
+            accept_all(&accepting, &governor, &clients);
         })?;
         Ok(ControlServer { _endpoint: endpoint })
     }
 }
 
-fn accept_all(listener: &std::os::unix::net::UnixListener, governor: &Arc<dyn Governor>) {
-    let clients = Arc::new(AtomicUsize::new(0));
+fn accept_all(listener: &UnixListener, governor: &Arc<dyn Governor>, clients: &Arc<Clients>) {
     for stream in listener.incoming() {
         match stream {
-            Ok(stream) => spawn_client(stream, governor, &clients),
+            Ok(stream) => spawn_client(stream, governor, clients),
             Err(error) => {
-                log::error!("the control socket failed: {error}");
-                // Out of descriptors, most likely: clients that go will free some.
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                // Out of descriptors, most likely: a client that goes frees one.
+                if !clients.make_room() {
+                    log::error!("the control socket failed: {error}");
+                }
+                std::thread::sleep(RETRY);
             }
         }
     }
 }
 
-fn spawn_client(mut stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<AtomicUsize>) {
-    if clients.fetch_add(1, Ordering::AcqRel) >= MAX_CLIENTS {
-        clients.fetch_sub(1, Ordering::AcqRel);
-        // The client may be gone already.
-        let _ = answer(&mut stream, &Reply::refused("too many clients: close some"));
-        return;
-    }
-    let (governor, counted) = (Arc::clone(governor), Arc::clone(clients));
+fn spawn_client(stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<Clients>) {
+    let place = match clients.enter(stream) {
+        Ok(place) => place,
+        Err(stream) => {
+            // The client may be gone already.
+            let _ = answer(&stream, &Reply::refused("too many clients: close some"));
+            return;
+        }
+    };
+    let governor = Arc::clone(governor);
     let spawned = std::thread::Builder::new().name("control client".to_owned()).spawn(move || {
         confine(Thread::Client);
-        if let Err(error) = serve_client(stream, governor.as_ref()) {
+        if let Err(error) = serve_client(&place, governor.as_ref()) {
             log::debug!("a control client went away: {error}");
         }
-        counted.fetch_sub(1, Ordering::AcqRel);
     });
     if let Err(error) = spawned {
         log::error!("no thread for a control client: {error}");
-        clients.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// One request a line until the client goes.
-fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
-    let mut writer = stream.try_clone()?;
-    let mut reader = BufReader::new(stream);
+/// One request a line until the client goes, or has to.
+fn serve_client(place: &Place, governor: &dyn Governor) -> io::Result<()> {
+    let mut reader = BufReader::new(place.stream());
     // Bytes, not text: a line that is not UTF-8 is one more malformed request, not the end.
     let mut line = Vec::new();
     loop {
@@ -168,7 +179,7 @@ fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
             return Ok(());
         }
         if !line.ends_with(b"\n") && line.len() as u64 >= MAX_LINE {
-            return answer(&mut writer, &Reply::refused("the request is too long"));
+            return answer(place.stream(), &Reply::refused("the request is too long"));
         }
         if line.trim_ascii().is_empty() {
             continue;
@@ -176,18 +187,18 @@ fn serve_client(stream: UnixStream, governor: &dyn Governor) -> io::Result<()> {
         let reply = match serde_json::from_slice(&line) {
             // Answered first: afterwards the process may be gone.
             Ok(Request::Quit) => {
-                answer(&mut writer, &Reply::done())?;
-                governor.carry_out(Request::Quit);
+                answer(place.stream(), &Reply::done())?;
+                place.work(|| governor.carry_out(Request::Quit));
                 continue;
             }
-            Ok(request) => governor.carry_out(request),
+            Ok(request) => place.work(|| governor.carry_out(request)),
             Err(error) => Reply::refused(format!("not a request: {error}")),
         };
-        answer(&mut writer, &reply)?;
+        answer(place.stream(), &reply)?;
     }
 }
 
-fn answer(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     stream.write_all(&line)

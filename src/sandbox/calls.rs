@@ -227,7 +227,7 @@ const SOCKETS: &[Call] = calls! {
     SYS_sendmsg CONNECTION, [], "the answers";
     SYS_recvfrom CLIENT.and(SIGNALS), [[null(NO_ADDRESS)]], "a control client's requests; the signals' own pipe";
     SYS_sendto EVERY, [[null(NO_ADDRESS)]], "the answers; a signal is handed on by whichever thread it interrupts";
-    SYS_shutdown LANES, [], "a connection is ended";
+    SYS_shutdown LANES.and(CONTROL), [], "a connection is ended";
 };
 
 /// What is called otherwise on different machines.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +20,14 @@ use crate::media::IoQueues;
 use crate::proto::Device;
 use crate::queue::{LastPlace, SharedMemory, from_note, to_note};
 use crate::trap::Ledger;
+
+/// What a queue takes: a thread's epoll, its end (two), a timer; and of the guest, kick, call and error.
+const FOR_A_QUEUE: usize = 7;
+/// What a connection takes besides: the listener's and the socket's copies, and a message with as many
+/// memory regions as fit one.
+const FOR_A_CONNECTION: usize = 16;
+/// How long the socket rests after a front end that was refused.
+const REST: Duration = Duration::from_millis(100);
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +138,11 @@ impl<D: Device> Server<D> {
     /// Serves until told to stop, or until the first front end goes when `once` is set.
     pub fn serve(&self, endpoint: &Endpoint, once: bool) -> Result<(), ServerError> {
         while self.wait_for_peer(endpoint)? {
-            self.serve_one(endpoint)?;
-            if once {
+            let served = self.serve_one(endpoint);
+            if let Err(error) = &served {
+                self.refuse(endpoint, error);
+            }
+            if once && served.is_ok() {
                 break;
             }
         }
@@ -152,8 +164,34 @@ impl<D: Device> Server<D> {
         }
     }
 
+    /// Lets a front end go that cannot be served, most likely for want of descriptors: the next one may be
+    /// luckier.
+    fn refuse(&self, endpoint: &Endpoint, error: &ServerError) {
+        let reason = match error {
+            ServerError::Socket(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        let advice = "with fewer control clients or a higher limit ('ulimit -n') it may be served";
+        self.ledger.note_broken(None, format!("a front end was refused: {reason}; {advice}"));
+        let mut waits = [PollFd::new(endpoint.listener().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut waits, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            // Closed at once. Where even that fails, it waits for what comes after the pause.
+            let _ = endpoint.listener().accept();
+        }
+        std::thread::sleep(REST);
+    }
+
+    /// Whether there are descriptors enough for a connection. The crate, which finds out in the middle,
+    /// leaves threads behind then.
+    fn require_descriptors(&self) -> io::Result<()> {
+        let wanted = FOR_A_CONNECTION + FOR_A_QUEUE * self.places.len();
+        let stop = self.stop.as_fd();
+        (0..wanted).map(|_| stop.try_clone_to_owned()).collect::<Result<Vec<_>, _>>().map(drop)
+    }
+
     /// One connection from its beginning to its end, with a fresh memory map.
     fn serve_one(&self, endpoint: &Endpoint) -> Result<(), ServerError> {
+        self.require_descriptors()?;
         let memory = SharedMemory::new(GuestMemoryMmap::new());
         let backend = Arc::new(Backend::new(
             Arc::clone(&self.device),

@@ -119,8 +119,10 @@ fn requests_allocate_nothing(window: WindowSpec) {
         // A turn may have more in flight than any before it, and need room for that, once.
         let asked: Vec<u64> = std::iter::from_fn(|| {
             let before = ASKED.load(Ordering::Relaxed);
-            let requests = turns(Duration::from_millis(200));
-            assert!(requests.iter().all(|requests| *requests > 20), "{requests:?}");
+            // On a busy machine a turn may have hardly any requests; then it goes on.
+            let enough = |requests: &[usize; 4]| requests.iter().all(|requests| *requests > 20);
+            let mut turns = (0..100).map(|_| turns(Duration::from_millis(200)));
+            assert!(turns.any(|requests| enough(&requests)), "hardly any request in 20 s");
             let asked = ASKED.load(Ordering::Relaxed) - before;
             (asked > 0).then_some(asked)
         })

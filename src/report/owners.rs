@@ -84,24 +84,56 @@ impl Owners {
     }
 }
 
+/// Whether the groups know what became of their races: a healing whose line was withheld or lost is only
+/// counted, and a race without one is no race that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fates {
+    /// Every healing has its line.
+    Told,
+    /// Some have none, but nothing stands.
+    AllHealed,
+    /// Some have none, and something stands.
+    Untold,
+}
+
+impl Fates {
+    /// From the healings that have a line, those that were counted, and the races that stand.
+    pub fn new(told: u64, healed: u64, standing: u64) -> Fates {
+        match healed > told {
+            false => Fates::Told,
+            true if standing == 0 => Fates::AllHealed,
+            true => Fates::Untold,
+        }
+    }
+}
+
 /// The owners of a cell or label, one a line; nothing where nothing raced.
-pub fn owners_text(name: &str, groups: &[OwnerGroup]) -> String {
+pub fn owners_text(name: &str, groups: &[OwnerGroup], fates: Fates) -> String {
     if groups.is_empty() {
         return String::new();
     }
-    let lines: Vec<String> =
-        groups.iter().map(|group| format!("  {}: {}\n", group.kind, group_words(group))).collect();
+    let lines: Vec<String> = groups
+        .iter()
+        .map(|group| format!("  {}: {}\n", group.kind, group_words(group, fates)))
+        .collect();
     format!("whose blocks raced in {}:\n{}", plain(name), lines.concat())
 }
 
 /// `inode table, 131 races, all healed in 40ms`.
-fn group_words(group: &OwnerGroup) -> String {
+fn group_words(group: &OwnerGroup, fates: Fates) -> String {
     let path = group.path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
     let races = if group.races == 1 { "1 race".into() } else { format!("{} races", group.races) };
     let in_time =
         group.healed_in_us.map_or_else(String::new, |us| format!(" in {}", whole_micros_words(us)));
     let fate = match group.races.saturating_sub(group.healed) {
         0 => format!("all healed{in_time}"),
+        _ if fates == Fates::AllHealed => "all healed".to_owned(),
+        untold if fates == Fates::Untold => {
+            format!(
+                "{} healed{in_time}, {untold} healed or standing (no record tells)",
+                group.healed
+            )
+        }
         standing if group.healed == 0 => format!("{standing} standing"),
         standing => format!("{} healed{in_time}, {standing} standing", group.healed),
     };
@@ -132,13 +164,28 @@ mod tests {
             ..Owner::new("file", OwnerKind::Data)
         };
         assert_eq!(
-            owners_text("x/ext2", &[all, some, OwnerGroup::of(&file, 1)]),
+            owners_text("x/ext2", &[all, some, OwnerGroup::of(&file, 1)], Fates::Told),
             "whose blocks raced in x/ext2:\n  \
              metadata: inode table, 131 races, all healed in 40ms\n  \
              metadata: inode table, 3 races, 1 healed in 700us, 2 standing\n  \
              data: file /a, 1 race, 1 standing\n"
         );
-        assert_eq!(owners_text("x", &[]), "");
+        assert_eq!(owners_text("x", &[], Fates::Told), "");
         assert_eq!(owner_words(&file), "file /a, byte 512");
+    }
+
+    /// Of 392 races that were healed a file that had reached its limit listed 251, and told them as standing.
+    #[test]
+    fn a_race_whose_healing_has_no_line_is_not_said_to_stand() {
+        let file = OwnerGroup::of(&Owner::new("file", OwnerKind::Data), 251);
+        let some = OwnerGroup { healed: 3, healed_in_us: Some(700), ..file.clone() };
+        let words = |group: &OwnerGroup, told, healed, standing| {
+            owners_text("x", std::slice::from_ref(group), Fates::new(told, healed, standing))
+        };
+        assert!(words(&file, 0, 392, 0).ends_with("data: file, 251 races, all healed\n"));
+        let unclear = "251 races, 3 healed in 700us, 248 healed or standing (no record tells)\n";
+        assert!(words(&some, 3, 300, 92).ends_with(unclear));
+        assert!(words(&some, 3, 3, 248).ends_with("3 healed in 700us, 248 standing\n"));
+        assert!(words(&file, 0, 0, 251).ends_with("251 races, 251 standing\n"));
     }
 }

@@ -4,11 +4,11 @@ use comfy_table::{Cell as Slot, CellAlignment, Row, Table, presets};
 use console::Style;
 
 use crate::record::{Limit, Phase};
-use crate::verdict::{Cell, CellOutcome, Expect, Group, Verdict};
+use crate::verdict::{Cell, CellOutcome, Expect, Group, OwnerGroup, Verdict};
 
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
-use super::owners::{owner_words, owners_text};
+use super::owners::{Fates, owner_words, owners_text};
 use super::pages::page_words;
 use super::plain::plain;
 use super::provenance::provenance_lines;
@@ -39,7 +39,8 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
             for words in noted_words(cell) {
                 out.push_str(&format!("{}: {words}\n", cell.name()));
             }
-            out.push_str(&owners_text(&cell.name(), cell.owner_groups.as_deref().unwrap_or(&[])));
+            let groups = cell.owner_groups.as_deref().unwrap_or(&[]);
+            out.push_str(&owners_text(&cell.name(), groups, fates_of(cell, groups)));
         }
         out.push('\n');
     }
@@ -63,6 +64,12 @@ fn explained(cell: &Cell) -> Option<String> {
         }
         None => None,
     }
+}
+
+/// The groups of a cell have all of its races; the healings that they lack have no line.
+fn fates_of(cell: &Cell, groups: &[OwnerGroup]) -> Fates {
+    let told = groups.iter().map(|group| group.healed).sum();
+    Fates::new(told, cell.healed.unwrap_or(0), cell.standing.unwrap_or(0))
 }
 
 fn painted(outcome: CellOutcome, colour: Colour) -> String {
@@ -178,7 +185,9 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     }
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
     for (label, summary) in &session.labels {
-        out.push_str(&owners_text(&of_those_listed(label, summary), &summary.owners));
+        let (healed, standing) = summary.healed_and_standing();
+        let fates = Fates::new(summary.healed, healed, standing);
+        out.push_str(&owners_text(&of_those_listed(label, summary), &summary.owners, fates));
         out.push_str(&session.pages.text(label));
     }
     out.push_str(&session.incidents.lines(|figure| session.counted(figure)));

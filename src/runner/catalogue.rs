@@ -53,6 +53,20 @@ pub enum CatalogueError {
         /// What there is.
         known: String,
     },
+    /// A file system in a header that none is like: its cells would be missing without a word.
+    #[error(
+        "scenario {scenario}: '# fs:' {pattern} matches no file system that is known{meant} There are {known}"
+    )]
+    Fs {
+        /// The scenario.
+        scenario: String,
+        /// The name or pattern.
+        pattern: String,
+        /// What may have been meant; ends the sentence.
+        meant: String,
+        /// What there is.
+        known: String,
+    },
     /// Two files whose cells nobody could tell apart.
     #[error("two different scenarios are called {0}: give one of the files another name")]
     Twice(String),
@@ -131,7 +145,9 @@ impl Catalogue {
 
     fn matching(&self, want: &str) -> Result<Vec<Scenario>, CatalogueError> {
         if want.contains('/') || want.ends_with(".sh") {
-            return Ok(vec![read_own(Path::new(want))?]);
+            let own = read_own(Path::new(want))?;
+            self.know_systems(&own)?;
+            return Ok(vec![own]);
         }
         let pattern =
             Pattern::new(want).map_err(|e| CatalogueError::Pattern(want.to_owned(), e))?;
@@ -146,6 +162,24 @@ impl Catalogue {
             });
         }
         Ok(found)
+    }
+
+    /// Each file system that a user's header names has to be one.
+    fn know_systems(&self, scenario: &Scenario) -> Result<(), CatalogueError> {
+        let known: Vec<&str> = self.file_systems.iter().map(|fs| fs.name.as_str()).collect();
+        for name in &scenario.fs {
+            let pattern =
+                Pattern::new(name).map_err(|e| CatalogueError::Pattern(name.clone(), e))?;
+            if !known.iter().any(|fs| pattern.matches(fs)) {
+                return Err(CatalogueError::Fs {
+                    scenario: scenario.name.clone(),
+                    pattern: name.clone(),
+                    meant: did_you_mean(name, known.iter().copied()),
+                    known: known.join(", "),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// What is expected of a cell: the table's word, else the script's own. A user's own file
@@ -252,6 +286,30 @@ mod tests {
         let error = catalogue.choose(&["nosuch".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("metadata-churn"), "{error}");
         assert!(catalogue.choose(&["[".to_owned()]).is_err());
+    }
+
+    /// `# fs: ext4 xsf` ran on ext4 alone, and `# fs: xsf` "on " nothing.
+    #[test]
+    fn a_users_file_that_names_no_file_system_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("own.sh");
+        let catalogue = Catalogue::embedded().unwrap();
+        for (fs, told) in [
+            (
+                "ext4 btrsf",
+                Some("'# fs:' btrsf matches no file system that is known, did you mean btrfs?"),
+            ),
+            ("ext4, xfs", Some("'# fs:' ext4, matches no file system")),
+            ("ext4[", Some("no glob pattern")),
+            ("ext* raw", None),
+        ] {
+            let head = "# description: d\n# stable-writes: any\n# expect: race\n# fs:";
+            std::fs::write(&path, format!("{head} {fs}\n")).unwrap();
+            let chosen = catalogue.choose(&[path.display().to_string()]);
+            let error = chosen.err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), told.is_some(), "{fs}: {error:?}");
+            assert!(error.unwrap_or_default().contains(told.unwrap_or_default()), "{fs}");
+        }
     }
 
     #[test]

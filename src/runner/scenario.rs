@@ -23,10 +23,27 @@ pub enum ScenarioError {
     /// A number of blocks that is none.
     #[error("scenario {0}: '# min-blocks: {1}' is no number of blocks: use 1 or more")]
     MinBlocks(String, String),
+    /// A key that is nearly one of ours: the line would be a mere comment, and an expectation gone.
+    #[error("scenario {0}: '# {1}:' is no line of a header, did you mean '# {2}:'?")]
+    Slip(String, String, &'static str),
     /// Not text.
     #[error("scenario {0} is not a text file")]
     NotText(String),
 }
+
+/// The keys of a header.
+const KEYS: [&str; 10] = [
+    "description",
+    "fs",
+    "stable-writes",
+    "expect",
+    "device",
+    "inject",
+    "min-blocks",
+    "drivers",
+    "needs",
+    "files",
+];
 
 /// A script with its header read.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +84,9 @@ impl Scenario {
         let named = || name.to_owned();
         let script = std::str::from_utf8(script).map_err(|_| ScenarioError::NotText(named()))?;
         let header = Header(script);
+        if let Some((wrong, key)) = header.slip() {
+            return Err(ScenarioError::Slip(named(), wrong.to_owned(), key));
+        }
         let value = |key| header.value(key).ok_or(ScenarioError::Missing(named(), key));
         let rules: Result<Vec<Rule>, ExpectError> =
             header.values("expect").map(Rule::parse).collect();
@@ -122,16 +142,37 @@ fn parse_stable_writes(text: &str) -> Option<Vec<Option<StableWrites>>> {
     }
 }
 
+/// Whether `word` is `key` but for a letter or two. Short words are easily another's, as `lines` is of `files`.
+fn is_slip(word: &str, key: &str) -> bool {
+    let most = match key.len() {
+        0..=3 => 0,
+        4..=5 => 1,
+        _ => 2,
+    };
+    word.len() <= key.len().saturating_add(most) && strsim::damerau_levenshtein(word, key) <= most
+}
+
 /// The comment lines at the beginning of a script.
 struct Header<'a>(&'a str);
 
 impl<'a> Header<'a> {
     /// The values of every line `# key: value`, in order.
     fn values(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        self.lines().filter_map(move |(name, value)| (name == key).then_some(value))
+    }
+
+    /// Every line `# name: value`, whatever its name.
+    fn lines(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let comments = self.0.lines().take_while(|line| line.starts_with('#'));
-        comments.filter_map(move |line| {
-            let (name, value) = line.trim_start_matches('#').split_once(':')?;
-            (name.trim() == key).then(|| value.trim())
+        let parts = comments.filter_map(|line| line.trim_start_matches('#').split_once(':'));
+        parts.map(|(name, value)| (name.trim(), value.trim()))
+    }
+
+    /// The first name that is no key and nearly one, and that key.
+    fn slip(&self) -> Option<(&'a str, &'static str)> {
+        self.lines().filter(|(name, _)| !KEYS.contains(name)).find_map(|(name, _)| {
+            let word = name.to_lowercase().replace('_', "-");
+            Some((name, KEYS.into_iter().find(|key| is_slip(&word, key))?))
         })
     }
 
@@ -178,6 +219,29 @@ mod tests {
             let (device, stable_writes) = (Device::Blk, Some(stable));
             let cell = CellKey { device, fs: "raw", stable_writes, guest: None };
             assert_eq!(scenario.expects(cell).expect, expect);
+        }
+    }
+
+    /// `# expct: race` was a comment, and the cell a survey that nothing could fail.
+    #[test]
+    fn a_slip_in_a_key_is_told_and_other_comments_are_not() {
+        for (old, new, meant) in [
+            ("# expect: race", "# expct: race", "# expect:"),
+            ("# drivers:", "# driver:", "# drivers:"),
+            ("# min-blocks:", "# min_blocks:", "# min-blocks:"),
+            ("# files:", "# file:", "# files:"),
+            ("# inject: busy", "# Inject: busy", "# inject:"),
+            ("# fs:", "# FS:", "# fs:"),
+        ] {
+            let script = SCRIPT.replace(old, new);
+            let error = Scenario::parse("t", script.as_bytes(), true).unwrap_err().to_string();
+            assert!(error.contains(&format!("did you mean '{meant}'")), "{new}: {error}");
+        }
+        for comment in
+            ["SPDX-License-Identifier: MIT", "note: x", "id: 7", "lines: 3", "a b: c", "\u{e9}: x"]
+        {
+            let script = SCRIPT.replace("# fs:", &format!("# {comment}\n# fs:"));
+            assert!(Scenario::parse("t", script.as_bytes(), true).is_ok(), "{comment}");
         }
     }
 

@@ -382,8 +382,11 @@ fn show_end(progress: &dyn Progress, ran: &[Ran]) {
     let Some(one) = ran.last().filter(failed).filter(|one| !one.last_lines.is_empty()) else {
         return;
     };
-    let lines: Vec<String> = one.last_lines.iter().map(|line| format!("    {line}")).collect();
-    progress.note(&format!("what it printed ended with:\n{}", lines.join("\n")));
+    progress.note("what it printed ended with:");
+    for line in &one.last_lines {
+        // A note each: an end of line within one is shown as its number, lest a guest writes lines of ours.
+        progress.note(&format!("    {line}"));
+    }
 }
 
 /// Every repetition of a cell, as long as they go well.

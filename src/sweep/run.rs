@@ -214,7 +214,9 @@ fn forecast(options: &SweepOptions<'_>, cell: &PlannedCell) -> String {
     let once = estimate::cell(cell, Pace { seconds, repeat });
     let whole = once.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
     format!(
-        "{windows} windows, {repeat} repetitions of {seconds} s each: about {} s",
+        "{windows} window{}, {repeat} repetition{} of {seconds} s each: about {} s",
+        if windows == 1 { "" } else { "s" },
+        if repeat == 1 { "" } else { "s" },
         whole.as_secs()
     )
 }

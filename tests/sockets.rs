@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -22,14 +23,38 @@ fn mode_of(path: &Path) -> u32 {
 }
 
 /// A daemon with a memory disk, behind the socket of all of them.
-fn start(dir: &Path, before: &str, args: &str) -> Child {
+fn start(dir: &Path, before: &str, args: &str) -> Guarded {
     let line = format!("{before}; exec \"$0\" --socket-path its.sock --size 1M {args}");
     let mut command = Command::new("sh");
     command.args(["-c", &line, env!("CARGO_BIN_EXE_dixtrapd")]).current_dir(dir);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    Guarded(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-fn end(mut daemon: Child) -> bool {
+/// A daemon that outlives no test, not even one that fails.
+struct Guarded(Child);
+
+impl Deref for Guarded {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn end(mut daemon: Guarded) -> bool {
     // It may have ended before.
     let _ = kill(Pid::from_raw(i32::try_from(daemon.id()).unwrap()), Signal::SIGTERM);
     daemon.wait().unwrap().success()

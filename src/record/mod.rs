@@ -212,8 +212,8 @@ pub struct RaceOwner {
     pub owner: Owner,
 }
 
-/// The records have reached `--races-limit`. But for the first of each label to come, races and all else
-/// that a guest can make more of are only counted from here on.
+/// The records have reached `--races-limit`, or a label its part of it. But for the first of each label beyond
+/// its limit, races and all else that a guest can make more of are only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Microseconds since the start record.

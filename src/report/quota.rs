@@ -1,7 +1,8 @@
 //! How much of the records is written (`--races-limit`): what a guest can make more of ends at a limit.
 //!
-//! The file is one for many labels, and a label that races a great deal comes before others whose first
-//! races matter. So each label has its first records written, whatever came before it.
+//! The file is one for many labels, and a label that races a great deal comes before others whose races
+//! matter. So a label has no more than its share of the file; and each has its first records written,
+//! whatever came before it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,8 @@ use crate::units::ByteSize;
 
 /// How many records of each label are written beyond the limit.
 const FIRST: u64 = 100;
+/// A label has this part of the file. (What was written before the first one, or with none, is not shared out.)
+const SHARE: u64 = 16;
 
 /// What the writer and those that hand records over know of it together.
 #[derive(Debug, Default)]
@@ -28,8 +31,10 @@ impl Withheld {
 
     /// Counts a record that the writer would not write: it need not wait for him. `labels` have begun.
     pub(super) fn takes(&self, record: &Record, labels: u64) -> bool {
-        let takes =
-            is_limited(record) && self.spent.load(Ordering::Acquire) == labels.saturating_add(1);
+        let is_healing = matches!(record, Record::Healed(_));
+        let takes = !is_healing
+            && is_limited(record)
+            && self.spent.load(Ordering::Acquire) == labels.saturating_add(1);
         if takes {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
@@ -42,6 +47,8 @@ impl Withheld {
 pub(super) struct Quota {
     limit: Option<ByteSize>,
     written: u64,
+    /// How much of that is this label's.
+    of_label: u64,
     /// How many labels have begun.
     labels: u64,
     /// How many records of this label are still written beyond the limit.
@@ -64,31 +71,43 @@ pub(super) enum Ruling {
 
 impl Quota {
     pub(super) fn new(limit: Option<ByteSize>) -> Self {
-        Quota { limit, written: 0, labels: 0, left: 0, told: false }
+        Quota { limit, written: 0, of_label: 0, labels: 0, left: 0, told: false }
     }
 
     /// Judges a record whose line has so many bytes.
     pub(super) fn judge(&mut self, record: &Record, bytes: u64, withheld: &Withheld) -> Ruling {
         if begins_label(record) {
             self.labels = self.labels.saturating_add(1);
-            self.left = FIRST;
+            (self.left, self.of_label) = (FIRST, 0);
         }
-        let written = self.written.saturating_add(bytes);
-        let limit = self.limit.filter(|limit| written > limit.0);
+        let limit = self.limit.filter(|limit| self.is_beyond(*limit, record, bytes));
         let Some((limit, t_us)) = limit.zip(limited_at(record)) else {
-            self.written = written;
+            self.add(bytes);
             return Ruling::Written;
         };
         let told = std::mem::replace(&mut self.told, true);
         let mark = (!told).then_some(Record::Limit(Limit { t_us, limit }));
         if self.left > 0 {
             self.left -= 1;
-            self.written = written;
+            self.add(bytes);
             return mark.map_or(Ruling::Written, Ruling::WrittenAfter);
         }
         withheld.spent.store(self.labels.saturating_add(1), Ordering::Release);
         withheld.count.fetch_add(1, Ordering::Relaxed);
         mark.map_or(Ruling::Withheld, Ruling::Replaced)
+    }
+
+    /// Whether the file, or the label's part of it, has no room for so many bytes. A healing is short, and
+    /// tells of a race of any label: it only minds the file.
+    fn is_beyond(&self, limit: ByteSize, record: &Record, bytes: u64) -> bool {
+        let shared_out = self.labels > 0 && !matches!(record, Record::Healed(_));
+        self.written.saturating_add(bytes) > limit.0
+            || shared_out && self.of_label.saturating_add(bytes) > limit.0 / SHARE
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.written = self.written.saturating_add(bytes);
+        self.of_label = self.of_label.saturating_add(bytes);
     }
 }
 
@@ -121,10 +140,17 @@ fn limited_at(record: &Record) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Healed, RaceId};
+    use crate::record::{Healed, MediumFault, RaceId};
+    use crate::units::Lba;
 
-    fn healed(t_us: u64) -> Record {
-        Record::Healed(Healed { t_us, race: RaceId(1), after_us: 0 })
+    fn fault(t_us: u64) -> Record {
+        let (check, lba) = ("guard".to_owned(), Lba(1));
+        let (label, lun, stored, computed, injected) = (None, None, 1, 2, false);
+        Record::Medium(MediumFault { t_us, label, lun, lba, check, stored, computed, injected })
+    }
+
+    fn healed() -> Record {
+        Record::Healed(Healed { t_us: 1, race: RaceId(1), after_us: 0 })
     }
 
     fn begin() -> Record {
@@ -135,12 +161,12 @@ mod tests {
     #[test]
     fn beyond_the_limit_a_record_says_so_and_the_others_are_counted() {
         let (mut quota, withheld) = (Quota::new(Some(ByteSize(100))), Withheld::default());
-        assert_eq!(quota.judge(&healed(1), 60, &withheld), Ruling::Written);
-        assert!(!withheld.takes(&healed(1), 0));
+        assert_eq!(quota.judge(&fault(1), 60, &withheld), Ruling::Written);
+        assert!(!withheld.takes(&fault(1), 0));
         let limit = Record::Limit(Limit { t_us: 2, limit: ByteSize(100) });
-        assert_eq!(quota.judge(&healed(2), 60, &withheld), Ruling::Replaced(limit));
-        assert_eq!(quota.judge(&healed(3), 60, &withheld), Ruling::Withheld);
-        assert!(withheld.takes(&healed(4), 0) && !withheld.takes(&begin(), 0));
+        assert_eq!(quota.judge(&fault(2), 60, &withheld), Ruling::Replaced(limit));
+        assert_eq!(quota.judge(&fault(3), 60, &withheld), Ruling::Withheld);
+        assert!(withheld.takes(&fault(4), 0) && !withheld.takes(&begin(), 0));
         assert_eq!(withheld.count(), 3);
     }
 
@@ -149,22 +175,38 @@ mod tests {
         let (mut quota, withheld) = (Quota::new(Some(ByteSize(1))), Withheld::default());
         for label in 1..=3u64 {
             assert_eq!(quota.judge(&begin(), 50, &withheld), Ruling::Written);
-            assert!(!withheld.takes(&healed(1), label), "spent is another label's");
+            assert!(!withheld.takes(&fault(1), label), "spent is another label's");
             let rulings: Vec<Ruling> =
-                (0..FIRST + 5).map(|t| quota.judge(&healed(t), 60, &withheld)).collect();
+                (0..FIRST + 5).map(|t| quota.judge(&fault(t), 60, &withheld)).collect();
             assert_eq!(matches!(rulings[0], Ruling::WrittenAfter(_)), label == 1);
             assert!(rulings[1..100].iter().all(|ruling| *ruling == Ruling::Written));
             assert!(rulings[100..].iter().all(|ruling| *ruling == Ruling::Withheld));
-            assert!(withheld.takes(&healed(1), label));
+            assert!(withheld.takes(&fault(1), label));
         }
         assert_eq!(withheld.count(), 3 * 6);
+    }
+
+    #[test]
+    fn a_label_has_its_share_and_leaves_the_rest_to_the_next_ones() {
+        let (mut quota, withheld) = (Quota::new(Some(ByteSize(160_000))), Withheld::default());
+        for label in 1..=3u64 {
+            quota.judge(&begin(), 0, &withheld);
+            let write = |quota: &mut Quota| quota.judge(&fault(1), 50, &withheld);
+            let all: Vec<Ruling> = (0..1_000).map(|_| write(&mut quota)).collect();
+            let of = |ruling: &Ruling| !matches!(ruling, Ruling::Withheld | Ruling::Replaced(_));
+            // A share has room for 200 of them; and the first hundred beyond it are written.
+            assert_eq!(all.iter().filter(|ruling| of(ruling)).count(), 300);
+            assert!(withheld.takes(&fault(1), label));
+            assert!(!withheld.takes(&healed(), label));
+            assert_eq!(quota.judge(&healed(), 50, &withheld), Ruling::Written);
+        }
     }
 
     #[test]
     fn without_a_limit_everything_is_written() {
         let (mut quota, withheld) = (Quota::new(None), Withheld::default());
         for _ in 0..3 {
-            assert_eq!(quota.judge(&healed(1), u64::MAX / 2, &withheld), Ruling::Written);
+            assert_eq!(quota.judge(&fault(1), u64::MAX / 2, &withheld), Ruling::Written);
         }
     }
 }

@@ -179,7 +179,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     }
     if let Some(Limit { limit, .. }) = session.limit {
         out.push_str(&format!(
-            "the file reached its limit ({limit}): blocks, bytes and owners are those of the races that \
+            "the file reached its limit ({limit}), or a label its sixteenth of it: blocks, bytes and owners are those of the races that \
              it lists\n"
         ));
     }

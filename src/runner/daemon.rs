@@ -27,7 +27,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How large the records of a boot become unless another limit is asked for: a few hundred thousand races.
-pub const RACES_LIMIT: ByteSize = ByteSize(256 << 20);
+pub const RACES_LIMIT: ByteSize = ByteSize(512 << 20);
 
 /// The records of a boot, in the boot's directory.
 pub const RECORDS: &str = "races.jsonl";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Owner, Race, RaceId, RaceOwner, Start};
+use crate::record::{Owner, OwnerKind, Race, RaceId, RaceOwner, Start};
 use crate::verdict::{OwnerGroup, merge_groups};
 
 use super::plain::plain;
@@ -114,7 +114,11 @@ pub fn owners_text(name: &str, groups: &[OwnerGroup], fates: Fates) -> String {
     }
     let lines: Vec<String> = groups
         .iter()
-        .map(|group| format!("  {}: {}\n", group.kind, group_words(group, fates)))
+        .map(|group| match group.kind {
+            // Most often `unknown` itself: once is enough.
+            OwnerKind::Unknown => format!("  {}\n", group_words(group, fates)),
+            kind => format!("  {kind}: {}\n", group_words(group, fates)),
+        })
         .collect();
     format!("whose blocks raced in {}:\n{}", plain(name), lines.concat())
 }

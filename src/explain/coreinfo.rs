@@ -23,7 +23,8 @@ impl CoreInfo {
     /// All that stand in memory, dead ones included.
     pub fn find(memory: &dyn Physical) -> Vec<CoreInfo> {
         let pages = memory.populated().into_iter().flat_map(|piece| {
-            let first = piece.start.next_multiple_of(PAGE as u64);
+            // A front end may put memory at the very end of all addresses.
+            let first = piece.start.checked_next_multiple_of(PAGE as u64).unwrap_or(piece.end);
             (first..piece.end).step_by(PAGE)
         });
         let begins = |at: &u64| {

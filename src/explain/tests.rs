@@ -277,6 +277,21 @@ fn a_page_that_has_no_structure_is_not_known() {
 }
 
 #[test]
+fn memory_at_the_end_of_all_addresses_is_searched_like_any_other() {
+    struct Last;
+    impl Physical for Last {
+        fn read(&self, _: u64, _: &mut [u8]) -> Option<()> {
+            None
+        }
+        fn populated(&self) -> Vec<Range<u64>> {
+            vec![u64::MAX - 9..u64::MAX, u64::MAX - 0x2fff..u64::MAX]
+        }
+    }
+    assert_eq!(CoreInfo::find(&Last), []);
+    assert!(Kernel::learn(&Last).is_none());
+}
+
+#[test]
 fn tables_that_lead_to_themselves_end() {
     let mut memory = Memory::default();
     memory.put(0x1000, &[0; 4096]);

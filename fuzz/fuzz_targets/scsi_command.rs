@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use dixtrap::media::Started;
 use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
-use dixtrap::proto::scsi::target::{Cdb, Progress, Status, Target, Task, Unit, UnitIdentity};
+use dixtrap::proto::scsi::drive::{Cdb, Progress, Status, Target, Task, Unit, UnitIdentity};
 use dixtrap::units::{BlockSize, QueueIndex};
 use dixtrap_fuzz::trap;
 use libfuzzer_sys::fuzz_target;

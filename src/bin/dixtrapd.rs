@@ -14,7 +14,7 @@ use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::messages::{Messages, last_word};
 use dixtrap::proto::Device;
 use dixtrap::proto::blk::{self, BlkDevice};
-use dixtrap::proto::scsi::target::{Unit, UnitIdentity};
+use dixtrap::proto::scsi::drive::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::{Sink, plain};

@@ -2,8 +2,8 @@
 //!
 //! | folder | what it knows |
 //! |---|---|
-//! | `target` | SPC-5 and SBC-4: command descriptor blocks in, data, status and sense out |
+//! | `drive` | SPC-5 and SBC-4: command descriptor blocks in, data, status and sense out |
 //! | `virtio` | VIRTIO 1.2 §5.6: headers, logical unit addresses, responses, task management, events |
 
-pub mod target;
+pub mod drive;
 pub mod virtio;

@@ -15,7 +15,7 @@ use super::header::Layout;
 use super::management;
 use super::request::{self, CommandInFlight, HeldCommand};
 use crate::media::Completion;
-use crate::proto::scsi::target::{Attention, Target, Unit};
+use crate::proto::scsi::drive::{Attention, Target, Unit};
 use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
 use crate::units::QueueIndex;
 

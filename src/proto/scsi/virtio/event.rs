@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::address::Address;
-use crate::proto::scsi::target::Attention;
+use crate::proto::scsi::drive::Attention;
 
 /// The length of an event.
 const EVENT_BYTES: usize = 16;

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::config_space::Sizes;
 use crate::memory::{MemoryError, Segments};
-use crate::proto::scsi::target::Cdb;
+use crate::proto::scsi::drive::Cdb;
 
 /// Unit, tag, attribute, priority, reference number.
 const FIXED_BYTES: usize = 19;

@@ -6,7 +6,7 @@ use super::address::Address;
 use super::request::{CommandInFlight, HeldCommand};
 use super::response::Response;
 use crate::memory::Segments;
-use crate::proto::scsi::target::{Attention, Target};
+use crate::proto::scsi::drive::{Attention, Target};
 use crate::proto::{Answered, Exchange, Step, Sweep, Unanswerable};
 
 // Types of control requests.

@@ -6,7 +6,7 @@ use super::response::{Response, Slot};
 use crate::clock::Moment;
 use crate::media::{Completion, Started};
 use crate::memory::Segments;
-use crate::proto::scsi::target::{Ending, HeldTask, Progress, Target, Task, TaskInFlight};
+use crate::proto::scsi::drive::{Ending, HeldTask, Progress, Target, Task, TaskInFlight};
 use crate::proto::{Answered, Exchange, Finished, InWindow, Step, Unanswerable};
 
 /// A command of the task set: its names and where its response goes.

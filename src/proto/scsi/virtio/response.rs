@@ -2,7 +2,7 @@
 
 use super::config_space::Sizes;
 use crate::memory::Segments;
-use crate::proto::scsi::target::{Answer, Ending, Status};
+use crate::proto::scsi::drive::{Answer, Ending, Status};
 use crate::proto::{Answered, Unanswerable};
 
 /// Sense length, residual, status qualifier, status, response.

@@ -8,7 +8,7 @@ use crate::clock::MonotonicClock;
 use crate::media::{Disk, DiskSpec, Started};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{PiType, TUPLE_BYTES, Tuple};
-use crate::proto::scsi::target::{
+use crate::proto::scsi::drive::{
     Answer, Cdb, Ending, Progress, Status, Target, Task, Unit, UnitIdentity,
 };
 use crate::record::OnRace;

@@ -2,9 +2,9 @@
 
 use super::pages::Modes;
 use crate::media::Geometry;
-use crate::proto::scsi::target::failure::Failure;
-use crate::proto::scsi::target::run::{Call, Reply, Task};
-use crate::proto::scsi::target::sense::Sense;
+use crate::proto::scsi::drive::failure::Failure;
+use crate::proto::scsi::drive::run::{Call, Reply, Task};
+use crate::proto::scsi::drive::sense::Sense;
 
 /// PF: the list has pages. SP: save them, please.
 const PF: u8 = 0x10;

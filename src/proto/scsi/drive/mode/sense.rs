@@ -2,11 +2,11 @@
 
 use super::pages::{PAGES, PageControl};
 use crate::media::Geometry;
-use crate::proto::scsi::target::cdb::Cdb;
-use crate::proto::scsi::target::failure::Failure;
-use crate::proto::scsi::target::run::{Call, Reply, Task};
-use crate::proto::scsi::target::sense::Sense;
-use crate::proto::scsi::target::unit::Unit;
+use crate::proto::scsi::drive::cdb::Cdb;
+use crate::proto::scsi::drive::failure::Failure;
+use crate::proto::scsi::drive::run::{Call, Reply, Task};
+use crate::proto::scsi::drive::sense::Sense;
+use crate::proto::scsi::drive::unit::Unit;
 
 /// DBD: no block descriptor, please.
 const DBD: u8 = 0x08;

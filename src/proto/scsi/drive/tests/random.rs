@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::rig::Rig;
 use crate::pi::{PiType, Tuple};
-use crate::proto::scsi::target::Status;
-use crate::proto::scsi::target::table::COMMANDS;
+use crate::proto::scsi::drive::Status;
+use crate::proto::scsi::drive::table::COMMANDS;
 use crate::record::OnRace;
 use crate::units::BlockSize;
 

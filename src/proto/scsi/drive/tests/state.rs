@@ -2,7 +2,7 @@
 
 use super::rig::{DISK_BYTES, Rig, sixteen};
 use crate::pi::PiType;
-use crate::proto::scsi::target::Attention;
+use crate::proto::scsi::drive::Attention;
 use crate::record::OnRace;
 use crate::units::BlockSize;
 

@@ -2,7 +2,7 @@
 
 use super::rig::Rig;
 use crate::pi::PiType;
-use crate::proto::scsi::target::table::COMMANDS;
+use crate::proto::scsi::drive::table::COMMANDS;
 
 /// The command itself: options, operation code, service action.
 fn report(rig: &Rig, options: u8, opcode: u8, action: u16) -> Vec<u8> {

@@ -251,11 +251,12 @@ fn bad_input_is_one_line_and_status_129() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(at("garbage"), "not a record\n").unwrap();
+    std::fs::write(at("cut.json"), "{\n  \"schema\": 1,\n  \"vers").unwrap();
     std::fs::write(at("headless.sh"), "#!/bin/sh\necho\n").unwrap();
     let reaching = scenario(dir.path(), "reaching", "stable", "finish");
     let script = std::fs::read_to_string(&reaching).unwrap();
     std::fs::write(&reaching, script.replacen("# fs:", "# files: ../secrets\n# fs:", 1)).unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["run", "--kernel", &at("nowhere")], "there is no kernel"),
         (&["run", "--kernel", &at("garbage")], "not an x86-64 kernel image"),
         (&["run", "--scenario", "nosuch"], "no scenario matches 'nosuch'"),
@@ -267,6 +268,8 @@ fn bad_input_is_one_line_and_status_129() {
         (&["run", "--window", "hold"], "never ends by itself"),
         (&["run", "--json", &at("none/v.json")], "there is no folder"),
         (&["report", &at("garbage")], "line 1: not a record"),
+        (&["report", &at("garbage")], "give records (dixtrapd --races), a verdict"),
+        (&["report", &at("cut.json")], "ends in the middle"),
         (&["report", &at("nowhere")], "cannot read"),
     ];
     for (words, message) in cases {

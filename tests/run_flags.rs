@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
-use running::{cell, kernel_name, output, run, scenario, text};
+use running::{cell, dixtrap, kernel_name, output, run, scenario, text};
 
 /// A program that is no QEMU, in one way or another.
 fn impostor(dir: &Path, name: &str, script: &str) -> String {
@@ -30,7 +30,7 @@ fn wrong_values_are_one_line_and_status_129() {
     std::fs::write(&plain, "no program").unwrap();
     let plain = plain.to_str().unwrap().to_owned();
     let long = "x".repeat(3000);
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 26] = [
         (&["--append", "a\nb"], "one line"),
         (&["--append", &long], "too many"),
         (&["--append", &long[..1500], "--append", &long[..1500]], "too many"),
@@ -53,6 +53,7 @@ fn wrong_values_are_one_line_and_status_129() {
         (&["--size", "1048577", "--block-size", "4096"], "whole blocks"),
         (&["--stable-writes", "maybe"], "use on, off or both"),
         (&["--stable-writes", "off", "--scenario", "aio-rewrite"], "stable_writes off"),
+        (&["--jobs", "0"], "use 1 or more"),
         (&["--timeout", "soon"], "10m"),
         (&["--timeout", "5s"], "lower --seconds"),
         (&["--timeout", "25h"], "to a day"),
@@ -75,12 +76,16 @@ fn wrong_names_are_met_with_what_may_have_been_meant_and_all_there_are() {
         (&["run", "ext4"], "did you mean --fs ext4?"),
         (&["run", "scsi"], "did you mean --device scsi?"),
         (&["run", "debian:trixie"], "did you mean --kernel debian:trixie?"),
+        (&["run", "debain:trixie"], "did you mean --kernel debian:trixie?"),
+        (&["run", "--kernel", "debain:trixie"], "did you mean debian:trixie? Give a bzImage"),
+        (&["sweep", "--kernel", "debain:trixie"], "did you mean debian:trixie? Give a bzImage"),
         (&["run", "quux"], "dixtrap list scenarios"),
         (
             &["run", "--scenario", "mmap-rewrit"],
             "did you mean mmap-rewrite? There are aio-rewrite,",
         ),
         (&["run", "--fs", "etx4"], "did you mean ext4? There are raw,"),
+        (&["run", "--fs", "ext5"], "did you mean ext4? There are raw,"),
         (&["sweep", "--fs", "btrf"], "did you mean btrfs? There are raw,"),
         (&["run", "--device", "scsy"], "possible values: blk, scsi"),
         (&["run", "--accel", "kmv"], "use auto, kvm or tcg"),
@@ -145,6 +150,30 @@ fn no_guest_is_booted_for_a_skip() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains("no-such-program") && !said.contains("booting"), "{said}");
+}
+
+/// Whoever reads what a run says may go away: the run goes on to its verdict, and leaves nothing behind.
+#[test]
+fn a_reader_that_goes_away_costs_no_folder_and_no_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = scenario(dir.path(), "program", "stable", "die 'it ran'");
+    let script = std::fs::read_to_string(&one).unwrap();
+    std::fs::write(&one, script.replacen("# fs:", "# needs: no-such-program\n# fs:", 1)).unwrap();
+    let scratch = dir.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let mut command = dixtrap(&["run", "--kernel", &kernel_name(), "--scenario", &one]);
+    for (stdout, stderr) in [(true, false), (false, true), (true, true)] {
+        let pipe = |gone: bool| if gone { gone_pipe() } else { Stdio::null() };
+        command.env("TMPDIR", &scratch).stdout(pipe(stdout)).stderr(pipe(stderr));
+        assert_eq!(command.status().unwrap().code(), Some(125), "{stdout} {stderr}");
+        let left: Vec<_> = std::fs::read_dir(&scratch).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// The end for writing of a pipe that nobody reads.
+fn gone_pipe() -> Stdio {
+    std::io::pipe().unwrap().1.into()
 }
 
 /// A QEMU that knows its version and dies is no kernel's fault; its last words are told.

@@ -115,6 +115,39 @@ fn a_lost_guest_costs_its_own_cell_only() {
 }
 
 /// One run at a time in a directory, and one run ever; the second changes nothing there.
+/// A script that calls what is not there is its author's to mend: no kernel is blamed, none is passed over.
+#[test]
+fn a_script_without_its_program_is_status_129() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = scenario(dir.path(), "misses", "stable", "prepare \"$@\"\nno-such-program\nfinish");
+    let words = ["--kernel", &kernel_name(), "--scenario", &own];
+    let (output, verdict) = run(dir.path(), &words);
+    assert_eq!((output.status.code(), verdict.exit_status), (Some(129), 129));
+    let reason = cell(&verdict, "misses/raw").reason.clone().unwrap();
+    assert!(reason.contains("(127)") && reason.contains("# needs:"), "{reason}");
+    assert!(reason.contains("no-such-program"), "{reason}");
+    assert_eq!(cell(&verdict, "direct-rewrite/raw/stable_writes=off").outcome, CellOutcome::Pass);
+}
+
+/// Healings that were only counted leave open which of the listed races stand, and everything says so.
+#[test]
+fn beyond_the_records_limit_nothing_is_said_to_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--kernel", &kernel_name(), "--scenario", "direct-rewrite", "--fs", "raw"];
+    let more = ["--stable-writes", "off", "--races-limit", "1K", "--repeat", "2"];
+    let (output, verdict) = run(dir.path(), &[&words[..], &more].concat());
+    let told = text(&output.stderr);
+    assert_eq!(told.matches("reached --races-limit 1K").count(), 1, "{told}");
+    let cell = &verdict.cells[0];
+    assert!(cell.races > Some(200) && cell.healed.is_some(), "{cell:?}");
+    assert!(cell.standing.is_none_or(|races| races == 0), "{cell:?}");
+    let shown = text(&output.stdout);
+    if cell.standing.is_none() {
+        assert!(shown.contains("+/?") && shown.contains("raise --races-limit"), "{shown}");
+        assert!(!shown.contains(" standing\n"), "{shown}");
+    }
+}
+
 #[test]
 fn a_directory_in_use_is_status_129() {
     let dir = tempfile::tempdir().unwrap();

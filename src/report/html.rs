@@ -5,7 +5,7 @@ use crate::verdict::{Cell, Group, Verdict};
 
 use super::provenance::provenance_rows;
 use super::tame::tame;
-use super::words::{boot_words, micros_words, millis_words, noted_words, seen_words};
+use super::words::{boot_words, healed_words, micros_words, millis_words, noted_words, seen_words};
 
 /// Colours that stay readable on paper and without colour: the words say the same.
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}\
@@ -75,10 +75,7 @@ fn table(group: &Group<'_>) -> String {
 
 fn row(cell: &Cell) -> String {
     let stable_writes = cell.stable_writes.map_or("-".to_owned(), |setting| setting.to_string());
-    let races = match (cell.healed, cell.standing) {
-        (Some(healed), Some(standing)) => format!("{healed} / {standing}"),
-        _ => "-".to_owned(),
-    };
+    let races = healed_words(cell.healed, cell.standing).replace('/', " / ");
     let outcome = if cell.control { " (control)" } else { "" };
     let window = |figure: Option<f64>| micros_words(figure);
     let columns = [

@@ -97,12 +97,14 @@ pub enum Fates {
 }
 
 impl Fates {
-    /// From the healings that have a line, those that were counted, and the races that stand.
-    pub fn new(told: u64, healed: u64, standing: u64) -> Fates {
-        match healed > told {
-            false => Fates::Told,
-            true if standing == 0 => Fates::AllHealed,
-            true => Fates::Untold,
+    /// From the healings that have a line, those that were counted, and the races that stand, where that is
+    /// known.
+    pub fn new(told: u64, healed: u64, standing: Option<u64>) -> Fates {
+        match (healed > told, standing) {
+            (_, None) => Fates::Untold,
+            (false, _) => Fates::Told,
+            (true, Some(0)) => Fates::AllHealed,
+            (true, _) => Fates::Untold,
         }
     }
 }
@@ -184,7 +186,7 @@ mod tests {
         let file = OwnerGroup::of(&Owner::new("file", OwnerKind::Data), 251);
         let some = OwnerGroup { healed: 3, healed_in_us: Some(700), ..file.clone() };
         let words = |group: &OwnerGroup, told, healed, standing| {
-            owners_text("x", std::slice::from_ref(group), Fates::new(told, healed, standing))
+            owners_text("x", std::slice::from_ref(group), Fates::new(told, healed, Some(standing)))
         };
         assert!(words(&file, 0, 392, 0).ends_with("data: file, 251 races, all healed\n"));
         let unclear = "251 races, 3 healed in 700us, 248 healed or standing (no record tells)\n";

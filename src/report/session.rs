@@ -33,6 +33,8 @@ pub struct LabelSummary {
     pub began_us: Option<u64>,
     /// Whose blocks raced; empty where nobody found out.
     pub owners: Vec<OwnerGroup>,
+    /// Races of this session were healed, or may have been, and no line says which: it may be these.
+    pub healings_withheld: bool,
 }
 
 impl LabelSummary {
@@ -47,11 +49,17 @@ impl LabelSummary {
         self.races.max(counted)
     }
 
-    /// Races that a later clean write covered, and those that nothing has. The daemon's own figures
-    /// end with the label, but know of races whose records were lost.
-    pub fn healed_and_standing(&self) -> (u64, u64) {
-        let healed = self.healed.max(self.sum(|c| c.healed).unwrap_or(0));
-        (healed, self.known_races().saturating_sub(healed))
+    /// Races that a later clean write covered, and those that nothing has; `None` where that is not known,
+    /// and more of them may have been covered. The daemon's own figures end with the label, but know of
+    /// races whose records were lost.
+    pub fn healed_and_standing(&self) -> (u64, Option<u64>) {
+        let healed = self.known_healings().min(self.known_races());
+        let standing = self.known_races().saturating_sub(healed);
+        (healed, Some(standing).filter(|races| *races == 0 || !self.healings_withheld))
+    }
+
+    fn known_healings(&self) -> u64 {
+        self.healed.max(self.sum(|c| c.healed).unwrap_or(0))
     }
 }
 
@@ -169,6 +177,15 @@ impl Session {
                 summary.owners = groups;
             }
         }
+        let withheld = self.healings_withheld();
+        self.labels.values_mut().for_each(|summary| summary.healings_withheld = withheld);
+    }
+
+    /// Whether races were healed that are no label's by any line or count. Of a session without an end
+    /// nobody knows, once its file reached its limit.
+    fn healings_withheld(&self) -> bool {
+        let Some(stop) = &self.stop else { return self.limit.is_some() };
+        stop.counters.healed > all_of(self.labels.values().map(LabelSummary::known_healings))
     }
 
     fn add(&mut self, record: Record) {
@@ -281,9 +298,42 @@ mod tests {
         let told: Vec<_> =
             groups.iter().map(|g| (g.name.as_str(), g.races, g.healed, g.healed_in_us)).collect();
         assert_eq!(told, [("inode table", 3, 3, Some(50)), ("unknown", 1, 1, Some(1))]);
-        assert_eq!(session.labels["a"].healed_and_standing(), (4, 0), "after its end as well");
+        assert_eq!(
+            session.labels["a"].healed_and_standing(),
+            (4, Some(0)),
+            "after its end as well"
+        );
         let worst = session.offenders.worst(1, |_| true);
         assert_eq!(worst[0].worst.owner.as_ref().unwrap().name, "inode table");
+    }
+
+    /// A healing that was only counted may be of any label.
+    #[test]
+    fn where_healings_were_withheld_nobody_knows_what_stands() {
+        let labelled = |id, label: &str| {
+            line(Record::Race(Box::new(Race { label: Some(label.into()), ..race(id, id) })))
+        };
+        let healed = |race| {
+            line(Record::Healed(crate::record::Healed { t_us: 9, race: RaceId(race), after_us: 1 }))
+        };
+        let limit = line(Record::Limit(Limit { t_us: 9, limit: crate::units::ByteSize(1) }));
+        let stop = |healed, standing| {
+            line(Record::Stop(Stop {
+                t_us: 10,
+                counters: Counters { healed, standing, ..Counters::default() },
+            }))
+        };
+        let races =
+            labelled(1, "a") + &labelled(2, "a") + &labelled(3, "b") + &healed(1) + &healed(3);
+        let told = |end: &str| {
+            let session = read(&(races.clone() + end)).unwrap();
+            ["a", "b"].map(|label| session.labels[label].healed_and_standing())
+        };
+        assert_eq!(told(&stop(2, 1)), [(1, Some(1)), (1, Some(0))]);
+        assert_eq!(told(&(limit.clone() + &stop(2, 1))), [(1, Some(1)), (1, Some(0))]);
+        assert_eq!(told(&(limit.clone() + &stop(3, 0))), [(1, None), (1, Some(0))]);
+        assert_eq!(told(&limit), [(1, None), (1, Some(0))], "killed beyond its limit");
+        assert_eq!(told(""), [(1, Some(1)), (1, Some(0))]);
     }
 
     /// The lines of `dixtrap-guest owners`, saved by hand.
@@ -360,7 +410,7 @@ mod tests {
         let session = read(&text).unwrap();
         let label = &session.labels["a"];
         assert_eq!((label.races, label.first_catch_us), (2, Some(500)));
-        assert_eq!(label.healed_and_standing(), (0, 2), "an audited race is none");
+        assert_eq!(label.healed_and_standing(), (0, Some(2)), "an audited race is none");
         assert_eq!(label.counters[0].writes, 7);
         assert!(!session.labels.contains_key(UNLABELLED));
         assert!(session.stop.is_none() && !session.truncated);

@@ -15,7 +15,7 @@ use super::provenance::provenance_lines;
 use super::session::{LabelSummary, Session, UNLABELLED};
 use super::tame::tame;
 use super::words::{
-    boot_words, expected_words, micros_words, millis_words, noted_words, seen_words,
+    boot_words, expected_words, healed_words, micros_words, millis_words, noted_words, seen_words,
     whole_micros_words,
 };
 
@@ -69,7 +69,7 @@ fn explained(cell: &Cell) -> Option<String> {
 /// The groups of a cell have all of its races; the healings that they lack have no line.
 fn fates_of(cell: &Cell, groups: &[OwnerGroup]) -> Fates {
     let told = groups.iter().map(|group| group.healed).sum();
-    Fates::new(told, cell.healed.unwrap_or(0), cell.standing.unwrap_or(0))
+    Fates::new(told, cell.healed.unwrap_or(0), cell.standing)
 }
 
 fn painted(outcome: CellOutcome, colour: Colour) -> String {
@@ -125,10 +125,7 @@ fn cell_row(cell: &Cell) -> Row {
     let window = cell
         .window_us
         .map_or_else(dash, |w| format!("{}, max {}", micros_words(w.median), micros_words(w.max)));
-    let healed = match (cell.healed, cell.standing) {
-        (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
-        _ => dash(),
-    };
+    let healed = healed_words(cell.healed, cell.standing);
     let control = if cell.control { " (control)" } else { "" };
     Row::from(vec![
         Slot::new(&cell.scenario),
@@ -230,7 +227,7 @@ fn labels_table(session: &Session) -> String {
             races_words(session, summary),
             summary.first_catch_us.map_or_else(dash, whole_micros_words),
             count_or_dash(summary.sum(|c| c.guard_blind)),
-            format!("{healed}/{standing}"),
+            healed_words(Some(healed), standing),
         ]);
     }
     if let Some(stop) = &session.stop {

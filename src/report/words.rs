@@ -34,6 +34,24 @@ pub fn seen_words(cell: &Cell) -> String {
     format!("{raced}{repeats}{legs}{knob}")
 }
 
+/// Healed and standing races of a cell: `7/2`, or `7+/?` where more than these may have been healed.
+pub fn healed_words(healed: Option<u64>, standing: Option<u64>) -> String {
+    match (healed, standing) {
+        (Some(healed), Some(standing)) => format!("{healed}/{standing}"),
+        (Some(healed), None) => format!("{healed}+/?"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// What `?` means, where a cell has it.
+fn untold_words(cell: &Cell) -> Option<String> {
+    (cell.healed.is_some() && cell.standing.is_none()).then(|| {
+        "which of its races stand is not known: the records reached their limit, and later healings were \
+         only counted; raise --races-limit"
+            .to_owned()
+    })
+}
+
 /// What was expected of a cell, and why where that is known: `stable: the journal writes a copy`.
 pub fn expected_words(cell: &Cell) -> String {
     cell.why.as_ref().map_or_else(
@@ -44,7 +62,7 @@ pub fn expected_words(cell: &Cell) -> String {
 
 /// What the kernel said of itself while a cell ran, and went on after; a line each.
 pub fn noted_words(cell: &Cell) -> Vec<String> {
-    cell.notes.iter().map(|note| noted(note)).collect()
+    untold_words(cell).into_iter().chain(cell.notes.iter().map(|note| noted(note))).collect()
 }
 
 fn noted(note: &str) -> String {

@@ -14,7 +14,7 @@ use crate::runner::plan::Selection;
 use crate::runner::progress::Board;
 use crate::runner::provenance::UsedKernel;
 use crate::runner::run::{KernelRun, RunOptions, Runner, cpus_each};
-use crate::verdict::{MergeError, merge_cells};
+use crate::verdict::{CellOutcome, Cut, MergeError, merge_cells};
 
 /// A kernel as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +179,7 @@ fn gather(runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
     for run in runs {
         all.cells.extend(run.cells);
         all.cut = all.cut.max(run.cut);
+        all.broken_script |= run.broken_script;
         all.boots.extend(run.boots);
         all.told.extend(run.told);
         // Boots of one kernel may have failed for one reason.
@@ -189,5 +190,10 @@ fn gather(runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
         }
     }
     all.cells = merge_cells(all.cells)?;
+    // What is proven stays so; else the user has to mend the script before any kernel is blamed.
+    let proven = all.cells.iter().any(|cell| cell.outcome == CellOutcome::Fail);
+    if all.broken_script && !proven {
+        all.cut = all.cut.max(Some(Cut::Fault));
+    }
     Ok(all)
 }

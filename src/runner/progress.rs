@@ -1,7 +1,7 @@
 //! What a run tells while it runs: a moving line on a terminal, plain lines elsewhere.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
 use crate::report::plain;
@@ -56,6 +56,11 @@ impl Board for Lines {
     }
 }
 
+/// Writes a line to standard error. Where its reader has gone away the run goes on, for its verdict's sake.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// One line for each thing that happened.
 #[derive(Debug)]
 struct LineLane {
@@ -67,19 +72,19 @@ struct LineLane {
 
 impl Progress for LineLane {
     fn note(&self, line: &str) {
-        eprintln!("{}{}", self.lead, plain(line));
+        say(format_args!("{}{}", self.lead, plain(line)));
     }
 
     fn begin(&self, number: usize, of: usize, name: &str) {
         let name = plain(name);
-        eprintln!("{}[{number}/{of}] {name}", self.lead);
+        say(format_args!("{}[{number}/{of}] {name}", self.lead));
         *self.cell.borrow_mut() = if self.named { format!("{name}: ") } else { "  ".to_owned() };
     }
 
     fn update(&self, _standing: Standing) {}
 
     fn end(&self, line: &str) {
-        eprintln!("{}{}{}", self.lead, self.cell.borrow(), plain(line));
+        say(format_args!("{}{}{}", self.lead, self.cell.borrow(), plain(line)));
     }
 }
 

@@ -107,6 +107,8 @@ pub struct KernelRun {
     pub cells: Vec<Cell>,
     /// The run ended before its time, through no fault of the kernel's.
     pub cut: Option<Cut>,
+    /// A script of the run calls a program that is not there: its author's mistake, and no kernel's.
+    pub broken_script: bool,
     /// What went wrong, for people; the console's end included.
     pub troubles: Vec<String>,
     /// The boots that have records.
@@ -126,6 +128,8 @@ pub struct Boot {
     pub kernel: String,
     /// Its records.
     pub records: PathBuf,
+    /// They reached their limit, and do not hold everything.
+    pub limit_reached: bool,
 }
 
 impl KernelRun {
@@ -202,10 +206,12 @@ impl Runner<'_> {
 
     /// Adds what a boot came to.
     fn note(&self, run: &mut KernelRun, trip: Trip, interrupted: bool) {
-        run.cells.extend(trip.settle(self));
+        let cells = trip.settle(self);
+        run.broken_script |= trip.has_broken_script(&cells);
+        run.cells.extend(cells);
         run.told.push(trip.boot());
-        let kernel = trip.kernel;
-        run.boots.extend(trip.records.map(|records| Boot { kernel, records }));
+        let (kernel, limit_reached) = (trip.kernel, trip.limit_reached);
+        run.boots.extend(trip.records.map(|records| Boot { kernel, records, limit_reached }));
         let fault = trip.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);
         let cut = match (interrupted, fault) {
             (true, _) => Some(Cut::Interrupted),
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn every_error_has_its_blame() {
         let path = || PathBuf::from("x");
-        let kernel_missing = KernelError::NoSuchKernel { path: path() };
+        let kernel_missing = KernelError::NoSuchKernel { path: path(), meant: ".".into() };
         let no_kvm = AccelError::NoKvm { reason: "hangs".into() };
         let not_built = KernelError::NotBuilt { path: path(), missing: "bzImage" };
         for (error, blame) in [

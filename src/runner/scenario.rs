@@ -2,6 +2,7 @@
 
 use crate::runner::companion::{Companion, is_path};
 use crate::runner::device::Device;
+use crate::runner::meant::is_slip;
 use crate::runner::table::{CellKey, ExpectError, Expectation, Rule};
 use crate::verdict::{Expect, StableWrites};
 
@@ -140,16 +141,6 @@ fn parse_stable_writes(text: &str) -> Option<Vec<Option<StableWrites>>> {
         "any" => Some(vec![None]),
         _ => None,
     }
-}
-
-/// Whether `word` is `key` but for a letter or two. Short words are easily another's, as `lines` is of `files`.
-fn is_slip(word: &str, key: &str) -> bool {
-    let most = match key.len() {
-        0..=3 => 0,
-        4..=5 => 1,
-        _ => 2,
-    };
-    word.len() <= key.len().saturating_add(most) && strsim::damerau_levenshtein(word, key) <= most
 }
 
 /// The comment lines at the beginning of a script.

@@ -47,6 +47,8 @@ pub struct Runs {
     pub first_catch_ms: Option<f64>,
     /// What went wrong.
     pub trouble: Option<String>,
+    /// That was the script's own mistake.
+    pub broken_script: bool,
     /// The knob while it wrote, in each repetition.
     pub ran_with: Vec<Option<StableWrites>>,
     /// Where what it printed is kept.
@@ -55,6 +57,9 @@ pub struct Runs {
     pub notes: Notes,
     /// Whose blocks raced; `None` before anybody asked.
     pub owners: Option<Vec<OwnerGroup>>,
+    /// Races that a later clean write covered, and those that nothing has, by the records, which go on to
+    /// the end of the boot; `None` before anybody looked.
+    pub healed_and_standing: Option<(u64, Option<u64>)>,
 }
 
 impl Runs {
@@ -92,12 +97,12 @@ impl Runs {
         }
     }
 
-    /// Races that a later clean write covered, and those that nothing has. The counters end with the
-    /// cell; the records, by which the owners are counted, go on to the end of the boot.
-    fn healed_and_standing(&self) -> (u64, u64) {
-        let told: u64 = self.owners.iter().flatten().map(|group| group.healed).sum();
-        let healed = told.max(self.counters.healed).min(self.races());
-        (healed, self.races().saturating_sub(healed))
+    /// The same; where there are no records, by the counters, which end with the cell.
+    fn healed_and_standing(&self) -> (u64, Option<u64>) {
+        self.healed_and_standing.unwrap_or_else(|| {
+            let healed = self.counters.healed.min(self.races());
+            (healed, Some(self.races().saturating_sub(healed)))
+        })
     }
 
     /// The knob, where it was the same in all repetitions.
@@ -178,7 +183,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 phases: Some(counters.races),
                 guard_blind: Some(counters.guard_blind),
                 healed: Some(healed),
-                standing: Some(standing),
+                standing,
                 divergent: runs.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
@@ -272,17 +277,18 @@ mod tests {
 
     #[test]
     fn races_that_were_covered_after_the_cell_do_not_stand() {
-        let mut group = OwnerGroup::of(&crate::record::Owner::unknown(), 9);
-        group.healed = 7;
-        let mut runs = Runs { owners: Some(vec![group]), ..Runs::default() };
+        let mut runs = Runs { healed_and_standing: Some((7, Some(2))), ..Runs::default() };
         runs.add(&Counters {
             races: Phases { in_window: 9, ..Phases::default() },
             healed: 2,
             standing: 7,
             ..Counters::default()
         });
-        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs))]);
+        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs.clone()))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
+        runs.healed_and_standing = Some((7, None));
+        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs))]);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(7), None), "nobody knows");
     }
 
     #[test]

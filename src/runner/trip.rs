@@ -23,7 +23,7 @@ use crate::runner::plan::{PlannedCell, Selection, Surroundings};
 use crate::runner::progress::Progress;
 use crate::runner::run::{RunError, Runner};
 use crate::runner::settle::{Fate, Ground, settle};
-use crate::verdict::{self, Cell, Expect};
+use crate::verdict::{self, Cell, CellOutcome, Expect};
 
 /// How long the guest may take to find its disk.
 const DISK_LIMIT: Duration = Duration::from_secs(60);
@@ -71,6 +71,8 @@ pub struct Trip {
     notes: Notes,
     /// The records; `None` where the kernel did not come up.
     pub records: Option<PathBuf>,
+    /// They reached their limit, and do not hold everything.
+    pub limit_reached: bool,
 }
 
 impl Trip {
@@ -87,6 +89,7 @@ impl Trip {
             deaths: Deaths::default(),
             notes: Notes::default(),
             records: None,
+            limit_reached: false,
         }
     }
 
@@ -121,6 +124,13 @@ impl Trip {
     /// Accounts for the cells that were not reached: each is lost for this reason.
     pub fn give_up(&mut self, reason: &str) {
         self.fates.resize_with(self.planned.len(), || Fate::Lost(reason.to_owned()));
+    }
+
+    /// Whether one of `cells`, those of this boot, has no result because of its own script.
+    pub fn has_broken_script(&self, cells: &[Cell]) -> bool {
+        let broken = |fate: &Fate| matches!(fate, Fate::Ran(runs) if runs.broken_script);
+        let without = |cell: &Cell| cell.outcome == CellOutcome::Error;
+        self.fates.iter().zip(cells).any(|(fate, cell)| broken(fate) && without(cell))
     }
 
     /// What is to be told of the boot beside its cells.
@@ -210,7 +220,8 @@ fn try_travel(
     // Every cell has unmounted and synced: nobody needs the time of an orderly end.
     drop(guest);
     daemon.stop()?;
-    Ok(fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?)
+    trip.limit_reached = fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?;
+    Ok(())
 }
 
 /// A guest on its daemon, and what is planned for it. Dropped, the guest goes before its disk.
@@ -428,7 +439,7 @@ fn lost_in(ran: &Ran, guest: &Guest) -> Option<Lost> {
             Some(Lost { blame, reason, whole, again: blame == Blame::Kernel })
         }
         End::Hung(reason) => with_console(reason),
-        End::Done | End::Skipped(_) | End::Trouble(_) => {
+        End::Done | End::Skipped(_) | End::Trouble(_) | End::Broken(_) => {
             ran.unfit.as_ref().and_then(|reason| with_console(reason))
         }
     }

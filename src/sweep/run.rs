@@ -46,6 +46,9 @@ pub enum SweepError {
     /// The cell cannot run.
     #[error("{0} cannot run: {1}")]
     Skipped(String, String),
+    /// The script of the cell has a mistake.
+    #[error("{0}: {1}")]
+    Broken(String, String),
     /// The records cannot be read.
     #[error("cannot read the records of the sweep")]
     Records(#[source] std::io::Error),
@@ -57,7 +60,9 @@ impl SweepError {
         match self {
             SweepError::Run(error) => error.blame(),
             SweepError::Skipped(..) => Blame::Kernel,
-            SweepError::NotOneCell(_) | SweepError::Records(_) => Blame::Host,
+            SweepError::NotOneCell(_) | SweepError::Broken(..) | SweepError::Records(_) => {
+                Blame::Host
+            }
         }
     }
 }
@@ -198,6 +203,9 @@ fn run_windows(
         if let End::Skipped(reason) = &ran.end {
             return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
         }
+        if let End::Broken(reason) = &ran.end {
+            return Err(SweepError::Broken(name.to_owned(), reason.clone()));
+        }
         options.progress.end(&words(&ran));
         all.push((*at, ran));
         if lost {
@@ -252,7 +260,9 @@ fn words(ran: &Ran) -> String {
 fn trouble(end: &End) -> Option<String> {
     match end {
         End::Done => None,
-        End::Skipped(why) | End::Trouble(why) | End::Hung(why) => Some(why.clone()),
+        End::Skipped(why) | End::Trouble(why) | End::Broken(why) | End::Hung(why) => {
+            Some(why.clone())
+        }
         End::GuestLost(error) => Some(one_line(error)),
     }
 }

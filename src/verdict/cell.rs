@@ -148,9 +148,11 @@ pub struct Cell {
     pub phases: Option<Phases>,
     /// Races that a guard alone would not have seen.
     pub guard_blind: Option<u64>,
-    /// Races that a later clean write, discard or write-zeroes covered, be it after the cell.
+    /// Races that a later clean write, discard or write-zeroes covered, be it after the cell; at least so
+    /// many where `standing` is not known.
     pub healed: Option<u64>,
-    /// Races that nothing covered before the boot ended.
+    /// Races that nothing covered before the boot ended; `None` of a cell that ran where healings were
+    /// only counted, as the records had reached their limit.
     pub standing: Option<u64>,
     /// Blocks that differ between the legs of a mirror, where the scenario compared some.
     #[serde(default)]

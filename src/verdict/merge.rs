@@ -196,12 +196,17 @@ impl Cell {
         };
         self.control |= control;
         self.first_catch_ms = self.first_catch_ms.or(first_catch_ms);
+        self.standing = match (self.healed.zip(self.standing), healed.zip(standing)) {
+            // Of one that ran it is not known.
+            (None, _) if self.healed.is_some() => None,
+            (_, None) if healed.is_some() => None,
+            _ => sum(self.standing, standing),
+        };
         self.writes = sum(self.writes, writes);
         self.blocks_checked = sum(self.blocks_checked, blocks_checked);
         self.races = sum(self.races, races);
         self.guard_blind = sum(self.guard_blind, guard_blind);
         self.healed = sum(self.healed, healed);
-        self.standing = sum(self.standing, standing);
         self.divergent = sum(self.divergent, divergent);
         self.phases = both(self.phases, phases, Phases::plus);
         self.repeat = both(self.repeat, repeat, add_repeats);
@@ -296,6 +301,23 @@ mod tests {
         let groups = merged[0].owner_groups.as_ref().unwrap();
         let told: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.races)).collect();
         assert_eq!(told, [("directory", 9), ("inode table", 5)]);
+    }
+
+    #[test]
+    fn what_is_not_known_of_one_run_is_not_known_of_both() {
+        let cell =
+            |healed, standing| Cell { healed, standing, ..seen("churn", CellOutcome::Pass, 1) };
+        let known = cell(Some(3), Some(2));
+        for (other, healed, standing) in [
+            (cell(Some(1), Some(1)), Some(4), Some(3)),
+            (cell(Some(1), None), Some(4), None),
+            (cell(None, None), Some(3), Some(2)),
+        ] {
+            for both in [[known.clone(), other.clone()], [other.clone(), known.clone()]] {
+                let merged = &merge_cells(both.to_vec()).unwrap()[0];
+                assert_eq!((merged.healed, merged.standing), (healed, standing));
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use dixtrap::record::MarkState;
 use dixtrap::report::plain_json;
 use dixtrap::units::WindowSpec;
 
+use crate::print;
+
 /// Arguments of `dixtrap ctl`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -79,6 +81,6 @@ impl From<Action> for Request {
 /// Asks, and prints the answer as one JSON line.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reply = Client::connect(&args.socket)?.ask(&args.action.into())?;
-    println!("{}", plain_json(&serde_json::to_string(&reply)?));
+    print(&(plain_json(&serde_json::to_string(&reply)?).to_string() + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("dixtrap: {}", plain(&format!("{error:#}")));
+        say(&plain(&format!("{error:#}")));
         ExitCode::from(EXIT_ERROR)
     })
 }
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     match one_line(error) {
         Some(line) => {
-            eprintln!("dixtrap: {}", plain_lines(&format!("{line}{}", commands(error))));
+            say(&plain_lines(&format!("{line}{}", commands(error))));
             ExitCode::from(EXIT_ERROR)
         }
         None => {
@@ -120,4 +120,10 @@ fn print(text: &str) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes `text` to standard error. Nobody may be there to read it: that is no reason to leave files behind,
+/// as the panic of `eprintln!` would.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "dixtrap: {text}");
 }

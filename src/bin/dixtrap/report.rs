@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use dixtrap::report::{Colour, Session, SessionError, plain, session_text, verdict_text};
+use dixtrap::runner::errors::whole_text;
 use dixtrap::runner::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
 
@@ -28,6 +29,9 @@ pub struct Args {
 
 /// A verdict has a few kilobytes a cell.
 const LARGEST_VERDICT: u64 = 256 << 20;
+
+/// What to do where it is none of that.
+const WHAT_IS_READ: &str = "give records (dixtrapd --races), a verdict (dixtrap run --json), or the folder of a run (--out)";
 
 /// What a file holds.
 enum Content {
@@ -111,17 +115,28 @@ fn read(path: &Path) -> anyhow::Result<Content> {
         Err(
             error @ (SessionError::NotARecord { line: 1, .. }
             | SessionError::TooLong { line: 1, .. }),
-        ) => match verdict(path) {
+        ) => match verdict(path)? {
             Some(verdict) => Ok(Content::Verdict(Box::new(verdict))),
-            None => Err(error.into()),
+            None => Err(anyhow::anyhow!("{}; {WHAT_IS_READ}", whole_text(&error))),
         },
         Err(error) => Err(error.into()),
     }
 }
 
-fn verdict(path: &Path) -> Option<Verdict> {
+/// The verdict in the file, where it holds one.
+fn verdict(path: &Path) -> anyhow::Result<Option<Verdict>> {
     let mut text = String::new();
-    let mut file = std::fs::File::open(path).ok()?.take(LARGEST_VERDICT);
-    file.read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    let file = std::fs::File::open(path).map(|file| file.take(LARGEST_VERDICT));
+    if file.and_then(|mut file| file.read_to_string(&mut text)).is_err() {
+        return Ok(None);
+    }
+    match serde_json::from_str(&text) {
+        Ok(verdict) => Ok(Some(verdict)),
+        Err(error) if error.is_eof() => bail!(
+            "{} ends in the middle ({error}): copy it once more, or run once more; of the folder of a run that was \
+             killed (--out) the records can be read",
+            path.display()
+        ),
+        Err(_) => Ok(None),
+    }
 }

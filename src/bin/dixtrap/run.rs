@@ -18,6 +18,7 @@ use dixtrap::runner::catalogue::Catalogue;
 use dixtrap::runner::daemon::RACES_LIMIT;
 use dixtrap::runner::device::Device;
 use dixtrap::runner::fingerprint::plan_hash;
+use dixtrap::runner::kernel::suite_meant;
 use dixtrap::runner::meant::meant;
 use dixtrap::runner::outdir::{OutDir, VERDICT};
 use dixtrap::runner::plan::Selection;
@@ -31,7 +32,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::choice::ChoiceArgs;
 use crate::formats::Formats;
 use crate::machine::MachineArgs;
-use crate::print;
+use crate::{print, say};
 
 /// Arguments of `dixtrap run`.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", default_value = "1ms")]
     window: WindowSpec,
     /// How many guests run side by side, at most one a core; by default one for every two cores
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = guests)]
     jobs: Option<NonZeroU32>,
     /// The seed of every random draw
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -149,6 +150,8 @@ fn stray(word: &str, catalogue: &Catalogue) -> String {
         Some(format!("--accel {word}"))
     } else if word.starts_with("debian:") || path.exists() {
         Some(format!("--kernel {word}"))
+    } else if let Some(suite) = suite_meant(word) {
+        Some(format!("--kernel {suite}"))
     } else if let Some(name) = meant(word, scenarios().chain(systems())) {
         let flag = if scenarios().any(|known| known == name) { "scenario" } else { "fs" };
         Some(format!("--{flag} {name}"))
@@ -167,7 +170,7 @@ fn stray(word: &str, catalogue: &Catalogue) -> String {
 fn keep_configs(run: &KernelRun, out: &Path) {
     for kernel in &run.kernels {
         if let Err(error) = kernel.keep_config(out) {
-            eprintln!("dixtrap: cannot keep the configuration of {}: {error}", kernel.release);
+            say(&format!("cannot keep the configuration of {}: {error}", plain(&kernel.release)));
         }
     }
 }
@@ -204,6 +207,11 @@ fn run_all(
     Ok(campaign.run()?)
 }
 
+/// Reads how many guests run side by side.
+fn guests(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number of guests side by side: use 1 or more"))
+}
+
 /// Guests side by side: never more than cores. A guest with one CPU races far less than one with two,
 /// and two guests on two cores are no faster than one after the other; so there is a guest for every
 /// two cores, as long as memory is likely to do.
@@ -211,7 +219,7 @@ fn jobs(asked: Option<NonZeroU32>, cores: u32) -> NonZeroU32 {
     let cores = NonZeroU32::new(cores).unwrap_or(NonZeroU32::MIN);
     match asked {
         Some(jobs) if jobs > cores => {
-            eprintln!("dixtrap: {cores} guests side by side, not {jobs}: there are {cores} cores");
+            say(&format!("{cores} guests side by side, not {jobs}: there are {cores} cores"));
             cores
         }
         Some(jobs) => jobs,
@@ -259,14 +267,23 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
 fn tell(args: &Args, run: &KernelRun, verdict: &Verdict) -> anyhow::Result<()> {
     let colour = Colour::of_stdout();
     for trouble in &run.troubles {
-        eprintln!("dixtrap: {}", plain_lines(trouble));
+        say(&plain_lines(trouble));
+    }
+    let full = run.boots.iter().filter(|boot| boot.limit_reached).count();
+    if full > 0 {
+        say(&format!(
+            "the records of {full} of {} boots reached --races-limit {}: beyond it races are counted, and their \
+             bytes, owners and healings are not told",
+            run.boots.len(),
+            args.races_limit
+        ));
     }
     match &args.out {
         Some(out) if out.is_dir() => {
-            eprintln!("dixtrap: the files of each boot are in {}", out.display());
+            say(&format!("the files of each boot are in {}", out.display()));
         }
         None if verdict.exit_status != 0 && !run.boots.is_empty() => {
-            eprintln!("dixtrap: run again with --out DIR to keep the console and the records");
+            say("run again with --out DIR to keep the console and the records");
         }
         _ => {}
     }

@@ -24,7 +24,7 @@ use dixtrap::verdict::{ExitStatus, StableWrites};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::machine::MachineArgs;
-use crate::print;
+use crate::{print, say};
 
 /// Arguments of `dixtrap sweep`.
 #[derive(Debug, clap::Args)]
@@ -196,7 +196,7 @@ fn interruption() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// Tells what went wrong; the status says whose fault it was.
 fn failed(error: &dyn std::error::Error, blame: Blame) -> ExitCode {
-    eprintln!("dixtrap: {}", plain_lines(&whole_text(error)));
+    say(&plain_lines(&whole_text(error)));
     let status = match blame {
         Blame::Kernel => ExitStatus::Untestable,
         Blame::Host => ExitStatus::Fault,

@@ -34,6 +34,8 @@ pub const OWN_SCRIPTS: &str = "/dixtrap/own";
 const RUN_COPY: &str = "cp -R \"$1\" /tmp/own && cd /tmp/own && exec sh \"./$2\" \"$3\"";
 /// The status of a script that cannot do its work here.
 const SKIPPED: i32 = 77;
+/// A shell's status for a program that it does not find.
+const NOT_FOUND: i32 = 127;
 /// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
 const OVERHEAD: Duration = Duration::from_secs(120);
 /// How many times longer a scenario may write that is expected to race and has not yet: it ends at
@@ -97,6 +99,8 @@ pub enum End {
     Skipped(String),
     /// The script failed.
     Trouble(String),
+    /// The script calls a program that is not there: whoever wrote it has to mend it.
+    Broken(String),
     /// The script did not end in time; the guest may be at fault, and is not to be trusted.
     Hung(String),
     /// The guest is lost; no other cell can run on it.
@@ -109,7 +113,7 @@ impl End {
         match self {
             End::Done => "the script did its work".to_owned(),
             End::Skipped(why) => format!("skipped: {why}"),
-            End::Trouble(why) | End::Hung(why) => why.clone(),
+            End::Trouble(why) | End::Broken(why) | End::Hung(why) => why.clone(),
             End::GuestLost(error) => one_line(error),
         }
     }
@@ -276,6 +280,10 @@ fn end_of_script(status: ExitStatus, limit: Duration, words: &Words) -> End {
             || trouble("the script failed (77, and gave no reason to skip it)"),
             End::Skipped,
         ),
+        ExitStatus::Code(NOT_FOUND) => End::Broken(format!(
+            "the script failed (127), as it calls a program that is not in the guest (name it in its '# needs:'): {}",
+            words.what_failed()
+        )),
         ExitStatus::Code(code) => trouble(&format!("the script failed ({code})")),
         ExitStatus::Signal(signal) => trouble(&format!("the script died of signal {signal}")),
         ExitStatus::TimedOut { stuck: false } => {
@@ -335,6 +343,8 @@ mod tests {
             let why = trouble(status, words);
             assert!(why.contains(said), "{why}");
         }
+        let end = end_of_script(ExitStatus::Code(127), LIMIT, &words());
+        assert!(matches!(end, End::Broken(why) if why.contains("'# needs:'): mount: wrong fs")));
         for stuck in [false, true] {
             let end = end_of_script(ExitStatus::TimedOut { stuck }, LIMIT, &words());
             let End::Hung(why) = end else { panic!("{stuck}") };

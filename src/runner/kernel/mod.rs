@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::runner::beneath::BeneathError;
 use crate::runner::blame::Blame;
+use crate::runner::meant::is_slip;
 use crate::runner::modules::{ModuleTree, ModulesError};
 use crate::runner::tools::ToolError;
 
@@ -112,10 +113,14 @@ const PART_LIMIT: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// No such file or directory.
-    #[error("there is no kernel {path}: give a bzImage, a built tree, a package or debian:SUITE")]
+    #[error(
+        "there is no kernel {path}{meant} Give a bzImage, a built tree, a package or debian:SUITE"
+    )]
     NoSuchKernel {
         /// What was named.
         path: PathBuf,
+        /// What may have been meant; ends the sentence.
+        meant: String,
     },
     /// Not a suite's name.
     #[error("'{0}' is not a Debian suite: use debian:bookworm, debian:trixie, debian:sid, …")]
@@ -325,12 +330,22 @@ impl KernelSpec {
     }
 }
 
+/// The suite that was meant by `word`, where that is one with a slip in its distribution's name.
+pub fn suite_meant(word: &str) -> Option<String> {
+    let (distribution, suite) = word.split_once(':')?;
+    let meant =
+        is_slip(&distribution.to_lowercase(), "debian") && debian::check_suite(suite).is_ok();
+    meant.then(|| format!("debian:{suite}"))
+}
+
 fn by_path(path: &Path, modules: Option<&Path>) -> Result<KernelSpec, KernelError> {
     let owned = path.to_owned();
     if path.is_dir() {
         Ok(KernelSpec::Tree(owned))
     } else if !path.is_file() {
-        Err(KernelError::NoSuchKernel { path: owned })
+        let meant = path.to_str().and_then(suite_meant);
+        let meant = meant.map_or_else(|| ".".to_owned(), |name| format!(", did you mean {name}?"));
+        Err(KernelError::NoSuchKernel { path: owned, meant })
     } else if archive::is_package(path).map_err(KernelError::file(path))? {
         Ok(KernelSpec::Package(owned))
     } else {
@@ -371,6 +386,8 @@ pub(crate) mod tests {
             assert!(matches!(error, KernelError::ModulesWithoutImage));
         }
         let gone = parse(&dir.path().join("gone"), None).unwrap_err();
-        assert!(matches!(gone, KernelError::NoSuchKernel { .. }));
+        assert!(matches!(&gone, KernelError::NoSuchKernel { meant, .. } if meant == "."));
+        let slip = KernelSpec::parse(Some("debain:sid"), None).unwrap_err();
+        assert!(slip.to_string().contains(", did you mean debian:sid?"), "{slip}");
     }
 }

@@ -27,12 +27,14 @@
 //! | [`messages`] | what the daemon says on standard error, without ever waiting for it |
 //! | [`sandbox`] | what the daemon gives up once everything is open |
 //! | [`patient`] | writing to a descriptor whose reader may have stopped |
+//! | [`ancillary`] | bytes with descriptors over a Unix socket |
 //! | [`descriptor`] | what can be asked of an open descriptor without a path |
 //! | [`clock`] | time, passed in |
 //! | [`units`] | numbers that must not mix |
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_sign_loss))]
 
+pub mod ancillary;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -208,7 +208,7 @@ fn the_features_of_the_contract_are_offered() {
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
         | VhostUserProtocolFeatures::RESET_DEVICE;
     assert!(guest.protocol.contains(wanted), "{:?}", guest.protocol);
-    assert!(!guest.protocol.contains(VhostUserProtocolFeatures::INFLIGHT_SHMFD));
+    assert!(guest.protocol.contains(VhostUserProtocolFeatures::INFLIGHT_SHMFD));
     assert_eq!(guest.front.get_queue_num().unwrap(), 4);
     assert!(guest.front.get_max_mem_slots().unwrap() >= 2);
 }

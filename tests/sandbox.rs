@@ -114,6 +114,7 @@ fn kinds(scsi: bool) -> BTreeSet<String> {
         "control",
         "control client",
         "signals",
+        "relay",
         "vhost-user",
         "vring_worker",
     ];
@@ -251,7 +252,7 @@ fn janitor_of(daemon: u32) -> u32 {
     processes.next().expect("there is a janitor")
 }
 
-/// It removes sockets in their folders, and does nothing else for nobody.
+/// It removes sockets in their folders, connects to one, and does nothing else for nobody.
 #[test]
 fn the_janitor_can_do_nothing_else() {
     let elsewhere = TempDir::new().unwrap();
@@ -263,9 +264,10 @@ fn the_janitor_can_do_nothing_else() {
     }
     let janitor = janitor_of(cell.daemon.id());
     assert_eq!(status_of(janitor, "Seccomp"), "2");
-    assert_eq!(std::fs::read_dir(format!("/proc/{janitor}/fd")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(format!("/proc/{janitor}/fd")).unwrap().count(), 2);
     let mut prisoner = Prisoner::take(janitor, Pid::from_raw(janitor as i32)).unwrap();
-    let its_own = ["unlink", "unlinkat", "newfstatat", "statx"];
+    let its_own =
+        ["unlink", "unlinkat", "newfstatat", "statx", "a Unix socket", "connect", "sendmsg"];
     for attempt in attempts::all(&cell.victim, std::process::id()) {
         if !its_own.contains(&attempt.name) {
             let outcome = prisoner.call(attempt.number, &attempt.words);

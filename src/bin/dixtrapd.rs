@@ -1,5 +1,6 @@
 //! `dixtrapd`: the vhost-user back end. Arguments → disk, trap, device → serve.
 
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,8 +19,8 @@ use dixtrap::proto::scsi::drive::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::{Sink, plain};
-use dixtrap::sandbox::{self, Janitor, Needs, Thread};
-use dixtrap::transport::{Endpoint, Pace, Server, SocketPath};
+use dixtrap::sandbox::{self, Door, Janitor, Needs, Thread};
+use dixtrap::transport::{Connector, Endpoint, Pace, Private, Server, SocketPath};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
 use dixtrap::units::BlockSize;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -80,8 +81,13 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     let mut endpoint = listen(&config)?;
     let bind = |path| Endpoint::bind(path, config.socket_mode);
     let mut control = config.control.as_deref().map(bind).transpose()?;
-    let janitor =
-        if config.sandbox { janitor([Some(&mut endpoint), control.as_mut()])? } else { None };
+    let private = private_socket();
+    let sockets = [Some(&mut endpoint), control.as_mut()];
+    let (janitor, relay) = if config.sandbox {
+        guarded(sockets, private)?
+    } else {
+        (None, private.map(|it| (it.listener, Connector::Ourselves(it.door))))
+    };
     let records = match &config.races {
         Some(path) => Sink::open(path, config.races_limit)?,
         None => Sink::none(),
@@ -93,7 +99,8 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries = Entries { endpoint, control, descriptors, janitor, signals, records, messages };
+    let entries =
+        Entries { endpoint, relay, control, descriptors, janitor, signals, records, messages };
     match config.device {
         DeviceKind::Blk => {
             let trap = traps.first().context("there is no disk")?;
@@ -127,6 +134,7 @@ struct Daemon<D> {
 /// The ways in: front ends, control clients, signals. And out: records, messages.
 struct Entries<'a> {
     endpoint: Endpoint,
+    relay: Option<(UnixListener, Connector)>,
     control: Option<Endpoint>,
     /// How many there may be.
     descriptors: u64,
@@ -184,8 +192,9 @@ fn serve<D: Device>(
     let Daemon { device, ledger, io, traps } = daemon;
     // The janitor goes first, while the sockets that it removes are still ours: no other daemon takes them
     // for stale ones, and makes its own there.
-    let Entries { endpoint, control, descriptors, signals, records, messages, janitor: _janitor } =
+    let Entries { endpoint, relay, control, descriptors, signals, records, messages, janitor } =
         entries;
+    let _janitor = janitor;
     if config.sandbox {
         // Before any thread, which would stay outside.
         sandbox::enter(Needs { uring: io.has_engines() })?;
@@ -199,7 +208,11 @@ fn serve<D: Device>(
             .context("cannot start the thread that looks for the guest's kernel")?;
     }
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Arc::new(Server::new(device, Arc::clone(&ledger), io, pace)?);
+    let server = Server::new(device, Arc::clone(&ledger), io, pace)?;
+    let server = Arc::new(match relay {
+        Some((listener, connector)) => server.with_relay(listener, connector),
+        None => server,
+    });
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
     let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
     let _control = control
@@ -236,15 +249,35 @@ fn listen(config: &Config) -> anyhow::Result<Endpoint> {
     })
 }
 
-/// Has the paths of these sockets removed at the end, which nobody inside of the sandbox can.
-fn janitor<const N: usize>(sockets: [Option<&mut Endpoint>; N]) -> anyhow::Result<Option<Janitor>> {
+/// Where the relay connects. Without one a daemon serves as well, and a kill loses what is in flight.
+fn private_socket() -> Option<Private> {
+    let made = Private::make();
+    let advice = "front ends are not offered an in-flight region";
+    made.inspect_err(|error| log::warn!("{advice}: no private socket in TMPDIR: {error}")).ok()
+}
+
+/// The janitor, and what it is the porter of.
+type Guarded = (Option<Janitor>, Option<(UnixListener, Connector)>);
+
+/// Has the paths of these sockets removed at the end, and the private one connected to: nobody inside of
+/// the sandbox can.
+fn guarded<const N: usize>(
+    sockets: [Option<&mut Endpoint>; N],
+    private: Option<Private>,
+) -> anyhow::Result<Guarded> {
     let paths: Vec<_> = sockets.into_iter().flatten().filter_map(Endpoint::take_path).collect();
-    if paths.is_empty() {
-        return Ok(None);
+    if paths.is_empty() && private.is_none() {
+        return Ok((None, None));
     }
     let folders: Vec<_> = paths.iter().map(SocketPath::folder).collect();
-    let hired = Janitor::hire(&folders, move || drop(paths));
-    hired.map(Some).context("no process for removing the sockets at the end: try --no-sandbox")
+    let door = private.as_ref().map(|private| &private.door as &dyn Door);
+    let janitor = Janitor::hire(&folders, door, move || drop(paths))
+        .context("no process for what the sandbox forbids: try --no-sandbox")?;
+    let relay = match private {
+        Some(private) => Some((private.listener, Connector::Janitor(janitor.porter()?))),
+        None => None,
+    };
+    Ok((Some(janitor), relay))
 }
 
 fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {

@@ -60,6 +60,8 @@ pub struct Request {
     pub writable: Segments,
     /// What is wrong with it, if anything.
     pub flaw: Option<Flaw>,
+    /// Another process took it before this one, and did not answer.
+    pub resubmitted: bool,
     /// Answers it.
     pub token: Token,
 }
@@ -222,7 +224,7 @@ impl Parts {
             Some(_) if !tail_is_writable => writable.split_at(0).0,
             _ => writable,
         };
-        Request { readable, writable, flaw, token }
+        Request { readable, writable, flaw, resubmitted: false, token }
     }
 }
 

@@ -29,7 +29,18 @@ pub fn only_events(file: Option<File>, what: &str) -> Option<File> {
 pub fn call(notifier: &EventNotifier) -> io::Result<()> {
     let fd = notifier.as_raw_fd();
     // SAFETY: the notifier owns the descriptor and outlives the call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    signal(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Rings a doorbell that is ours to answer.
+pub fn ring_own(doorbell: &EventConsumer) -> io::Result<()> {
+    let fd = doorbell.as_raw_fd();
+    // SAFETY: the consumer owns the descriptor and outlives the call.
+    signal(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Adds one to an eventfd that has room for it.
+fn signal(borrowed: BorrowedFd<'_>) -> io::Result<()> {
     if !is_ready(borrowed, PollFlags::POLLOUT)? {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::chain::{ChainError, Request, collect};
+use super::inflight::{InFlight, InFlightError, Indexes};
 use super::left::{LastPlace, is_untouched};
 use super::token::Token;
 use super::vring::{SharedMemory, Vring};
@@ -33,6 +34,9 @@ pub enum RingError {
     /// A chain that cannot be followed.
     #[error("{0}")]
     Chain(#[from] ChainError),
+    /// What should tell which requests are still to be done makes no sense.
+    #[error("{0}; none of its requests is touched; reset the guest, or start QEMU anew")]
+    InFlight(#[from] InFlightError),
     /// Nobody knows which of its requests are still to be done.
     #[error(
         "it goes on at {base} with {available} available, and not where it was left in order: the \
@@ -53,12 +57,14 @@ pub struct Ring {
     vring: Vring,
     memory: SharedMemory,
     last: LastPlace,
+    in_flight: InFlight,
 }
 
 impl Ring {
-    /// Wraps the crate's vring, which lies in `memory`; `last` is where its queue was left last.
-    pub fn new(vring: Vring, memory: SharedMemory, last: LastPlace) -> Self {
-        Ring { vring, memory, last }
+    /// Wraps the crate's vring, which lies in `memory`; `last` is where its queue was left last, and
+    /// `in_flight` what is known of its requests.
+    pub fn new(vring: Vring, memory: SharedMemory, last: LastPlace, in_flight: InFlight) -> Self {
+        Ring { vring, memory, last, in_flight }
     }
 
     /// Refuses a ring of which nobody knows what is still to be done: see `super::left`. Nothing is
@@ -67,26 +73,39 @@ impl Ring {
         if self.vring.beginning().is_sound() {
             return Ok(());
         }
-        self.judge(self.vring.get_ref().get_queue())
+        self.judge(self.vring.get_mut().get_queue_mut())
     }
 
-    /// As [`Ring::require_known`], under the ring's lock.
-    fn judge(&self, queue: &virtio_queue::Queue) -> Result<(), RingError> {
+    /// As [`Ring::require_known`], under the ring's lock. What is recorded of the requests in flight
+    /// comes before the base that the front end named.
+    fn judge(&self, queue: &mut virtio_queue::Queue) -> Result<(), RingError> {
         let beginning = self.vring.beginning();
         if beginning.is_sound() {
             return Ok(());
         }
         let (map, base) = (self.memory.memory().into_inner(), queue.next_avail());
         let now = queue.avail_idx(&*map, Ordering::Acquire).map_err(RingError::Available)?.0;
+        let used = queue.used_idx(&*map, Ordering::Acquire).map_err(RingError::Used)?.0;
         let available = beginning.available().unwrap_or(now);
         let known =
             available == base || self.last.is_here(queue, &map) || is_untouched(queue, &map);
         require_there(queue, &self.memory)?;
-        if !known {
-            return Err(RingError::Stale { base, available });
+        let indexes = Indexes { size: queue.size(), used, available: now };
+        match self.in_flight.recover(indexes)? {
+            Some(next) => queue.set_next_avail(next),
+            None if known => {}
+            None => return Err(RingError::Stale { base, available }),
         }
         beginning.trust();
         Ok(())
+    }
+
+    /// The next request that a process before this one took and did not answer. Its mark stays.
+    fn pop_unanswered(&self, queue: &virtio_queue::Queue) -> Result<Option<Request>, RingError> {
+        let Some(head) = self.in_flight.next_unanswered() else { return Ok(None) };
+        let map = self.memory.memory().into_inner();
+        let request = collect(&map, queue.desc_table(), queue.size(), head)?;
+        Ok(Some(Request { resubmitted: true, ..request }))
     }
 
     /// The ring is stopped, or its connection is over: remembers where, for who goes on there.
@@ -107,8 +126,14 @@ impl Ring {
         if !state.is_enabled() || !state.get_queue().ready() {
             return Ok(None);
         }
-        self.judge(state.get_queue())?;
         let queue = state.get_queue_mut();
+        self.judge(queue)?;
+        if let Some(request) = self.pop_unanswered(queue)? {
+            if self.vring.beginning().take() {
+                self.last.forget();
+            }
+            return Ok(Some(request));
+        }
         let (table, size, before) = (queue.desc_table(), queue.size(), queue.next_avail());
         let map = self.memory.memory().into_inner();
         let head = {
@@ -121,7 +146,11 @@ impl Ring {
         require_there(queue, &self.memory)?;
         match head {
             // The map again: it may have grown for this very request since it was looked at above.
-            Some(head) => Ok(Some(collect(&self.memory.memory().into_inner(), table, size, head)?)),
+            Some(head) => {
+                let request = collect(&self.memory.memory().into_inner(), table, size, head)?;
+                self.in_flight.take(head);
+                Ok(Some(request))
+            }
             // The crate ends its iterator quietly when the ring's memory cannot be read.
             None => self.confirm_empty(queue, &map, before).map(|()| None),
         }
@@ -144,7 +173,10 @@ impl Ring {
 
     /// Answers a request: `written` bytes of its writable part were filled.
     pub fn complete(&self, token: Token, written: u32) -> Result<(), RingError> {
-        self.vring.add_used(token.settle(), written).map_err(RingError::Used)?;
+        let head = token.settle();
+        self.in_flight
+            .answer(head, || self.vring.add_used(head, written))
+            .map_err(RingError::Used)?;
         if any_guest_lost() {
             require_there(self.vring.get_ref().get_queue(), &self.memory)?;
         }
@@ -178,7 +210,7 @@ impl Ring {
         let map = self.memory.memory();
         let index = queue.avail_idx(&*map, Ordering::Acquire).map_err(RingError::Available)?;
         require_there(queue, &self.memory)?;
-        Ok(index.0 != queue.next_avail())
+        Ok(index.0 != queue.next_avail() || self.in_flight.has_unanswered())
     }
 
     /// Asks the driver not to ring the doorbell while the ring is being emptied.

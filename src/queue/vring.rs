@@ -11,7 +11,7 @@ use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutG
 use virtio_queue::{Error as QueueError, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
-use super::events::{call, only_events, take_ring};
+use super::events::{call, only_events, ring_own, take_ring};
 
 /// The guest's memory as the vhost-user crate passes it around: the front end may change the map at
 /// any time.
@@ -227,8 +227,14 @@ impl VringT<SharedMemory> for Vring {
         self.inner.needs_notification()
     }
 
+    /// A ring that is enabled rings its own doorbell: what another process left unanswered was rung for
+    /// long ago.
     fn set_enabled(&self, enabled: bool) {
         self.inner.set_enabled(enabled);
+        if enabled && let Some(doorbell) = self.inner.get_ref().get_kick() {
+            // One that cannot be rung from here is the driver's to ring.
+            let _ = ring_own(doorbell);
+        }
     }
 
     fn set_queue_info(&self, table: u64, available: u64, used: u64) -> Result<(), QueueError> {

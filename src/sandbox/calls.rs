@@ -11,7 +11,7 @@ use super::Thread;
 pub(super) struct Threads(u16);
 
 /// Every kind.
-const EVERY: Threads = Threads(0x3FF);
+const EVERY: Threads = Threads(0x7FF);
 /// Before a thread knows its kind: what the server's thread may do, and a new thread at its birth.
 const SERVER: Threads = Threads(Thread::Server.bit());
 const CONNECTION: Threads = Threads(Thread::Connection.bit());
@@ -22,6 +22,7 @@ const RECORDS: Threads = Threads(Thread::Records.bit());
 const SIGNALS: Threads = Threads(Thread::Signals.bit());
 const GROWTH: Threads = Threads(Thread::Growth.bit());
 const EXPLAIN: Threads = Threads(Thread::Explain.bit());
+const RELAY: Threads = Threads(Thread::Relay.bit());
 /// Those that end windows: whoever does so fetches, stores and answers what was held.
 const LANES: Threads = CONNECTION.and(QUEUE).and(CLIENT).and(SIGNALS);
 /// Those that may drop the last reference to a disk, besides: that closes it.
@@ -153,7 +154,8 @@ pub(super) const TABLE: &[&[Call]] = &[MEMORY, LIFE, EVENTS, FILES, SOCKETS, MAC
 const MEMORY: &[Call] = calls! {
     SYS_brk EVERY, [], "the allocator";
     SYS_mmap EVERY, [[DATA, ANONYMOUS]], "the allocator, stacks, and empty pages where mapped ones were taken away; never to be run";
-    SYS_mmap CONNECTION, [[DATA]], "guest memory that the front end shares; never to be run";
+    SYS_mmap CONNECTION.and(RELAY), [[DATA]], "guest memory and in-flight regions that the front end shares; never to be run";
+    SYS_memfd_create RELAY, [[int(1, (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING).cast_signed())]], "a front end's in-flight region";
     SYS_munmap EVERY, [], "the allocator, stacks, guest memory that goes";
     SYS_mprotect EVERY, [[DATA]], "the allocator's heaps, a stack's guard page; nothing is made executable";
     SYS_mremap EVERY, [], "the allocator";
@@ -216,18 +218,19 @@ const FILES: &[Call] = calls! {
     SYS_fdatasync MEDIUM, [], "the disk is flushed";
     SYS_fallocate MEDIUM, [[int(1, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)], [int(1, libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE)]], "blocks that are discarded or written with zeros";
     SYS_lseek MEDIUM.and(RECORDS).and(EXPLAIN), [], "where holes are, in images and in guest memory; how long a file is, where a cut record began";
-    SYS_ftruncate GROWTH.and(RECORDS), [], "the PI file grows with its image; a record that a full disk cut off is taken back";
-    SYS_fstat MEDIUM.and(RECORDS), [], "whether an image has grown, whether guest memory is as long as it says";
+    SYS_fcntl RELAY, [[int(1, libc::F_ADD_SEALS)], [int(1, libc::F_GET_SEALS)]], "nobody makes an in-flight region shorter while it is mapped";
+    SYS_ftruncate GROWTH.and(RECORDS).and(RELAY), [], "an in-flight region gets its size; the PI file grows with its image; a record that a full disk cut off is taken back";
+    SYS_fstat MEDIUM.and(RECORDS).and(RELAY), [], "whether an image has grown, whether guest memory and in-flight regions are as long as they say";
     SYS_flock MEDIUM, [[int(1, libc::LOCK_UN)]], "the end of a disk";
 };
 
 const SOCKETS: &[Call] = calls! {
     SYS_accept4 PARENTS, [], "front ends and control clients";
-    SYS_recvmsg CONNECTION, [], "a front end's messages with its descriptors";
-    SYS_sendmsg CONNECTION, [], "the answers";
+    SYS_recvmsg CONNECTION.and(RELAY).and(SERVER), [], "a front end's messages with its descriptors; the end of a private connection that the janitor makes";
+    SYS_sendmsg CONNECTION.and(RELAY), [], "the answers";
     SYS_recvfrom CLIENT.and(SIGNALS), [[null(NO_ADDRESS)]], "a control client's requests; the signals' own pipe";
     SYS_sendto EVERY, [[null(NO_ADDRESS)]], "the answers; a signal is handed on by whichever thread it interrupts";
-    SYS_shutdown LANES.and(CONTROL), [], "a connection is ended";
+    SYS_shutdown LANES.and(CONTROL).and(RELAY), [], "a connection is ended";
 };
 
 /// What is called otherwise on different machines.
@@ -254,6 +257,9 @@ pub(super) const JANITOR: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
 ];
+
+/// What it may call besides where it connects to the private socket, and passes the connection on.
+pub(super) const PORTER: &[i64] = &[libc::SYS_connect, libc::SYS_sendmsg];
 
 /// Calls that libraries make and can do without, and how they are told.
 pub(super) const POLITELY: &[(i64, i32)] = &[
@@ -310,7 +316,6 @@ mod tests {
             libc::SYS_kill,
             libc::SYS_io_uring_setup,
             libc::SYS_io_uring_register,
-            libc::SYS_memfd_create,
             libc::SYS_pkey_mprotect,
         ];
         assert!(every_call().all(|call| !never.contains(&call.number)));

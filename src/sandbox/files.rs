@@ -3,6 +3,8 @@
 //! The filter of system calls lets no call through that would need any of it; this holds where a
 //! filter does not look, in io_uring and behind calls that are allowed.
 
+use std::os::fd::BorrowedFd;
+
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, PathBeneath, PathFd, RestrictionStatus,
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
@@ -33,8 +35,11 @@ pub(super) enum Landlock {
 }
 
 /// Takes every file, folder and address away from this thread and those that it starts, except for
-/// removing files that lie in `folders`.
-pub(super) fn restrict(folders: &[std::path::PathBuf]) -> Result<Landlock, RulesetError> {
+/// removing files that lie in `folders`, and for connecting to the socket `door`.
+pub(super) fn restrict(
+    folders: &[std::path::PathBuf],
+    door: Option<BorrowedFd<'_>>,
+) -> Result<Landlock, RulesetError> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
@@ -43,6 +48,9 @@ pub(super) fn restrict(folders: &[std::path::PathBuf]) -> Result<Landlock, Rules
     // A folder that is gone needs no rule.
     for folder in folders.iter().filter_map(|folder| PathFd::new(folder).ok()) {
         rules = rules.add_rule(PathBeneath::new(folder, AccessFs::RemoveFile))?;
+    }
+    if let Some(door) = door {
+        rules = rules.add_rule(PathBeneath::new(door, AccessFs::ResolveUnix))?;
     }
     Ok(Landlock::of(&rules.restrict_self()?))
 }
@@ -91,7 +99,7 @@ mod tests {
         let told = std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 nix::sys::prctl::set_no_new_privs().unwrap();
-                let landlock = restrict(&[here.path().to_owned()]).unwrap();
+                let landlock = restrict(&[here.path().to_owned()], None).unwrap();
                 if landlock == Landlock::Absent {
                     return landlock;
                 }

@@ -8,7 +8,7 @@ use seccompiler::{
 };
 
 use super::Thread;
-use super::calls::{Arg, Call, FIRST_UNKNOWN, Is, JANITOR, POLITELY, TABLE, URING};
+use super::calls::{Arg, Call, FIRST_UNKNOWN, Is, JANITOR, POLITELY, PORTER, TABLE, URING};
 
 /// What the daemon turns out to need, besides what it always does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +28,18 @@ pub(super) fn program(thread: Thread, needs: Needs) -> Result<BpfProgram, Backen
     Ok(program)
 }
 
-/// What the janitor may call.
-pub(super) fn for_janitor() -> Result<BpfProgram, BackendError> {
+/// What the janitor may call, where it connects and where it does not.
+pub(super) fn for_janitor(connects: bool) -> Result<BpfProgram, BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     // The records' thread is the one that may least.
     let mut rules = rules(Thread::Records, Needs { uring: false })?;
     rules.extend(JANITOR.iter().map(|number| (*number, Vec::new())));
+    if connects {
+        rules.extend(PORTER.iter().map(|number| (*number, Vec::new())));
+        // No other kind of socket than one that has a path.
+        let local = condition(&Arg { number: 0, is: Is::Int(libc::AF_UNIX.cast_unsigned()) })?;
+        rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![local])?]);
+    }
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch)?;
     BpfProgram::try_from(filter)
 }

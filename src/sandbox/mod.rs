@@ -10,7 +10,7 @@
 //! | `refused` | what becomes of a call that is not in the table |
 //! | `files` | no files, addresses and other processes (Landlock) |
 //! | `process` | no privileges, no core dumps |
-//! | `janitor` | who removes the sockets at the end |
+//! | `janitor` | who removes the sockets at the end, and connects to the private one |
 //!
 //! Landlock holds for a thread and those that it starts, and threads share their memory: one that is
 //! outside lets all of them out. So [`enter`] comes before any other thread, and looks.
@@ -29,7 +29,7 @@ use std::sync::OnceLock;
 use seccompiler::BpfProgram;
 
 pub use filter::Needs;
-pub use janitor::Janitor;
+pub use janitor::{Door, Janitor, Porter};
 pub use refused::EXIT_STATUS;
 
 /// A kind of thread: what it may ask of the kernel.
@@ -55,11 +55,13 @@ pub enum Thread {
     Messages,
     /// Looks for the guest's kernel in its memory.
     Explain,
+    /// Passes a front end's messages on.
+    Relay,
 }
 
 impl Thread {
     /// All kinds.
-    const ALL: [Thread; 10] = [
+    const ALL: [Thread; 11] = [
         Thread::Server,
         Thread::Connection,
         Thread::Queue,
@@ -70,6 +72,7 @@ impl Thread {
         Thread::Growth,
         Thread::Messages,
         Thread::Explain,
+        Thread::Relay,
     ];
 
     const fn bit(self) -> u16 {
@@ -90,6 +93,7 @@ impl Thread {
             Thread::Growth => "growth",
             Thread::Messages => "messages",
             Thread::Explain => "explain",
+            Thread::Relay => "relay",
         }
     }
 }
@@ -115,7 +119,7 @@ pub fn enter(needs: Needs) -> Result<(), SandboxError> {
     if let Err(errno) = process::give_up() {
         missing.push(format!("privileges and core dumps stay as they were ({errno})"));
     }
-    let landlock = files::restrict(&[]).inspect_err(|error| log::debug!("Landlock: {error}"));
+    let landlock = files::restrict(&[], None).inspect_err(|error| log::debug!("Landlock: {error}"));
     let landlock = landlock.unwrap_or(files::Landlock::Absent);
     let partial = matches!(landlock, files::Landlock::Without(..));
     let filtered = take_filters(needs);

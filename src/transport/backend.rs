@@ -17,12 +17,13 @@ use vmm_sys_util::event::{
 
 use super::lane::Lane;
 use super::pace::Pace;
+use super::relay::Keeper;
 use super::sweep::Others;
 use crate::descriptor::Description;
 use crate::media::IoQueues;
 use crate::memory::{MemoryMap, Watched};
 use crate::proto::{Device, Sweep};
-use crate::queue::{LastPlace, Ring, SharedMemory, Vring};
+use crate::queue::{InFlight, LastPlace, Region, Ring, SharedMemory, Vring};
 use crate::sandbox::{Thread, confine};
 use crate::trap::Ledger;
 use crate::units::QueueIndex;
@@ -43,6 +44,8 @@ pub struct Backend<D: Device> {
     rings: Mutex<Vec<Option<Ring>>>,
     /// Where each ring was left, by this connection or one before it.
     places: Vec<LastPlace>,
+    /// What is known of the requests in flight of each ring.
+    in_flight: Vec<InFlight>,
     memory: SharedMemory,
     /// What the front end may take away at any moment.
     watched: Mutex<Watched>,
@@ -71,10 +74,22 @@ impl<D: Device> Backend<D> {
         let rings = Mutex::new(lanes.iter().map(|_| None).collect());
         let (watched, exits) = (Mutex::default(), Mutex::default());
         let places = places.to_vec();
+        let in_flight = lanes.iter().map(|_| InFlight::default()).collect();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let birth = EventFd::from_value_and_flags(1, flags)?;
         let ledger = Arc::clone(ledger);
-        Ok(Backend { device, ledger, lanes, rings, places, memory, watched, exits, birth })
+        Ok(Backend {
+            device,
+            ledger,
+            lanes,
+            rings,
+            places,
+            in_flight,
+            memory,
+            watched,
+            exits,
+            birth,
+        })
     }
 
     /// The number of queues.
@@ -171,6 +186,21 @@ impl<D: Device> Backend<D> {
     }
 }
 
+impl<D: Device> Keeper for Arc<Backend<D>> {
+    fn queues(&self) -> u16 {
+        self.queue_count()
+    }
+
+    fn adopt(&self, regions: Vec<Region>) {
+        let regions = regions.into_iter().map(Some).chain(std::iter::repeat(None));
+        self.in_flight.iter().zip(regions).for_each(|(queue, region)| queue.adopt(region));
+    }
+
+    fn complain(&self, reason: String) {
+        self.ledger.note_broken(None, reason);
+    }
+}
+
 impl<D: Device> VhostUserBackend for Backend<D> {
     type Bitmap = ();
     type Vring = Vring;
@@ -207,6 +237,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         for queue in 0..self.lanes.len() {
             self.stop_lane(queue);
         }
+        self.in_flight.iter().for_each(InFlight::forget);
         self.device.reset();
     }
 
@@ -276,7 +307,8 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         }
         let parts = (self.lanes.get(thread), vrings.first(), self.places.get(thread));
         if let (Some(lane), Some(vring), Some(place)) = parts {
-            let ring = Ring::new(vring.clone(), self.memory.clone(), place.clone());
+            let in_flight = self.in_flight.get(thread).cloned().unwrap_or_default();
+            let ring = Ring::new(vring.clone(), self.memory.clone(), place.clone(), in_flight);
             self.remember(thread, &ring);
             lane.turn(&ring, &AllBut { backend: self, lane });
         }

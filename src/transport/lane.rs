@@ -251,7 +251,7 @@ impl<D: Device> Lane<D> {
         others: &dyn Others<D>,
     ) -> Result<(), LaneError> {
         let cost = cost_of(&request);
-        let Request { readable, writable, flaw, token } = request;
+        let Request { readable, writable, flaw, token, .. } = request;
         if let Some(flaw) = flaw {
             log::warn!("queue {}: {flaw}; the request fails", self.index);
         }

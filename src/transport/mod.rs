@@ -12,6 +12,8 @@ mod listener;
 mod pace;
 mod parked;
 mod place;
+mod private;
+mod relay;
 mod schedule;
 mod server;
 mod silenced;
@@ -23,4 +25,5 @@ mod work;
 
 pub use listener::{Endpoint, ListenError, SocketPath};
 pub use pace::Pace;
+pub use private::{Connector, Private};
 pub use server::{Server, ServerError};

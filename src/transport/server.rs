@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,16 +18,19 @@ use vmm_sys_util::epoll::EventSet;
 use super::backend::Backend;
 use super::listener::Endpoint;
 use super::pace::Pace;
+use super::private::Connector;
+use super::relay::{Relay, RelayError};
 use crate::media::IoQueues;
 use crate::proto::Device;
 use crate::queue::{LastPlace, SharedMemory, from_note, to_note};
+use crate::sandbox::{Thread, confine};
 use crate::trap::Ledger;
 
 /// What a queue takes: a thread's epoll, its end (two), a timer; and of the guest, kick, call and error.
 const FOR_A_QUEUE: usize = 7;
-/// What a connection takes besides: the listener's and the socket's copies, and a message with as many
-/// memory regions as fit one.
-const FOR_A_CONNECTION: usize = 16;
+/// What a connection takes besides: the listeners' and the sockets' copies, an in-flight region, and a
+/// message with a few memory regions.
+const FOR_A_CONNECTION: usize = 24;
 /// How long the socket rests after a front end that was refused.
 const REST: Duration = Duration::from_millis(100);
 
@@ -47,6 +52,9 @@ pub struct Server<D: Device> {
     ledger: Arc<Ledger>,
     io: IoQueues,
     pace: Arc<Pace>,
+    /// The vhost-user crate's own way in, with the relay before it. Where there is none, front ends are not
+    /// offered the in-flight region.
+    private: Option<(UnixListener, Connector)>,
     /// Where the ring of each queue was left, by the last front end that had it.
     places: Vec<LastPlace>,
     stop: EventFd,
@@ -79,7 +87,23 @@ impl<D: Device> Server<D> {
             .map_err(io::Error::from)?;
         let session = Session { backend: None, connection: None, stopping: false };
         let places = (0..device.queues()).map(|_| LastPlace::default()).collect();
-        Ok(Server { device, ledger, io, pace, places, stop, session: Mutex::new(session) })
+        Ok(Server {
+            device,
+            ledger,
+            io,
+            pace,
+            private: None,
+            places,
+            stop,
+            session: Mutex::new(session),
+        })
+    }
+
+    /// Front ends come by a relay, which connects to `listener` for each of them.
+    #[must_use]
+    pub fn with_relay(mut self, listener: UnixListener, connector: Connector) -> Self {
+        self.private = Some((listener, connector));
+        self
     }
 
     /// Takes over where the process before this one left its rings, as it noted it.
@@ -205,8 +229,7 @@ impl<D: Device> Server<D> {
             VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&backend), memory)
                 .map_err(setup)?;
         watch_timers(&daemon, &backend)?;
-        let mut listener = Listener::from(endpoint.listener().try_clone()?);
-        daemon.start(&mut listener).map_err(setup)?;
+        let relay = self.start(&mut daemon, &backend, endpoint)?;
         log::info!("a front end connected");
         self.enter(&backend, daemon.shutdown_handle());
         let ended = daemon.wait();
@@ -214,12 +237,41 @@ impl<D: Device> Server<D> {
         self.leave();
         // Ends and joins the queue threads.
         drop(daemon);
+        let relayed = relay.map(JoinHandle::join);
         // What they took up meanwhile ends here: the next front end finds the medium idle.
         backend.drain();
         backend.leave();
         backend.close_exits();
-        self.note_end(ended);
+        match relayed {
+            Some(Ok(Err(error))) => self.note_cut(&error.to_string()),
+            _ => self.note_end(ended),
+        }
         Ok(())
+    }
+
+    /// Accepts the front end that waits, and lets the crate hear it: by the relay, where there is one.
+    fn start(
+        &self,
+        daemon: &mut VhostUserDaemon<Arc<Backend<D>>>,
+        backend: &Arc<Backend<D>>,
+        endpoint: &Endpoint,
+    ) -> Result<Option<JoinHandle<Result<(), RelayError>>>, ServerError> {
+        let Some((listener, connector)) = &self.private else {
+            let mut listener = Listener::from(endpoint.listener().try_clone()?);
+            daemon.start(&mut listener).map_err(setup)?;
+            return Ok(None);
+        };
+        let (others, listener) = (endpoint.listener().try_clone()?, listener.try_clone()?);
+        let (front, _) = endpoint.listener().accept()?;
+        forget_waiting(&listener)?;
+        let inner = connector.connect()?;
+        daemon.start(&mut Listener::from(listener)).map_err(setup)?;
+        let relay = Relay::new(front, inner, others, Arc::clone(backend));
+        let relaying = std::thread::Builder::new().name("relay".to_owned()).spawn(move || {
+            confine(Thread::Relay);
+            relay.run()
+        });
+        Ok(Some(relaying?))
     }
 
     fn enter(&self, backend: &Arc<Backend<D>>, connection: Option<ShutdownHandle>) {
@@ -248,10 +300,12 @@ impl<D: Device> Server<D> {
             | Err(BackendError::HandleRequest(
                 VhostUserError::Disconnected | VhostUserError::PartialMessage,
             )) => log::info!("the front end disconnected"),
-            Err(error) => {
-                self.ledger.note_broken(None, format!("the front end was cut off: {error}"));
-            }
+            Err(error) => self.note_cut(&error.to_string()),
         }
+    }
+
+    fn note_cut(&self, why: &str) {
+        self.ledger.note_broken(None, format!("the front end was cut off: {why}"));
     }
 
     fn backend(&self) -> Option<Arc<Backend<D>>> {
@@ -261,6 +315,15 @@ impl<D: Device> Server<D> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Session<D>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets connections go that were made for front ends which then could not be served.
+fn forget_waiting(listener: &UnixListener) -> io::Result<()> {
+    let mut waits = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut waits, PollTimeout::ZERO)? > 0 {
+        listener.accept()?;
+    }
+    Ok(())
 }
 
 /// The crate's errors cannot be shared between threads; their words can.

@@ -1,11 +1,13 @@
 //! A guest: a front end, its memory and its rings, put together the way QEMU does it.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::{
-    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures,
+    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
 };
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VringConfigData};
@@ -25,6 +27,8 @@ pub struct Plug {
     pub without: u64,
     /// Whether memory is added region by region (ADD_MEM_REG) or in one table.
     pub region_by_region: bool,
+    /// Whether an in-flight region is asked for and kept.
+    pub in_flight: bool,
 }
 
 impl Default for Plug {
@@ -35,6 +39,7 @@ impl Default for Plug {
             ring_size: 64,
             without: bit(VIRTIO_RING_F_EVENT_IDX),
             region_by_region: false,
+            in_flight: false,
         }
     }
 }
@@ -46,6 +51,8 @@ pub struct Guest {
     pub rings: Vec<Ring>,
     pub offered: u64,
     pub protocol: VhostUserProtocolFeatures,
+    /// What the daemon made for the requests in flight, and its file.
+    pub region: Option<(VhostUserInflight, File)>,
 }
 
 /// A request that is on its way.
@@ -64,6 +71,11 @@ impl Guest {
     /// Connects, negotiates, hands over memory and starts the rings.
     pub fn plug(socket: &Path, plug: Plug) -> Guest {
         let mut guest = Guest::greet(socket, &plug);
+        if plug.in_flight {
+            let asked = VhostUserInflight::new(0, 0, plug.queues as u16, plug.ring_size);
+            guest.region = Some(guest.front.get_inflight_fd(&asked).unwrap());
+            guest.hand_region_over();
+        }
         guest.share_memory(plug.region_by_region);
         for index in 0..plug.queues {
             let ring = Ring::new(&guest.memory, plug.ring_size);
@@ -76,15 +88,28 @@ impl Guest {
     /// Connects again with memory and rings as they are, as QEMU does with `reconnect`: a front end that
     /// got no answer to GET_VRING_BASE goes on at `used.idx`, as it was when the connection ended.
     pub fn reconnect(&mut self, socket: &Path, plug: &Plug) {
+        self.reconnect_quietly(socket, plug);
+        // QEMU rings once for requests that came in meanwhile.
+        self.rings.iter().for_each(Ring::kick);
+    }
+
+    /// As [`Guest::reconnect`], without a word about requests.
+    pub fn reconnect_quietly(&mut self, socket: &Path, plug: &Plug) {
         let bases: Vec<u16> = self.rings.iter().map(Ring::used_idx).collect();
         self.front = Guest::greet(socket, plug).front;
+        self.hand_region_over();
         self.share_memory(plug.region_by_region);
         for (index, base) in bases.into_iter().enumerate() {
             self.front.set_vring_call(index, &self.rings[index].call).unwrap();
             self.describe_ring_from(index, base);
             self.front.set_vring_enable(index, true).unwrap();
-            // QEMU rings once for requests that came in meanwhile.
-            self.rings[index].kick();
+        }
+    }
+
+    /// Has the daemon keep the region, if there is one.
+    pub fn hand_region_over(&mut self) {
+        if let Some((shape, file)) = &self.region {
+            self.front.set_inflight_fd(shape, file.as_raw_fd()).unwrap();
         }
     }
 
@@ -100,12 +125,17 @@ impl Guest {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
+        let wanted = if plug.in_flight {
+            wanted | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+        } else {
+            wanted
+        };
         front.set_protocol_features(protocol & wanted).unwrap();
         // From here on every message is answered, so that a refusal shows where it happens.
         front.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
         front.set_features(offered & !plug.without).unwrap();
         let memory = Arc::new(Memory::new());
-        Guest { front, memory, rings: Vec::new(), offered, protocol }
+        Guest { front, memory, rings: Vec::new(), offered, protocol, region: None }
     }
 
     fn share_memory(&mut self, region_by_region: bool) {

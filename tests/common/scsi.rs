@@ -113,6 +113,11 @@ impl ScsiGuest {
         ScsiGuest { guest, protected, next_tag: 1 }
     }
 
+    /// What is spoken over `guest`, which was plugged in without T10_PI.
+    pub fn over(guest: Guest) -> ScsiGuest {
+        ScsiGuest { guest, protected: false, next_tag: 1 }
+    }
+
     /// Lays a command for a unit out.
     pub fn call(&mut self, address: [u8; 8], cdb: &[u8], load: &Load) -> Call {
         let memory = Arc::clone(&self.guest.memory);

@@ -249,8 +249,8 @@ fn network() -> Vec<Attempt> {
         "sendto an address": SYS_sendto(NONE, bytes(b"x"), 1, 0, bytes(&address), 16);
         "sendmmsg": SYS_sendmmsg(NONE, 0, 0, 0);
         "recvmmsg": SYS_recvmmsg(NONE, 0, 0, 0, 0);
-        "sendmsg": SYS_sendmsg(NONE, 0, 0), allowed &[MAIN, "vhost-user"];
-        "recvmsg": SYS_recvmsg(NONE, 0, 0), allowed &[MAIN, "vhost-user"];
+        "sendmsg": SYS_sendmsg(NONE, 0, 0), allowed &[MAIN, "vhost-user", "relay"];
+        "recvmsg": SYS_recvmsg(NONE, 0, 0), allowed &[MAIN, "vhost-user", "relay"];
         "setsockopt": SYS_setsockopt(NONE, libc::SOL_SOCKET, libc::SO_BROADCAST, zeros(), 4);
         "getsockopt": SYS_getsockopt(NONE, libc::SOL_SOCKET, libc::SO_PEERCRED, zeros(), zeros());
         "getpeername": SYS_getpeername(NONE, 0, 0);
@@ -309,7 +309,7 @@ fn descriptors() -> Vec<Attempt> {
         "epoll_ctl": SYS_epoll_ctl(NONE, 1, NONE, zeros()), allowed &[MAIN, "vhost-user"];
         "fcntl to change flags": SYS_fcntl(STDERR, libc::F_SETFL, libc::O_APPEND);
         "fcntl to own signals": SYS_fcntl(STDERR, libc::F_SETOWN, 0);
-        "fcntl to seal": SYS_fcntl(STDERR, libc::F_ADD_SEALS, 0);
+        "fcntl to seal": SYS_fcntl(STDERR, libc::F_ADD_SEALS, 0), allowed &[MAIN, "relay"];
         "fcntl to lease": SYS_fcntl(STDERR, libc::F_SETLEASE, libc::F_UNLCK);
         "fcntl to duplicate": SYS_fcntl(STDERR, libc::F_DUPFD, 0);
         "ioctl": SYS_ioctl(STDERR, libc::FIONREAD, zeros());

@@ -8,15 +8,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dixtrap::guest::protocol::{ExitStatus, Stream};
-use dixtrap::runner::accel::{Accel, AccelMode};
-use dixtrap::runner::blame::Blame;
-use dixtrap::runner::child::spawn_tied;
+use dixtrap::runner::guest::initramfs::{Carried, GuestFile, find_program};
+use dixtrap::runner::guest::probe;
 use dixtrap::runner::guest::{BootError, BootRequest, Exec, ExecResult, Guest, GuestError};
-use dixtrap::runner::initramfs::{Carried, GuestFile, find_program};
+use dixtrap::runner::host::accel::{Accel, AccelMode};
+use dixtrap::runner::host::blame::Blame;
+use dixtrap::runner::host::child::spawn_tied;
+use dixtrap::runner::host::machine::Machine;
+use dixtrap::runner::host::qemu::Disk;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
-use dixtrap::runner::machine::Machine;
-use dixtrap::runner::probe;
-use dixtrap::runner::qemu::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

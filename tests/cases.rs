@@ -6,7 +6,7 @@ mod running;
 
 use std::path::{Path, PathBuf};
 
-use dixtrap::runner::initramfs::find_program;
+use dixtrap::runner::guest::initramfs::find_program;
 use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use running::{kernel_name, run, text};
 

@@ -13,11 +13,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dixtrap::runner::accel::Accel;
 use dixtrap::runner::guest::{BootRequest, Guest};
+use dixtrap::runner::host::accel::Accel;
+use dixtrap::runner::host::tools::{Tool, find_program};
 use dixtrap::runner::kernel::KernelSpec;
-use dixtrap::runner::modules::resolve;
-use dixtrap::runner::tools::{Tool, find_program};
+use dixtrap::runner::kernel::modules::resolve;
 use packing::{Item, KINDS, Kind, What, file, item, kernel, link};
 use running::text;
 

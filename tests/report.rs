@@ -98,8 +98,8 @@ fn whole_runs_go_together_and_old_ones_too() {
 fn a_run_that_was_killed_is_no_mere_folder_of_records() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    let taken = dixtrap::runner::outdir::OutDir::take(&out).unwrap();
-    let boot = dixtrap::runner::outdir::make_boot_directory(&out).unwrap();
+    let taken = dixtrap::runner::host::outdir::OutDir::take(&out).unwrap();
+    let boot = dixtrap::runner::host::outdir::make_boot_directory(&out).unwrap();
     let mark = r#"{"schema":1,"type":"mark","t_us":1,"label":"a","state":"begin"}"#;
     std::fs::write(boot.join("races.jsonl"), format!("{mark}\n")).unwrap();
     let (said, code) = report(&[&out]);

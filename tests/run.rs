@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use dixtrap::record::{Line, PageHost, Record};
-use dixtrap::runner::initramfs::find_program;
+use dixtrap::runner::guest::initramfs::find_program;
 use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, Verdict};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -7,7 +7,7 @@ mod running;
 use std::path::Path;
 use std::process::Command;
 
-use dixtrap::runner::outdir::{OutDir, VERDICT};
+use dixtrap::runner::host::outdir::{OutDir, VERDICT};
 use dixtrap::verdict::{CellOutcome, Ruling, Verdict};
 use running::{cell, dixtrap, kernel_name, output, run, scenario, text};
 

@@ -14,11 +14,11 @@ use common::records::Records;
 use dixtrap::control::Request;
 use dixtrap::guest::protocol::ExitStatus;
 use dixtrap::record::{Outcome, Race};
-use dixtrap::runner::accel::Accel;
+use dixtrap::runner::guest::initramfs::{Carried, find_program};
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
-use dixtrap::runner::initramfs::{Carried, find_program};
+use dixtrap::runner::host::accel::Accel;
+use dixtrap::runner::host::qemu::Disk;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
-use dixtrap::runner::qemu::Disk;
 
 const PROGRAMS: [&str; 9] = [
     "mkfs.ext4",

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use common::Daemon;
 use dixtrap::guest::protocol::ExitStatus;
-use dixtrap::runner::accel::Accel;
+use dixtrap::runner::guest::initramfs::{Carried, find_program};
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
-use dixtrap::runner::initramfs::{Carried, find_program};
+use dixtrap::runner::host::accel::Accel;
+use dixtrap::runner::host::qemu::Disk;
 use dixtrap::runner::kernel::KernelSpec;
-use dixtrap::runner::qemu::Disk;
 
 const SUITE: &str = "iscsi-test-cu";
 

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use dixtrap::runner::accel::Accel;
 use dixtrap::runner::guest::{BootRequest, Exec, Guest};
+use dixtrap::runner::host::accel::Accel;
+use dixtrap::runner::host::qemu::Disk;
 use dixtrap::runner::kernel::KernelSpec;
-use dixtrap::runner::qemu::Disk;
 
 use super::client::Client;
 use super::server::{Kind, Server};

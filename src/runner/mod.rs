@@ -1,48 +1,20 @@
 //! Boots kernels on `dixtrapd` and says what it saw. Knows the daemon by its command line, its
 //! control socket and its records; imports none of the stages inside it.
+//!
+//! A room imports only from the rooms below it in this list (`tests/layers.rs` enforces the order):
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`run`] | kernels × devices, the boots of each, and where a verdict comes from |
+//! | [`cell`] | one cell on a running guest, and the cell of the verdict that it becomes |
+//! | [`guest`] | a guest: what it takes along, its boot, its console, and the questions to its agent |
+//! | [`kernel`] | what `--kernel` names, found, fetched and unpacked, and its modules |
+//! | [`select`] | which cells there are, what is expected of each, and what the user's words choose |
+//! | [`host`] | this machine: programs, folders, QEMU, `dixtrapd`, and the terminal |
 
-pub mod accel;
-pub mod again;
-pub mod beneath;
-pub mod blame;
-pub mod campaign;
-pub mod catalogue;
 pub mod cell;
-pub mod child;
-pub mod companion;
-pub mod console;
-pub mod cries;
-pub mod daemon;
-pub mod deal;
-pub mod device;
-pub mod digest;
-pub mod early;
-pub mod errors;
-pub mod estimate;
-pub mod facts;
-pub mod fate;
-pub mod faults;
-pub mod fingerprint;
 pub mod guest;
-pub mod initramfs;
+pub mod host;
 pub mod kernel;
-pub mod link;
-pub mod luggage;
-pub mod machine;
-pub mod meant;
-pub mod modules;
-pub mod notes;
-pub mod outdir;
-pub mod owners;
-pub mod packing;
-pub mod plan;
-pub mod probe;
-pub mod progress;
-pub mod provenance;
-pub mod qemu;
 pub mod run;
-pub mod scenario;
-pub mod settle;
-pub mod table;
-pub mod tools;
-pub mod trip;
+pub mod select;

@@ -10,21 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::record::{Line, Record};
-use crate::runner::accel::{Accel, AccelMode};
-use crate::runner::blame::Blame;
 use crate::runner::cell::{self, End, Ran, Site};
-use crate::runner::daemon::RACES_LIMIT;
-use crate::runner::daemon::RECORDS;
-use crate::runner::device::Device;
-use crate::runner::early::Deaths;
-use crate::runner::errors::one_line;
-use crate::runner::estimate::{self, Pace};
+use crate::runner::guest::early::Deaths;
+use crate::runner::host::accel::{Accel, AccelMode};
+use crate::runner::host::blame::Blame;
+use crate::runner::host::daemon::RACES_LIMIT;
+use crate::runner::host::daemon::RECORDS;
+use crate::runner::host::device::Device;
+use crate::runner::host::errors::one_line;
+use crate::runner::host::machine::{DiskShape, Machine};
+use crate::runner::host::progress::Progress;
 use crate::runner::kernel::Kernel;
-use crate::runner::machine::{DiskShape, Machine};
-use crate::runner::plan::{PlannedCell, Selection};
-use crate::runner::progress::Progress;
-use crate::runner::run::{RunError, RunOptions, Runner};
-use crate::runner::trip::{Ready, depart, nothing_runs};
+use crate::runner::run::boot_run::{Ready, depart, nothing_runs};
+use crate::runner::run::context::Context;
+use crate::runner::run::error::RunError;
+use crate::runner::run::options::RunOptions;
+use crate::runner::select::estimate::{self, Pace};
+use crate::runner::select::plan::{PlannedCell, Selection};
 use crate::units::WindowSpec;
 use crate::verdict::Expect;
 
@@ -136,16 +138,15 @@ pub fn sweep(
         disk: options.disk,
         timeout: options.timeout,
     };
-    let runner = Runner {
+    let context = Context {
         options: &run,
-        selection,
         cpus: options.cpus,
         accel: &accel,
         progress: options.progress,
         interrupted: options.interrupted,
     };
     let mut deaths = Deaths::default();
-    let mut ready = depart(&runner, (kernel, device), selection, options.directory, &mut deaths)?;
+    let mut ready = depart(&context, (kernel, device), selection, options.directory, &mut deaths)?;
     let mut sweep = Sweep {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),

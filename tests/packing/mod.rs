@@ -247,7 +247,7 @@ pub fn vmlinux(bzimage: &[u8]) -> Vec<u8> {
         return lz4_legacy(&payload[4..]);
     }
     let mut out = Vec::new();
-    dixtrap::runner::packing::unpacking(payload).unwrap().read_to_end(&mut out).unwrap();
+    dixtrap::runner::kernel::packing::unpacking(payload).unwrap().read_to_end(&mut out).unwrap();
     out
 }
 

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use dixtrap::runner::tools::find_program;
+use dixtrap::runner::host::tools::find_program;
 use dixtrap::verdict::{CellOutcome, Verdict};
 use tempfile::TempDir;
 

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use dixtrap::runner::host::tools::find_program;
+use dixtrap::runner::kernel::modules;
 use dixtrap::runner::kernel::{Kernel, KernelSpec};
-use dixtrap::runner::modules;
-use dixtrap::runner::tools::find_program;
 
 /// The kernel that the demo boots: from the cache, or fetched into it.
 pub fn kernel() -> Kernel {

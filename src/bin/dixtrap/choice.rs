@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use dixtrap::runner::campaign::Asked;
-use dixtrap::runner::catalogue::Catalogue;
-use dixtrap::runner::deal::Shard;
-use dixtrap::runner::device::Device;
-use dixtrap::runner::estimate::Pace;
+use dixtrap::runner::host::device::Device;
 use dixtrap::runner::kernel::KernelSpec;
-use dixtrap::runner::plan::{Knob, Selection};
+use dixtrap::runner::run::campaign::Asked;
+use dixtrap::runner::select::catalogue::Catalogue;
+use dixtrap::runner::select::estimate::Pace;
+use dixtrap::runner::select::plan::{Knob, Selection};
+use dixtrap::runner::select::shards::Shard;
 use dixtrap::verdict::Expect;
 
 /// Kernels, devices, file systems and scenarios.

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use dixtrap::runner::catalogue::Catalogue;
-use dixtrap::runner::deal::deal;
 use dixtrap::runner::kernel::{Known, known};
-use dixtrap::runner::scenario::Scenario;
+use dixtrap::runner::select::catalogue::Catalogue;
+use dixtrap::runner::select::scenario::Scenario;
+use dixtrap::runner::select::shards::deal;
 use dixtrap::verdict::StableWrites;
 use serde::Serialize;
 

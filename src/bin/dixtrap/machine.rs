@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use dixtrap::pi::PiType;
-use dixtrap::runner::machine::{BOOT_LIMIT, DiskShape, Machine, kernel_words, memory};
-use dixtrap::runner::qemu;
+use dixtrap::runner::host::machine::{BOOT_LIMIT, DiskShape, Machine, kernel_words, memory};
+use dixtrap::runner::host::qemu;
 use dixtrap::units::{BlockSize, ByteSize, parse_limit};
 
 /// The guests' computer and its disk.

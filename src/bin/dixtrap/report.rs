@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use dixtrap::report::{Colour, Session, SessionError, plain, session_text, verdict_text};
-use dixtrap::runner::errors::whole_text;
-use dixtrap::runner::outdir::{VERDICT, lacks_its_verdict};
+use dixtrap::runner::host::errors::whole_text;
+use dixtrap::runner::host::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
 
 use crate::formats::Formats;

@@ -9,12 +9,12 @@ use super::{Site, setup_of, times};
 use crate::guest::protocol::{Stream, WRITING};
 use crate::owner::TOLD;
 use crate::record::Counters;
-use crate::runner::console::clean;
-use crate::runner::daemon::{Daemon, DaemonError};
+use crate::runner::cell::owners::Answers;
+use crate::runner::guest::console::clean;
 use crate::runner::guest::{ExecEvent, Flow, OutputLine};
-use crate::runner::owners::Answers;
-use crate::runner::plan::PlannedCell;
-use crate::runner::progress::{Progress, Standing};
+use crate::runner::host::daemon::{Daemon, DaemonError};
+use crate::runner::host::progress::{Progress, Standing};
+use crate::runner::select::plan::PlannedCell;
 
 /// How often the daemon is asked for its counters.
 const POLL: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::runner::console::clean;
+use crate::runner::guest::console::clean;
 
 /// How long a log may get: that of a cell which prints more, or runs very often, has its beginning.
 const MOST: u64 = 4 << 20;

@@ -1,8 +1,11 @@
 //! One cell on a running guest: label it, run its script, watch the counters, and tell what was seen.
 
 mod heard;
+pub mod judge;
 mod knob;
 mod log;
+pub mod owners;
+pub mod result;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,24 +14,21 @@ use std::time::Duration;
 
 use crate::guest::protocol::ExitStatus;
 use crate::record::Counters;
-use crate::runner::daemon::{Daemon, DaemonError};
-use crate::runner::errors::one_line;
+use crate::runner::cell::owners::Answers;
+use crate::runner::guest::files::{SCRIPTS, script_folder};
+use crate::runner::guest::notes::Notes;
 use crate::runner::guest::{Exec, Guest, GuestError};
-use crate::runner::notes::Notes;
-use crate::runner::owners::Answers;
-use crate::runner::plan::PlannedCell;
-use crate::runner::progress::Progress;
-use crate::runner::scenario::Scenario;
+use crate::runner::host::daemon::{Daemon, DaemonError};
+use crate::runner::host::errors::one_line;
+use crate::runner::host::progress::Progress;
+use crate::runner::select::plan::PlannedCell;
+use crate::runner::select::scenario::Scenario;
 use crate::units::WindowSpec;
 use crate::verdict::{Expect, StableWrites};
 use heard::{Heard, Words};
 use knob::{KNOB, Knob};
 use log::{CellLog, Source};
 
-/// Where scripts lie in the guest.
-pub const SCRIPTS: &str = "/dixtrap";
-/// Where a user's own scripts lie in the guest: their names may be those of ours.
-pub const OWN_SCRIPTS: &str = "/dixtrap/own";
 /// Runs the script $2 of the folder $1 on the disk $3, where everything else of the user's is put away
 /// after the cell too.
 const RUN_COPY: &str = "cp -R \"$1\" /tmp/own && cd /tmp/own && exec sh \"./$2\" \"$3\"";
@@ -252,11 +252,6 @@ fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec
         timeout: limit,
         watch: disk.rsplit('/').next().map(|name| format!("/sys/class/block/{name}/{KNOB}")),
     }
-}
-
-/// The folder of a script in the guest: a user's own has one for itself and what lies beside it.
-pub fn script_folder(scenario: &Scenario) -> String {
-    if scenario.own { format!("{OWN_SCRIPTS}/{}", scenario.name) } else { SCRIPTS.to_owned() }
 }
 
 /// The command that runs a script. A user's own runs in a copy of its folder, in which it may do what it

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{BootError, Guest, GuestError};
-use crate::runner::accel::Accel;
-use crate::runner::again;
-use crate::runner::console::Console;
-use crate::runner::initramfs::{self, Carried, Contents, GuestFile};
+use crate::runner::guest::console::Console;
+use crate::runner::guest::initramfs::{self, Carried, Contents, GuestFile};
+use crate::runner::guest::link::Link;
+use crate::runner::guest::notes::Notes;
+use crate::runner::host::accel::Accel;
+use crate::runner::host::again;
+use crate::runner::host::machine::Machine;
+use crate::runner::host::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
 use crate::runner::kernel::Kernel;
-use crate::runner::link::Link;
-use crate::runner::modules;
-use crate::runner::notes::Notes;
-use crate::runner::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
+use crate::runner::kernel::modules;
 
 /// How long QEMU may take to open the agent's socket.
 const SOCKET_LIMIT: Duration = Duration::from_secs(20);
@@ -85,6 +86,25 @@ impl<'a> BootRequest<'a> {
             append: String::new(),
             boot_timeout: Duration::from_secs(180),
             allow_reboot: false,
+        }
+    }
+
+    /// A boot of `kernel` on this machine with `cpus` CPUs, unless it has a number of its own.
+    pub fn on(
+        machine: &Machine,
+        kernel: &'a Kernel,
+        accel: Accel,
+        dir: &Path,
+        cpus: u32,
+    ) -> BootRequest<'a> {
+        BootRequest {
+            qemu: machine.qemu.clone(),
+            qemu_args: machine.qemu_args.clone(),
+            memory_mib: u32::try_from(machine.memory.0 >> 20).unwrap_or(u32::MAX),
+            cpus: machine.cpus.unwrap_or(cpus),
+            append: machine.append.clone(),
+            boot_timeout: machine.boot_limit,
+            ..BootRequest::new(kernel, accel, dir)
         }
     }
 }
@@ -227,7 +247,7 @@ mod tests {
         // 202 MiB were cut off in a guest of 615, and are not in one of 693.
         assert!(fits(mib(202), 693).is_ok());
         let error = fits(mib(202), 615).unwrap_err();
-        assert_eq!(error.blame(), crate::runner::blame::Blame::Host);
+        assert_eq!(error.blame(), crate::runner::host::blame::Blame::Host);
         assert!(error.to_string().contains("give it --memory 692M"), "{error}");
         assert!(fits(u64::MAX, u32::MAX).is_err());
     }

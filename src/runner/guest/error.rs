@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::runner::blame::Blame;
-use crate::runner::console::ConsoleTail;
-use crate::runner::initramfs::InitramfsError;
-use crate::runner::modules::ModulesError;
-use crate::runner::qemu::QemuError;
+use crate::runner::guest::console::ConsoleTail;
+use crate::runner::guest::initramfs::InitramfsError;
+use crate::runner::host::blame::Blame;
+use crate::runner::host::qemu::QemuError;
+use crate::runner::kernel::modules::ModulesError;
 
 /// Why a guest did not come up.
 #[derive(Debug, thiserror::Error)]

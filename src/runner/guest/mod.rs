@@ -1,13 +1,22 @@
 //! A running guest: boots it, asks its agent, and notices when it is lost.
 
 mod boot;
+pub mod console;
+pub mod cries;
+pub mod early;
 mod error;
+pub mod facts;
+pub mod files;
+pub mod initramfs;
+pub mod link;
+pub mod notes;
+pub mod probe;
 mod taint;
 
 pub use boot::BootRequest;
 pub use error::{BootError, GuestError};
 
-pub use crate::runner::blame::Blame;
+pub use crate::runner::host::blame::Blame;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,11 +24,11 @@ use std::process::ExitStatus as ProcessStatus;
 use std::time::{Duration, Instant};
 
 use crate::guest::protocol::{Envelope, ExitStatus, Reply, Request, Stream};
-use crate::runner::console::{Console, ConsoleTail};
-use crate::runner::cries::Trouble;
-use crate::runner::link::{Link, Received};
-use crate::runner::notes::Notes;
-use crate::runner::qemu::Qemu;
+use crate::runner::guest::console::{Console, ConsoleTail};
+use crate::runner::guest::cries::Trouble;
+use crate::runner::guest::link::{Link, Received};
+use crate::runner::guest::notes::Notes;
+use crate::runner::host::qemu::Qemu;
 use taint::{harm, scars};
 
 /// How often the console and QEMU are looked at while a reply is waited for.

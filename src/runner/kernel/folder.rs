@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Kernel, KernelError, image};
-use crate::runner::beneath::Root;
-use crate::runner::modules::{ModuleTree, ModulesError};
+use crate::runner::host::beneath::Root;
+use crate::runner::kernel::modules::{ModuleTree, ModulesError};
 
 /// Where modules lie.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::{Kernel, KernelError, image};
-use crate::runner::beneath::Root;
-use crate::runner::modules::ModuleTree;
+use crate::runner::host::beneath::Root;
+use crate::runner::kernel::modules::ModuleTree;
 
 /// The newest kernel in `boot` below `root` that we may read and that has its modules.
 pub fn newest(root: &Path) -> Option<Kernel> {

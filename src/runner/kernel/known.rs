@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{cache, folder, installed};
-use crate::runner::beneath::Root;
+use crate::runner::host::beneath::Root;
 
 /// Debian's suites, oldest first; those that were fetched already come on top.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];

@@ -3,12 +3,15 @@
 mod archive;
 mod cache;
 mod companions;
+mod config;
 mod debian;
 mod folder;
 mod image;
 mod installed;
 mod known;
+pub mod modules;
 mod package;
+pub mod packing;
 mod tree;
 mod unpack;
 
@@ -19,13 +22,14 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::runner::beneath::BeneathError;
-use crate::runner::blame::Blame;
-use crate::runner::meant::is_slip;
-use crate::runner::modules::{ModuleTree, ModulesError};
-use crate::runner::tools::ToolError;
+use crate::runner::host::beneath::BeneathError;
+use crate::runner::host::blame::Blame;
+use crate::runner::host::tools::ToolError;
+use crate::runner::kernel::modules::{ModuleTree, ModulesError};
+use crate::runner::select::meant::is_slip;
 
 pub use archive::PackageError;
+pub use config::configs;
 pub use known::{Known, known};
 
 /// Where a kernel comes from.

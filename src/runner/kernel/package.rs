@@ -8,7 +8,7 @@ use crc::{CRC_64_XZ, Crc};
 use super::archive::Told;
 use super::companions::{missing_companion, with_companions};
 use super::{Kernel, KernelError, cache, folder, unpack};
-use crate::runner::beneath::Root;
+use crate::runner::host::beneath::Root;
 
 /// Bytes of a package's name that its cache entry shows.
 const SHOWN: usize = 80;
@@ -85,8 +85,8 @@ pub fn unpack(packages: &[PathBuf], root: &Root) -> Result<(), KernelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::host::tools::Tool;
     use crate::runner::kernel::image::tests::head;
-    use crate::runner::tools::Tool;
     use std::fs;
 
     /// Builds a package with these files.
@@ -131,7 +131,7 @@ mod tests {
         let error = unpacked(&alone).unwrap_err();
         assert!(matches!(error, KernelError::MissingCompanion { .. }), "{error}");
         assert!(error.to_string().contains("linux-modules-7.0-x,"), "{error}");
-        let module = crate::runner::modules::info::tests::module(&["alias=other"]);
+        let module = crate::runner::kernel::modules::info::tests::module(&["alias=other"]);
         let files: [(&str, &[u8]); 3] = [
             ("usr/lib/modules/7.0-x/modules.order", b""),
             ("usr/lib/modules/7.0-x/kernel/x.ko", &module),

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Kernel, KernelError, folder, image};
-use crate::runner::beneath::Root;
-use crate::runner::modules::{ModuleTree, ModulesError};
+use crate::runner::host::beneath::Root;
+use crate::runner::kernel::modules::{ModuleTree, ModulesError};
 
 /// The image that a build makes.
 const BUILT_IMAGE: &str = "arch/x86/boot/bzImage";
@@ -97,8 +97,8 @@ fn configured_for(config: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::blame::Blame;
-    use crate::runner::modules::{info::tests::module, resolve};
+    use crate::runner::host::blame::Blame;
+    use crate::runner::kernel::modules::{info::tests::module, resolve};
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;

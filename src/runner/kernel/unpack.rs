@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::archive::{Entry, PackageError, Told, each_entry};
-use crate::runner::beneath::Root;
+use crate::runner::host::beneath::Root;
 
 /// What is unpacked at least before it is called too much.
 const ALWAYS: u64 = 2 << 30;

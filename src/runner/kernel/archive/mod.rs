@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use crate::runner::beneath::BeneathError;
-use crate::runner::packing::unpacking;
+use crate::runner::host::beneath::BeneathError;
+use crate::runner::kernel::packing::unpacking;
 
 /// Names are no longer (Linux' PATH_MAX).
 const NAME_LIMIT: usize = 4096;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::runner::errors::one_line;
+use crate::runner::host::errors::one_line;
+use crate::runner::host::tools::{Tool, ToolError};
 use crate::runner::kernel::KernelError;
-use crate::runner::tools::{Tool, ToolError};
 
 /// What to look for; the cloud kernels are a third of the size and have the drivers we want.
 const META_PACKAGES: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-amd64"];

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Kernel, KernelError, KernelSpec, cache, folder, package};
-use crate::runner::beneath::Root;
+use crate::runner::host::beneath::Root;
 use apt::AptRoot;
 
 /// Names that move from one release to the next: what they mean is asked, not known.

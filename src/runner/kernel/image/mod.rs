@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::KernelError;
-use crate::runner::packing::unpacking;
+use crate::runner::kernel::packing::unpacking;
 
 /// What tells kernels apart stands in the first kilobytes: the real-mode part of a bzImage, which its
 /// version lies in, has at most 64 sectors.

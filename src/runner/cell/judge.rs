@@ -1,0 +1,308 @@
+//! From what was planned and what happened to the cells of the verdict. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Counters, WindowStats};
+use crate::runner::guest::notes::Notes;
+use crate::runner::select::plan::PlannedCell;
+use crate::units::WindowSpec;
+use crate::verdict::{
+    Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, StableWrites, judge,
+};
+
+/// What became of a planned cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// It ran, wholly or in part.
+    Ran(Box<Runs>),
+    /// It could not run on this machine or kernel.
+    Skipped(String),
+    /// It did not run, or what it showed is lost.
+    Lost(String),
+}
+
+impl Fate {
+    /// Notes that the cell was not let to come to its end: whatever went wrong with it may come of that.
+    pub fn cut_short(&mut self, why: &str) {
+        if let Fate::Ran(runs) = self {
+            runs.trouble = Some(why.to_owned());
+        }
+    }
+}
+
+/// What the repetitions of a cell showed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Runs {
+    /// Their counters, summed.
+    pub counters: Counters,
+    /// The medians of their windows.
+    pub medians: Vec<f64>,
+    /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
+    pub divergent: Option<u64>,
+    /// What the kernel did wrong, in the script's words.
+    pub wrong: Option<String>,
+    /// How many ran and how many raced.
+    pub repeat: Repeat,
+    /// Milliseconds from the first write to the first race, of the first that raced.
+    pub first_catch_ms: Option<f64>,
+    /// What went wrong.
+    pub trouble: Option<String>,
+    /// That was the script's own mistake.
+    pub broken_script: bool,
+    /// The knob while it wrote, in each repetition.
+    pub ran_with: Vec<Option<StableWrites>>,
+    /// Where what it printed is kept.
+    pub log: Option<String>,
+    /// What the kernel said of itself and went on after.
+    pub notes: Notes,
+    /// Whose blocks raced; `None` before anybody asked.
+    pub owners: Option<Vec<OwnerGroup>>,
+    /// Races that a later clean write covered, and those that nothing has, by the records, which go on to
+    /// the end of the boot; `None` before anybody looked.
+    pub healed_and_standing: Option<(u64, Option<u64>)>,
+}
+
+impl Runs {
+    /// Adds what one repetition counted.
+    pub fn add(&mut self, counters: &Counters) {
+        let raced = counters.races.before_doorbell.saturating_add(counters.races.in_window) > 0;
+        self.repeat.n = self.repeat.n.saturating_add(1);
+        self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
+        self.medians.extend(counters.window_us.map(|window| window.median));
+        add_counters(&mut self.counters, counters);
+    }
+
+    /// Races that hardware would have seen.
+    pub fn races(&self) -> u64 {
+        self.seen(None).races()
+    }
+
+    /// Adds what one repetition found between the legs of a mirror.
+    pub fn add_divergent(&mut self, blocks: Option<u64>) {
+        self.divergent = match (self.divergent, blocks) {
+            (Some(known), Some(more)) => Some(known.saturating_add(more)),
+            (known, more) => known.or(more),
+        };
+    }
+
+    fn seen(&self, few: Option<u64>) -> Seen {
+        Seen {
+            few,
+            divergent: self.divergent,
+            wrong: self.wrong.clone(),
+            counters: self.counters.clone(),
+            repeat: self.repeat,
+            first_catch_ms: self.first_catch_ms,
+            trouble: self.trouble.clone(),
+        }
+    }
+
+    /// The same; where there are no records, by the counters, which end with the cell.
+    fn healed_and_standing(&self) -> (u64, Option<u64>) {
+        self.healed_and_standing.unwrap_or_else(|| {
+            let healed = self.counters.healed.min(self.races());
+            (healed, Some(self.races().saturating_sub(healed)))
+        })
+    }
+
+    /// The knob, where it was the same in all repetitions.
+    fn ran_with(&self) -> Option<StableWrites> {
+        let first = self.ran_with.first().copied().flatten();
+        first.filter(|_| self.ran_with.iter().all(|one| *one == first))
+    }
+
+    fn median(&self) -> Option<f64> {
+        let mut sorted = self.medians.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// Sums what a cell tells of; its window keeps the maximum.
+fn add_counters(sum: &mut Counters, more: &Counters) {
+    sum.writes = sum.writes.saturating_add(more.writes);
+    sum.blocks_checked = sum.blocks_checked.saturating_add(more.blocks_checked);
+    sum.races = sum.races.plus(more.races);
+    sum.guard_blind = sum.guard_blind.saturating_add(more.guard_blind);
+    sum.healed = sum.healed.saturating_add(more.healed);
+    sum.standing = sum.standing.saturating_add(more.standing);
+    sum.medium_faults = sum.medium_faults.saturating_add(more.medium_faults);
+    sum.window_us = match (sum.window_us, more.window_us) {
+        (Some(a), Some(b)) => Some(WindowStats { median: a.median, max: a.max.max(b.max) }),
+        (a, b) => a.or(b),
+    };
+}
+
+/// Where the cells ran.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The guest's release, or the kernel as it was asked for.
+    pub kernel: &'a str,
+    /// `blk` or `scsi`.
+    pub device: &'a str,
+    /// The window asked for.
+    pub window: WindowSpec,
+}
+
+/// The cells of one boot, judged. A clean cell passes only if a control of this boot was caught.
+pub fn settle(ground: Ground<'_>, planned: &[PlannedCell], fates: &[Fate]) -> Vec<Cell> {
+    let caught: Vec<bool> = planned
+        .iter()
+        .zip(fates)
+        .map(|(cell, fate)| cell.expectation.control && raced(fate))
+        .collect();
+    planned
+        .iter()
+        .zip(fates)
+        .enumerate()
+        .map(|(at, (cell, fate))| {
+            let others = caught.iter().enumerate().any(|(other, caught)| other != at && *caught);
+            let arm = Arm { is_control: cell.expectation.control, proven_by_another: others };
+            settle_one(ground, cell, fate, arm)
+        })
+        .collect()
+}
+
+fn raced(fate: &Fate) -> bool {
+    matches!(fate, Fate::Ran(runs) if runs.repeat.k > 0)
+}
+
+fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> Cell {
+    match fate {
+        Fate::Skipped(reason) => blank(ground, cell, CellOutcome::Skip, Some(reason.clone())),
+        Fate::Lost(reason) => blank(ground, cell, CellOutcome::Error, Some(reason.clone())),
+        Fate::Ran(runs) => {
+            let (outcome, reason) =
+                judge(cell.expectation.expect, arm, &runs.seen(cell.square.scenario.min_blocks));
+            let counters = &runs.counters;
+            let (healed, standing) = runs.healed_and_standing();
+            Cell {
+                writes: Some(counters.writes),
+                blocks_checked: Some(counters.blocks_checked),
+                races: Some(runs.races()),
+                phases: Some(counters.races),
+                guard_blind: Some(counters.guard_blind),
+                healed: Some(healed),
+                standing,
+                divergent: runs.divergent,
+                first_catch_ms: runs.first_catch_ms,
+                window_us: Some(CellWindow {
+                    asked: ground.window,
+                    median: runs.median(),
+                    max: counters.window_us.map(|window| window.max),
+                }),
+                repeat: Some(runs.repeat),
+                owners: runs.owners.as_ref().map(|groups| by_name(groups)),
+                owner_groups: runs.owners.clone(),
+                log: runs.log.clone(),
+                notes: runs.notes.lines(),
+                ran_with: runs.ran_with(),
+                ..blank(ground, cell, outcome, reason)
+            }
+        }
+    }
+}
+
+fn by_name(groups: &[OwnerGroup]) -> BTreeMap<String, u64> {
+    groups.iter().map(|group| (group.name.clone(), group.races)).collect()
+}
+
+/// A cell without any figure.
+fn blank(
+    ground: Ground<'_>,
+    cell: &PlannedCell,
+    outcome: CellOutcome,
+    reason: Option<String>,
+) -> Cell {
+    let square = &cell.square;
+    let cell_of = Cell::unmeasured(
+        (ground.kernel, ground.device),
+        (&square.scenario.name, &square.fs.name, square.stable_writes),
+        (cell.expectation.expect, cell.expectation.control),
+        (outcome, reason),
+    );
+    Cell { why: cell.expectation.why.clone(), ..cell_of }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Phases;
+    use crate::runner::select::catalogue::Catalogue;
+    use crate::runner::select::plan::{Selection, Surroundings};
+
+    const GROUND: Ground = Ground {
+        kernel: "6.1.0",
+        device: "blk",
+        window: WindowSpec::Fixed(std::time::Duration::from_millis(1)),
+    };
+
+    /// `mmap-rewrite` on ext4: first off, which is a control, then on, which must be stable.
+    fn two_cells() -> Vec<PlannedCell> {
+        let words = |word: &str| vec![word.to_owned()];
+        let catalogue = Catalogue::embedded().unwrap();
+        let selection = Selection::new(catalogue, &words("mmap-rewrite"), &words("ext4")).unwrap();
+        let guest = Some(crate::runner::select::table::tests::guest("6.1.0"));
+        selection.plan(&Surroundings { guest, ..Surroundings::default() })
+    }
+
+    fn ran(runs: &[(u64, u64, f64)]) -> Fate {
+        let mut all = Runs::default();
+        for (checked, in_window, median) in runs {
+            all.add(&Counters {
+                blocks_checked: *checked,
+                races: Phases { in_window: *in_window, ..Phases::default() },
+                window_us: Some(WindowStats { median: *median, max: median * 2.0 }),
+                ..Counters::default()
+            });
+        }
+        Fate::Ran(Box::new(all))
+    }
+
+    fn outcomes(fates: &[Fate]) -> Vec<CellOutcome> {
+        settle(GROUND, &two_cells(), fates).iter().map(|cell| cell.outcome).collect()
+    }
+
+    #[test]
+    fn a_clean_cell_stands_and_falls_with_the_control_of_its_boot() {
+        use CellOutcome::{Error, Fail, Pass};
+        let clean = ran(&[(5_000, 0, 1.0)]);
+        let raced = ran(&[(5_000, 9, 1.0)]);
+        let lost = Fate::Lost("QEMU died".into());
+        assert_eq!(outcomes(&[raced.clone(), clean.clone()]), [Pass, Pass]);
+        assert_eq!(outcomes(&[clean.clone(), clean.clone()]), [Error, Error]);
+        assert_eq!(outcomes(&[lost.clone(), clean]), [Error, Error]);
+        assert_eq!(outcomes(&[lost, raced]), [Error, Fail]);
+    }
+
+    #[test]
+    fn races_that_were_covered_after_the_cell_do_not_stand() {
+        let mut runs = Runs { healed_and_standing: Some((7, Some(2))), ..Runs::default() };
+        runs.add(&Counters {
+            races: Phases { in_window: 9, ..Phases::default() },
+            healed: 2,
+            standing: 7,
+            ..Counters::default()
+        });
+        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs.clone()))]);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
+        runs.healed_and_standing = Some((7, None));
+        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs))]);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(7), None), "nobody knows");
+    }
+
+    #[test]
+    fn repetitions_are_summed_and_counted() {
+        let runs = [(1_000, 0, 1.0), (2_000, 3, 9.0), (3_000, 4, 2.0)];
+        let cells = settle(GROUND, &two_cells(), &[ran(&runs), Fate::Skipped("no".into())]);
+        let first = &cells[0];
+        assert_eq!((first.blocks_checked, first.races), (Some(6_000), Some(7)));
+        assert_eq!(first.repeat, Some(Repeat { k: 2, n: 3 }));
+        let window = first.window_us.unwrap();
+        assert_eq!((window.median, window.max), (Some(2.0), Some(18.0)));
+        assert_eq!((cells[1].races, cells[1].repeat), (None, None));
+        assert_eq!(cells[1].reason.as_deref(), Some("no"));
+        // Why it was expected is told whatever became of the cell.
+        assert!(cells.iter().all(|cell| cell.why.is_some()), "{cells:?}");
+    }
+}

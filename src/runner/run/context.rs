@@ -1,0 +1,64 @@
+//! What every boot of a run has in common: its options, what executes guests here, who listens, and whether
+//! the user wants an end.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::runner::guest::probe::{self, AccelError};
+use crate::runner::host::accel::Accel;
+use crate::runner::host::progress::Progress;
+use crate::runner::kernel::Kernel;
+use crate::runner::run::options::RunOptions;
+
+/// The most queues that dixtrapd offers.
+const MOST_QUEUES: u16 = 32;
+
+/// What a boot needs to know of the run that it belongs to.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// How everything is run.
+    pub options: &'a RunOptions,
+    /// CPUs of the guest, unless the machine has a number of its own.
+    pub cpus: u32,
+    /// What executes guests on this machine, once it is known.
+    pub accel: &'a Mutex<Option<Accel>>,
+    /// Who listens to this kernel's boots.
+    pub progress: &'a dyn Progress,
+    /// Set when the user wants an end.
+    pub interrupted: &'a AtomicBool,
+}
+
+impl Context<'_> {
+    /// Whether the user wants an end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// What executes the guest: found out once, by the first kernel.
+    pub fn accel(&self, kernel: &Kernel, probe: &Path) -> Result<Accel, AccelError> {
+        let mut known = self.accel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(accel) = *known {
+            return Ok(accel);
+        }
+        let machine = &self.options.machine;
+        let (accel, notice) = probe::choose(self.options.accel, kernel, machine, probe)?;
+        if let Some(notice) = notice {
+            self.progress.note(&notice);
+        }
+        *known = Some(accel);
+        Ok(accel)
+    }
+
+    /// Queues of the disk: one for each of the guest's CPUs, as far as dixtrapd has them.
+    pub fn queues(&self) -> u16 {
+        let cpus = self.options.machine.cpus.unwrap_or(self.cpus);
+        u16::try_from(cpus).unwrap_or(u16::MAX).min(MOST_QUEUES)
+    }
+}
+
+/// How many CPUs each of `jobs` guests gets: two where there are enough, for races between threads.
+pub fn cpus_each(cores: u32, jobs: NonZeroU32) -> u32 {
+    (cores / jobs).clamp(1, 2)
+}

@@ -1,0 +1,144 @@
+//! One kernel on one device: a boot, and another where a guest was lost and cells are left.
+
+use std::path::PathBuf;
+
+use crate::runner::host::accel::Accel;
+use crate::runner::host::blame::Blame;
+use crate::runner::host::device::Device;
+use crate::runner::host::errors::whole_text;
+use crate::runner::host::outdir;
+use crate::runner::kernel::{Kernel, KernelError};
+use crate::runner::run::boot_run::{Trip, travel};
+use crate::runner::run::context::Context;
+use crate::runner::run::error::RunError;
+use crate::runner::run::provenance::UsedKernel;
+use crate::runner::select::plan::Selection;
+use crate::verdict::{self, Cell, Cut};
+
+/// How many guests one kernel may lose on one device before its remaining cells are given up.
+const MAX_LOST: u32 = 3;
+
+/// What one kernel came to.
+#[derive(Debug, Default)]
+pub struct KernelRun {
+    /// Every planned cell, once for each boot that it ran or should have run in.
+    pub cells: Vec<Cell>,
+    /// The run ended before its time, through no fault of the kernel's.
+    pub cut: Option<Cut>,
+    /// A script of the run calls a program that is not there: its author's mistake, and no kernel's.
+    pub broken_script: bool,
+    /// What went wrong, for people; the console's end included.
+    pub troubles: Vec<String>,
+    /// The boots that have records.
+    pub boots: Vec<Boot>,
+    /// What is to be told of the boots beside their cells.
+    pub told: Vec<verdict::Boot>,
+    /// The kernels that were found.
+    pub kernels: Vec<UsedKernel>,
+    /// What executed the guests; `None` where none was booted.
+    pub accel: Option<Accel>,
+}
+
+/// What a boot left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The guest's release.
+    pub kernel: String,
+    /// Its records.
+    pub records: PathBuf,
+    /// They reached their limit, and do not hold everything.
+    pub limit_reached: bool,
+}
+
+impl KernelRun {
+    /// Every cell of `selection` is lost for the same reason.
+    pub fn lost(runner: &Runner<'_>, device: Device, asked: &str, error: &KernelError) -> Self {
+        let mut run = KernelRun::default();
+        let (blame, error) = (error.blame(), whole_text(error));
+        let mut trip = Trip::nowhere(asked, device, runner.selection);
+        trip.give_up(error.lines().next().unwrap_or_default());
+        run.cells = trip.settle(runner.context.options.window);
+        run.cut = (blame == Blame::Host).then_some(Cut::Fault);
+        run.troubles = vec![error];
+        run
+    }
+}
+
+/// Runs a selection on one kernel.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    /// What the boots have in common.
+    pub context: &'a Context<'a>,
+    /// Which cells.
+    pub selection: &'a Selection,
+}
+
+impl Runner<'_> {
+    /// Runs every cell on one kernel. Whatever happens, every planned cell is accounted for.
+    pub fn run(&self, kernel: &Kernel, device: Device) -> KernelRun {
+        let mut run = KernelRun::default();
+        if let Some(trip) =
+            Trip::needless(self.context.options.disk, (kernel, device), self.selection)
+        {
+            let count = self.selection.len();
+            self.context.progress.note(&format!(
+                "{} is not booted: none of {count} cells can run ({})",
+                kernel.release, kernel.origin
+            ));
+            self.note(&mut run, trip, false);
+            return run;
+        }
+        let mut left = self.selection.clone();
+        for boot in 1..=MAX_LOST {
+            let mut trip = match outdir::make_boot_directory(&self.context.options.out) {
+                Ok(directory) => travel(self.context, (kernel, device), &left, &directory),
+                Err(source) => {
+                    let error = RunError::Output(self.context.options.out.clone(), source);
+                    Trip::nowhere(&kernel.release, device, &left).lost_by(&error)
+                }
+            };
+            let interrupted = self.context.is_interrupted();
+            let rest = left.part(trip.reached()..left.len());
+            let again = trip.lost.as_ref().is_some_and(|lost| lost.again)
+                && !interrupted
+                && boot < MAX_LOST
+                && !rest.is_empty()
+                && rest.len() < left.len();
+            if !again {
+                trip.give_up(&why_not_reached(&trip, interrupted));
+            }
+            self.note(&mut run, trip, interrupted);
+            if !again {
+                break;
+            }
+            left = rest;
+        }
+        run
+    }
+
+    /// Adds what a boot came to.
+    fn note(&self, run: &mut KernelRun, trip: Trip, interrupted: bool) {
+        let cells = trip.settle(self.context.options.window);
+        run.broken_script |= trip.has_broken_script(&cells);
+        run.cells.extend(cells);
+        run.told.push(trip.boot());
+        let (kernel, limit_reached) = (trip.kernel, trip.limit_reached);
+        run.boots.extend(trip.records.map(|records| Boot { kernel, records, limit_reached }));
+        let fault = trip.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);
+        let cut = match (interrupted, fault) {
+            (true, _) => Some(Cut::Interrupted),
+            (_, true) => Some(Cut::Fault),
+            _ => None,
+        };
+        run.cut = run.cut.max(cut);
+        run.troubles.extend(trip.lost.map(|lost| lost.whole));
+    }
+}
+
+fn why_not_reached(trip: &Trip, interrupted: bool) -> String {
+    match &trip.lost {
+        _ if interrupted => "interrupted before it ran".to_owned(),
+        Some(lost) => lost.reason.clone(),
+        None => "it was not reached".to_owned(),
+    }
+}

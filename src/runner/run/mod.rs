@@ -1,0 +1,10 @@
+//! Kernels × devices: the boots of each, and one result of them all.
+
+pub mod boot_run;
+pub mod campaign;
+pub mod context;
+pub mod error;
+pub mod fingerprint;
+pub mod kernel_run;
+pub mod options;
+pub mod provenance;

@@ -22,7 +22,7 @@ use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
-use dixtrap::trap::{Faults, Held, Ledger, Trap, TrapOptions, Write, write};
+use dixtrap::trap::{Faults, Held, Ledger, Trap, TrapOptions, Write, read_into, write};
 use dixtrap::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -106,7 +106,7 @@ impl Rig {
         for slot in 0..depth {
             let at = self.place(len);
             let into = self.buffer(slot, len);
-            self.trap.read_into(QueueIndex(0), Lba(at / BLOCK), &into).unwrap();
+            read_into::begin(&self.trap, QueueIndex(0), Lba(at / BLOCK), &into).unwrap();
         }
     }
 }

@@ -227,8 +227,7 @@ const CIRCLES: &[&str] = &[
 ];
 
 /// Rooms where a type's own functions may still be spread over files.
-const SPREAD: &[&str] =
-    &["memory/", "runner/guest/", "sandbox/", "transport/", "trap/", "verdict/"];
+const SPREAD: &[&str] = &["runner/guest/", "sandbox/", "transport/", "verdict/"];
 
 /// Read once for all tests.
 static LIBRARY: LazyLock<FileGraph> = LazyLock::new(|| FileGraph::read(&source_root()));

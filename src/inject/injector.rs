@@ -86,16 +86,6 @@ impl Injector {
         state.rules.drain(..).map(|rule| rule.spec).collect()
     }
 
-    /// The faults that are still to come.
-    pub fn pending(&self) -> Vec<Spec> {
-        self.lock().rules.iter().map(|rule| rule.spec).collect()
-    }
-
-    /// Whether any fault is still to come.
-    pub fn is_armed(&self) -> bool {
-        self.armed.load(Ordering::Acquire) > 0
-    }
-
     /// The faults of this request at this stage, in the order in which they were added.
     ///
     /// Costs one atomic load while there are none.
@@ -246,7 +236,7 @@ mod tests {
         let write = site(Op::Write, 0, 1);
         assert_eq!(injector.draw(&write, Stage::Arrival).len(), 1);
         assert_eq!(injector.draw(&write, Stage::Data).len(), 2);
-        assert_eq!(injector.pending(), ["no-answer".parse().unwrap()]);
+        assert_eq!(injector.disarm(), ["no-answer".parse().unwrap()]);
     }
 
     #[test]
@@ -255,7 +245,7 @@ mod tests {
         injector.add("busy".parse().unwrap());
         injector.add("lost".parse().unwrap());
         injector.draw(&site(Op::Read, 0, 1), Stage::Arrival);
-        assert_eq!(injector.pending(), ["lost".parse().unwrap()]);
+        assert_eq!(injector.disarm(), ["lost".parse().unwrap()]);
     }
 
     #[test]
@@ -265,7 +255,7 @@ mod tests {
         assert!(!injector.draw(&site(Op::Write, 5, 1), Stage::Data).is_empty());
         let told: Vec<String> = injector.disarm().iter().map(ToString::to_string).collect();
         assert_eq!(told, ["lost,lba=5,count=all"]);
-        assert!(!injector.is_armed());
+        assert!(injector.disarm().is_empty());
         assert!(injector.draw(&site(Op::Write, 5, 1), Stage::Data).is_empty());
     }
 }

@@ -2,83 +2,80 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::pool::{Buffer, List};
+use super::pool::Buffer;
 use super::segments::{MemoryError, Segment, Segments};
 use crate::pi::{GuardTag, Store, copy_guards_compared, copy_guards_from, guards};
 
 /// How many bytes are looked at at once: the guest's, the earlier ones and the piece itself, which is of
 /// use only where it differs, stay in the first-level cache together.
 const PIECE: usize = 8 << 10;
+/// How many blocks a piece has at most: the smallest have 512 bytes.
+const MOST_BLOCKS: usize = PIECE / 512;
 
-impl Segments {
-    /// Reads every byte once more and compares with an `earlier` copy of the list.
-    ///
-    /// `guards` gets the guards of the bytes that were read just now: `earlier` cut into as many equal
-    /// blocks as it has room. Answers those bytes where any of them differs, and `None` where all are
-    /// as they were: then `earlier` is what was read just now, bit by bit, and nothing has to be kept
-    /// twice.
-    pub fn look_again(
-        &self,
-        earlier: &[u8],
-        guards: &mut [GuardTag],
-    ) -> Result<Option<Buffer>, MemoryError> {
-        if earlier.len() as u64 != self.len() {
-            return Err(self.past_end(0, earlier.len()));
-        }
-        let block = earlier.len().checked_div(guards.len()).unwrap_or(0).max(1);
-        let step = (PIECE / block).max(1);
-        let mut reader = Reader::new(self);
-        let mut piece = Buffer::new(earlier.len().min(step.saturating_mul(block)));
-        let mut found: Option<Found> = None;
-        for (old, guards) in earlier.chunks(step.saturating_mul(block)).zip(guards.chunks_mut(step))
-        {
-            if let Some(found) = &mut found {
-                reader.take(found.next(old.len()), old, guards)?;
-                continue;
-            }
-            let at = reader.taken;
-            let new = piece.get_mut(..old.len()).unwrap_or_default();
-            if reader.take(new, old, guards)? {
-                let same = earlier.get(..at).unwrap_or_default();
-                found = Some(Found::new(earlier.len(), same, new));
-            }
-        }
-        self.require_there()?;
-        Ok(found.map(|found| found.bytes))
+/// Reads every byte once more and compares with an `earlier` copy of the list.
+///
+/// `guards` gets the guards of the bytes that were read just now: `earlier` cut into as many equal
+/// blocks as it has room. Answers those bytes where any of them differs, and `None` where all are
+/// as they were: then `earlier` is what was read just now, bit by bit, and nothing has to be kept
+/// twice.
+pub fn look_again(
+    list: &Segments,
+    earlier: &[u8],
+    guards: &mut [GuardTag],
+) -> Result<Option<Buffer>, MemoryError> {
+    if earlier.len() as u64 != list.len() {
+        return Err(list.past_end(0, earlier.len()));
     }
+    let block = earlier.len().checked_div(guards.len()).unwrap_or(0).max(1);
+    let step = (PIECE / block).max(1);
+    let mut reader = Reader::new(list);
+    let mut piece = Buffer::new(earlier.len().min(step.saturating_mul(block)));
+    let mut found: Option<Found> = None;
+    for (old, guards) in earlier.chunks(step.saturating_mul(block)).zip(guards.chunks_mut(step)) {
+        if let Some(found) = &mut found {
+            reader.take(found.next(old.len()), old, guards)?;
+            continue;
+        }
+        let at = reader.taken;
+        let new = piece.get_mut(..old.len()).unwrap_or_default();
+        if reader.take(new, old, guards)? {
+            let same = earlier.get(..at).unwrap_or_default();
+            found = Some(Found::new(earlier.len(), same, new));
+        }
+    }
+    list.require_there()?;
+    Ok(found.map(|found| found.bytes))
 }
 
-impl Segments {
-    /// Reads blocks of `block` bytes that were put here, each byte once, and compares their guards with
-    /// those of what was put: `guards`, from the list's beginning on. Each block whose guard is another
-    /// now goes to `differs`: its number, and the bytes as they were read just now.
-    pub fn look_for_changes(
-        &self,
-        block: usize,
-        guards: &[GuardTag],
-        mut differs: impl FnMut(usize, &[u8]),
-    ) -> Result<(), MemoryError> {
-        let step = PIECE.checked_div(block).unwrap_or(0).clamp(1, guards.len().max(1));
-        let mut reader = Reader::new(self);
-        let mut piece = Buffer::new(step.saturating_mul(block));
-        let mut found = List::of(GuardTag(0), step);
-        for (number, put) in guards.chunks(step).enumerate() {
-            let bytes = piece.get_mut(..put.len().saturating_mul(block)).unwrap_or_default();
-            let found = found.get_mut(..put.len()).unwrap_or_default();
-            reader.take_alone(bytes, found)?;
-            if found == put {
-                continue;
-            }
-            self.require_there()?;
-            let first = number.saturating_mul(step);
-            for (at, bytes) in bytes.chunks_exact(block).enumerate() {
-                if found.get(at) != put.get(at) {
-                    differs(first.saturating_add(at), bytes);
-                }
+/// Reads blocks of `block` bytes that were put here, each byte once, and compares their guards with
+/// those of what was put: `guards`, from the list's beginning on. Each block whose guard is another
+/// now goes to `differs`: its number, and the bytes as they were read just now.
+pub fn look_for_changes(
+    list: &Segments,
+    block: usize,
+    guards: &[GuardTag],
+    mut differs: impl FnMut(usize, &[u8]),
+) -> Result<(), MemoryError> {
+    let step = PIECE.checked_div(block).unwrap_or(0).clamp(1, MOST_BLOCKS);
+    let mut reader = Reader::new(list);
+    let mut piece = Buffer::new(step.min(guards.len()).saturating_mul(block));
+    let mut found = [GuardTag(0); MOST_BLOCKS];
+    for (number, put) in guards.chunks(step).enumerate() {
+        let bytes = piece.get_mut(..put.len().saturating_mul(block)).unwrap_or_default();
+        let found = found.get_mut(..put.len()).unwrap_or_default();
+        reader.take_alone(bytes, found)?;
+        if found == put {
+            continue;
+        }
+        list.require_there()?;
+        let first = number.saturating_mul(step);
+        for (at, bytes) in bytes.chunks_exact(block).enumerate() {
+            if found.get(at) != put.get(at) {
+                differs(first.saturating_add(at), bytes);
             }
         }
-        self.require_there()
     }
+    list.require_there()
 }
 
 /// The bytes of a look that found a difference.
@@ -247,13 +244,13 @@ mod tests {
 
     #[test]
     fn an_empty_list_has_not_changed() {
-        assert!(list(&ram(), &[]).look_again(&[], &mut []).unwrap().is_none());
+        assert!(look_again(&list(&ram(), &[]), &[], &mut []).unwrap().is_none());
     }
 
     #[test]
     fn a_copy_of_another_length_is_an_error() {
         let list = list(&ram(), &[512]);
-        assert!(list.look_again(&[0; 511], &mut [GuardTag(0)]).is_err());
+        assert!(look_again(&list, &[0; 511], &mut [GuardTag(0)]).is_err());
     }
 
     proptest! {
@@ -285,7 +282,7 @@ mod tests {
             }
             list.copy_in(0, &new).unwrap();
             let mut guards = vec![GuardTag(0xAAAA); blocks as usize];
-            let found = list.look_again(&old, &mut guards).unwrap();
+            let found = look_again(&list, &old, &mut guards).unwrap();
             prop_assert_eq!(guards, guards_of(&new, block as usize));
             match found {
                 Some(found) => {

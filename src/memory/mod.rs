@@ -9,8 +9,8 @@
 //! - a copy in which a page was gone, because the front end took it away, is an error.
 
 mod bus;
-mod deliver;
-mod look;
+pub mod deliver;
+pub mod look;
 mod loss;
 mod map;
 mod pool;
@@ -19,10 +19,10 @@ mod segments;
 pub use bus::{Owner, Watch, any_guest_lost};
 pub use loss::{Watched, is_lost};
 pub use map::MemoryMap;
-pub use pool::{Buffer, List, Listed};
+pub(crate) use pool::listed;
+pub use pool::{Buffer, List, Listed, Pooled};
 pub use segments::{MemoryError, Segment, Segments};
 
 use crate::pi::{GuardTag, Tuple};
-use pool::listed;
 
 listed!(Segment, GuardTag, Tuple);

@@ -49,6 +49,11 @@ impl Buffer {
         Buffer { pages, len }
     }
 
+    /// A buffer of no bytes, which has no memory either.
+    pub fn empty() -> Buffer {
+        Buffer { pages: Box::default(), len: 0 }
+    }
+
     /// A buffer with a copy of `bytes`.
     pub fn with(bytes: &[u8]) -> Buffer {
         let mut buffer = Buffer::new(bytes.len());
@@ -88,6 +93,9 @@ fn class_of(size: usize) -> usize {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let pages = std::mem::take(&mut self.pages);
+        if pages.is_empty() {
+            return;
+        }
         // Where the thread is ending, the buffer is simply freed.
         let _ = BUFFERS.try_with(|free| free.borrow_mut().put(pages));
     }
@@ -164,6 +172,11 @@ impl<T: Listed> List<T> {
         List(T::with_kept(Vec::pop).flatten().unwrap_or_default())
     }
 
+    /// An empty list that takes no memory, for one that comes in its place.
+    pub fn empty() -> Self {
+        List(Vec::new())
+    }
+
     /// `len` times the same.
     pub fn of(item: T, len: usize) -> Self
     where
@@ -193,6 +206,36 @@ impl<T: Listed> Drop for List<T> {
                 kept.push(list);
             }
         });
+    }
+}
+
+/// A value in memory that is used again: it is made once, and moved as a pointer from then on.
+#[derive(Debug)]
+pub struct Pooled<T: Listed>(List<T>);
+
+impl<T: Listed> Pooled<T> {
+    /// Puts a value where it stays.
+    pub fn new(value: T) -> Self {
+        let mut list = List::new();
+        list.reserve_exact(1);
+        list.push(value);
+        Pooled(list)
+    }
+}
+
+impl<T: Listed> Deref for Pooled<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: there is exactly one item from `new` on: nobody else has the list.
+        unsafe { self.0.0.get_unchecked(0) }
+    }
+}
+
+impl<T: Listed> DerefMut for Pooled<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { self.0.0.get_unchecked_mut(0) }
     }
 }
 
@@ -240,6 +283,9 @@ impl<T: Listed + std::fmt::Debug> std::fmt::Debug for List<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
 
     #[test]
@@ -261,6 +307,29 @@ mod tests {
         assert_eq!(Buffer::new(8000).as_ptr(), place);
         drop((0..40).map(|_| Buffer::new(1 << 20)).collect::<Vec<_>>());
         BUFFERS.with(|free| assert!(free.borrow().bytes <= MAX_KEPT_BYTES));
+    }
+
+    #[test]
+    fn a_pooled_value_is_dropped_once_and_its_memory_used_again() {
+        struct Counted(Rc<Cell<u32>>, [u64; 40]);
+        listed!(Counted);
+        let drops = Rc::new(Cell::new(0));
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let mut first = Pooled::new(Counted(Rc::clone(&drops), [1; 40]));
+        first.1[39] = 7;
+        let moved = first;
+        assert_eq!((moved.1[38], moved.1[39], drops.get()), (1, 7, 0));
+        let place = std::ptr::from_ref(&*moved);
+        drop(moved);
+        assert_eq!(drops.get(), 1);
+        let again = Pooled::new(Counted(Rc::clone(&drops), [2; 40]));
+        assert_eq!((std::ptr::from_ref(&*again), again.1[39]), (place, 2));
+        drop(again);
+        assert_eq!(drops.get(), 2);
     }
 
     #[test]

@@ -201,6 +201,21 @@ impl Segments {
         None
     }
 
+    /// The guest-physical address of the byte at `offset`, and how many bytes of its piece follow.
+    pub(super) fn piece_at(&self, offset: u64) -> Option<(u64, usize)> {
+        let mut at = 0u64;
+        for segment in self.list.iter() {
+            let len = u64::from(segment.len);
+            if offset < at.saturating_add(len) {
+                let skip = offset - at;
+                let room = usize::try_from(len - skip).unwrap_or(usize::MAX);
+                return Some((segment.addr.saturating_add(skip), room));
+            }
+            at = at.saturating_add(len);
+        }
+        None
+    }
+
     /// Whether a guest page stands in the list more than once.
     ///
     /// Pieces that follow each other without a gap count as one, so cutting a buffer into more

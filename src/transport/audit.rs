@@ -5,7 +5,7 @@ use super::schedule::Schedule;
 use super::work::Work;
 use crate::clock::Moment;
 use crate::proto::Device;
-use crate::trap::{Completed, WindowPolicy};
+use crate::trap::{Completed, WindowPolicy, look_after_completion};
 
 /// The most reads that a queue keeps for it, and the most bytes of them. Those that come first are looked
 /// at early where there are more: no guest can fill the daemon's memory.
@@ -61,7 +61,7 @@ impl<D: Device> Lane<D> {
             work.audits.waiting.add(deadline, read);
             while work.audits.waiting.len() > MOST_READS || work.audits.bytes > MOST_BYTES {
                 let Some(first) = work.audits.take(None) else { break };
-                first.look(&self.ledger);
+                look_after_completion(first, &self.ledger);
             }
         }
     }
@@ -74,14 +74,14 @@ impl<D: Device> Lane<D> {
     /// Looks at the reads whose time has come.
     pub(super) fn audit_due(&self, work: &mut Work<D>) {
         while let Some(read) = work.audits.take(Some(self.ledger.now())) {
-            read.look(&self.ledger);
+            look_after_completion(read, &self.ledger);
         }
     }
 
     /// Looks at all of them now.
     pub(super) fn audit_all(&self, work: &mut Work<D>) {
         while let Some(read) = work.audits.take(None) {
-            read.look(&self.ledger);
+            look_after_completion(read, &self.ledger);
         }
     }
 }

@@ -16,47 +16,37 @@ use crate::memory::List;
 use crate::pi::{Tuple, guard};
 use crate::record::PiChange;
 
-impl Completed {
-    /// Looks at the read's buffers, and records every block that is not as it was before the completion.
-    ///
-    /// Memory that is gone by now is no matter of this look: there is nothing to compare.
-    pub fn look(self, ledger: &Ledger) {
-        let Ok(data) = copy(&self.into.clone().split_at(self.bytes.len() as u64).0) else { return };
-        let tuples = self.tuples.as_ref();
-        let tuples = tuples.and_then(|(room, tuples)| look_at_tuples(room, tuples.len()));
-        ledger.count(&self.span, Count::BlocksAudited, self.reader.blocks.0);
-        let (mut id, size) = (self.id, self.reader.size);
-        let blocks = self.bytes.chunks_exact(size).zip(data.chunks_exact(size));
-        for (index, (old, new)) in blocks.enumerate().filter(|(at, _)| !self.told.contains(at)) {
-            let pi_changed = self.pi_change(index, tuples.as_ref());
-            if old == new && pi_changed.is_none() {
-                continue;
-            }
-            let finding = self.finding(index, (old, new), pi_changed);
-            let id = *id.get_or_insert_with(|| ledger.take_request_id());
-            ledger.note_read(&self.span, &self.reader, (id, &self.into), finding);
+/// Looks at a read's buffers, and records every block that is not as it was before the completion.
+///
+/// Memory that is gone by now is no matter of this look: there is nothing to compare.
+pub fn look_after_completion(read: Completed, ledger: &Ledger) {
+    let bytes = read.bytes.len() as u64;
+    let Ok(data) = copy(&read.into.clone().split_at(bytes).0) else { return };
+    let tuples = read.tuples.as_ref();
+    let tuples = tuples.and_then(|(list, tuples)| look_at_tuples(list, tuples.len()));
+    ledger.count(&read.span, Count::BlocksAudited, read.reader.blocks.0);
+    let (mut id, size) = (read.id, read.reader.size);
+    let blocks = read.bytes.chunks_exact(size).zip(data.chunks_exact(size));
+    for (index, (old, new)) in blocks.enumerate().filter(|(at, _)| !read.told.contains(at)) {
+        let pi_changed = pi_change(&read, index, tuples.as_ref());
+        if old == new && pi_changed.is_none() {
+            continue;
         }
-    }
-
-    fn finding(
-        &self,
-        index: usize,
-        (old, new): (&[u8], &[u8]),
-        pi_changed: Option<PiChange>,
-    ) -> Finding {
-        Finding {
+        let finding = Finding {
             index,
             delivered: guard(old),
             now: guard(new),
             difference: difference(old, new),
             pi_changed,
-            overlap: has_repeated_page(&self.into, self.tuples.as_ref().map(|(room, _)| room)),
+            overlap: has_repeated_page(&read.into, read.tuples.as_ref().map(|(list, _)| list)),
             after_completion: true,
-        }
+        };
+        let id = *id.get_or_insert_with(|| ledger.take_request_id());
+        ledger.note_read(&read.span, &read.reader, (id, &read.into), finding);
     }
+}
 
-    fn pi_change(&self, index: usize, now: Option<&List<Tuple>>) -> Option<PiChange> {
-        let (room, tuples) = self.tuples.as_ref()?;
-        tuple_change(room, index, (*tuples.get(index)?, *now?.get(index)?))
-    }
+fn pi_change(read: &Completed, index: usize, now: Option<&List<Tuple>>) -> Option<PiChange> {
+    let (list, tuples) = read.tuples.as_ref()?;
+    tuple_change(list, index, (*tuples.get(index)?, *now?.get(index)?))
 }

@@ -3,24 +3,22 @@
 use std::time::Duration;
 
 use super::compare::{difference, hex};
-use super::held::{Held, RacedBlock};
+use super::held::{RacedBlock, WriteState};
 use super::sample::Sample;
 use crate::clock::Moment;
 use crate::memory::Segments;
-use crate::pi::{GuardTag, TUPLE_BYTES, Tuple, guard};
+use crate::pi::{TUPLE_BYTES, Tuple, guard};
 use crate::record::{Outcome, Phase, PiChange, Race, RaceId, RequestInfo};
 
 /// Two samples of a write that differ, and what is known about them.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// The write, with its doorbell sample.
-    pub held: &'a Held,
+    /// The write, with its doorbell sample and the guards over its fetch sample.
+    pub state: &'a WriteState,
     /// The earlier sample.
     pub earlier: &'a Sample,
     /// The later sample.
     pub later: &'a Sample,
-    /// The guards over the fetch sample.
-    pub guards: &'a [GuardTag],
     /// When the later sample was taken.
     pub at: Moment,
     /// The measured time between the doorbell sample and the later one.
@@ -33,35 +31,35 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// The record of one block.
-    pub fn race(&self, clue: &RacedBlock, id: RaceId, device: &str, lun: Option<u16>) -> Race {
-        let size = self.earlier.bytes.len() / self.guards.len().max(1);
-        let doorbell = block(&self.held.doorbell, clue, size);
-        let (earlier, later) = match clue.phase {
+    pub fn race(&self, raced: &RacedBlock, id: RaceId, device: &str, lun: Option<u16>) -> Race {
+        let size = self.earlier.bytes.len() / self.state.guards.len().max(1);
+        let doorbell = bytes_of(&self.state.doorbell, raced, size);
+        let (earlier, later) = match raced.phase {
             // The bytes that the guest made its tuple of are gone: only the guards can be compared.
             Phase::BeforeDoorbell => (doorbell, doorbell),
             Phase::InWindow | Phase::AfterFetch | Phase::AfterDelivery => {
-                (block(self.earlier, clue, size), block(self.later, clue, size))
+                (bytes_of(self.earlier, raced, size), bytes_of(self.later, raced, size))
             }
         };
         let difference = difference(earlier, later);
         Race {
             id,
             t_us: self.at.micros(),
-            label: self.held.span.label().map(str::to_owned),
+            label: self.state.span.label().map(str::to_owned),
             device: device.to_owned(),
             lun,
-            queue: self.held.write.queue,
+            queue: self.state.write.queue,
             request: self.request(),
-            lba: clue.lba,
-            gpa: address_of(&self.held.write.data, clue.index, size),
-            phase: clue.phase,
-            window_us: self.window_us(clue.phase),
+            lba: raced.lba,
+            gpa: address_of(&self.state.write.data, raced.index, size),
+            phase: raced.phase,
+            window_us: self.window_us(raced.phase),
             doorbell_guard: Some(guard(doorbell).0),
-            fetch_guard: self.guards.get(clue.index).map(|guard| guard.0),
+            fetch_guard: self.state.guards.get(raced.index).map(|guard| guard.0),
             delivered_guard: None,
             look_guard: None,
-            submit_guard: self.held.doorbell.tuple(clue.index).map(|tuple| tuple.guard.0),
-            pi_changed: self.pi_change(clue),
+            submit_guard: self.state.doorbell.tuple(raced.index).map(|tuple| tuple.guard.0),
+            pi_changed: self.pi_change(raced),
             guard_blind: difference.bytes > 0 && guard(earlier) == guard(later),
             changed: difference.runs,
             changed_bytes: difference.bytes,
@@ -84,18 +82,18 @@ impl Evidence<'_> {
 
     /// The tuple's change between the two samples; the tuples of a command are sampled twice, at the
     /// doorbell and with the fetch.
-    fn pi_change(&self, clue: &RacedBlock) -> Option<PiChange> {
-        let pair = (self.earlier.tuple(clue.index)?, self.later.tuple(clue.index)?);
-        let tuples = self.held.write.protection.as_ref()?.tuples.as_ref()?;
-        let sampled_twice = clue.phase != Phase::BeforeDoorbell;
-        tuple_change(tuples, clue.index, pair).filter(|_| sampled_twice)
+    fn pi_change(&self, raced: &RacedBlock) -> Option<PiChange> {
+        let pair = (self.earlier.tuple(raced.index)?, self.later.tuple(raced.index)?);
+        let tuples = self.state.write.protection.as_ref()?.tuples.as_ref()?;
+        let sampled_twice = raced.phase != Phase::BeforeDoorbell;
+        tuple_change(tuples, raced.index, pair).filter(|_| sampled_twice)
     }
 
     fn request(&self) -> RequestInfo {
-        let write = &self.held.write;
+        let write = &self.state.write;
         RequestInfo {
-            id: self.held.id,
-            op: self.held.op.to_owned(),
+            id: self.state.id,
+            op: self.state.op.to_owned(),
             lba: write.lba,
             blocks: write.blocks,
         }
@@ -103,8 +101,8 @@ impl Evidence<'_> {
 }
 
 /// One block of a sample.
-fn block<'a>(sample: &'a Sample, clue: &RacedBlock, size: usize) -> &'a [u8] {
-    sample.bytes.chunks_exact(size.max(1)).nth(clue.index).unwrap_or_default()
+fn bytes_of<'a>(sample: &'a Sample, raced: &RacedBlock, size: usize) -> &'a [u8] {
+    sample.bytes.chunks_exact(size.max(1)).nth(raced.index).unwrap_or_default()
 }
 
 /// A tuple in `tuples` that was one thing and then another.
@@ -121,7 +119,7 @@ pub(super) fn tuple_change(
     })
 }
 
-/// Where item number `index` of a list begins in guest memory. A clue is made for a block that was
+/// Where item number `index` of a list begins in guest memory. A race is found in a block that was
 /// sampled, so it has an address.
 pub(super) fn address_of(list: &Segments, index: usize, size: usize) -> u64 {
     let offset = (index as u64).saturating_mul(size as u64);

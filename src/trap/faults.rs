@@ -79,11 +79,6 @@ impl Faults {
         Faults { injector: Injector::new(seed), spoiled: ByBlock::default(), ledger }
     }
 
-    /// Whether any fault is still to come.
-    pub(super) fn are_armed(&self) -> bool {
-        self.injector.is_armed()
-    }
-
     /// Adds a fault, which has been found to be possible.
     pub(super) fn add(&self, spec: Spec) {
         self.injector.add(spec);

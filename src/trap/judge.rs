@@ -2,7 +2,7 @@
 //! tuples are stored.
 
 use super::error::{Cause, TrapError};
-use super::held::{Fetched, RacedBlock};
+use super::held::{RacedBlock, WriteState};
 use super::request::{Write, WriteProtection};
 use super::sample::Sample;
 use crate::memory::List;
@@ -51,12 +51,12 @@ fn raced(write: &Write, index: usize, phase: Phase) -> RacedBlock {
 /// The checks run over the fetch sample, as in hardware. With `--on-race fail` every race refuses
 /// the write, also one that hides from the guard; with `report` blocks that raced are excused, and
 /// tags that are wrong without having changed in flight still fail: that is no race.
-pub fn judge(fetched: &Fetched, on_race: OnRace) -> Result<(), TrapError> {
+pub fn judge(fetched: &WriteState, on_race: OnRace) -> Result<(), TrapError> {
     let raced = |index: usize| fetched.raced.iter().any(|block| block.index == index);
     let excused = |index: &usize| on_race == OnRace::Report && raced(*index);
     let failed = failures(fetched).find(|(index, _)| !excused(index));
     if let Some((index, mismatch)) = failed {
-        let lba = fetched.held.write.lba.offset(index as u64);
+        let lba = fetched.write.lba.offset(index as u64);
         let cause = if raced(index) { Cause::Race } else { Cause::Found };
         return Err(TrapError::Protection { lba, mismatch, cause });
     }
@@ -69,8 +69,8 @@ pub fn judge(fetched: &Fetched, on_race: OnRace) -> Result<(), TrapError> {
 }
 
 /// The blocks whose fetched tuple does not pass the command's checks, in order.
-fn failures(fetched: &Fetched) -> impl Iterator<Item = (usize, Mismatch)> {
-    let checks = fetched.held.write.checks();
+fn failures(fetched: &WriteState) -> impl Iterator<Item = (usize, Mismatch)> {
+    let checks = fetched.write.checks();
     let tuples = fetched.sample().tuples.as_ref().map_or(&[][..], |tuples| tuples.as_slice());
     let blocks = tuples.iter().zip(fetched.guards.iter()).enumerate();
     blocks.filter_map(move |(index, (tuple, guard))| {
@@ -84,8 +84,8 @@ fn failures(fetched: &Fetched) -> impl Iterator<Item = (usize, Mismatch)> {
 /// What the guest sent is kept as it is (SBC-4: the device server preserves it); what it did not
 /// send is generated. A block that raced gets a guard made from what is stored, so that no later
 /// read is poisoned.
-pub fn tuples_to_store(kind: PiType, fetched: &Fetched) -> List<Tuple> {
-    let write = &fetched.held.write;
+pub fn tuples_to_store(kind: PiType, fetched: &WriteState) -> List<Tuple> {
+    let write = &fetched.write;
     let Some(sent) = &fetched.sample().tuples else {
         let guards = fetched.guards.iter().zip(0u64..);
         let generated =

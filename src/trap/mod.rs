@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `write` | the one way of every write: sample, judge, start, conclude |
 //! | `swap`, `read_back` | what COMPARE AND WRITE and WRITE AND VERIFY do besides |
-//! | `read`, `read_into`, `overlap` | reads, and the checks of what is stored |
+//! | `read`, `read_into` | the one way of every read, and the checks of what is stored |
 //! | `delivered`, `read_race` | one more look at what a read put into guest memory, and its record |
 //! | `completed`, `audited` | a look at it after the completion (`--audit`), and what is kept for it |
 //! | `trap` | a disk with the daemon's ledger and faults; flushes, discards |
@@ -16,7 +16,7 @@
 //! | `ledger` | clock, records, counters, labels, numbers, races that stand |
 //! | `evidence`, `compare` | what a record says about a race |
 //! | `judge` | which blocks raced, whether a write is refused, which tuples are stored |
-//! | `policy` | how often a write is looked at |
+//! | `policy` | how often data is looked at |
 //! | `held`, `sample`, `request`, `payload` | a write between its steps, and what it has in its hands |
 //! | `tally`, `histogram`, `by_block` | counters, measured windows, what is remembered about blocks |
 //! | `window` | when a write is fetched |
@@ -33,12 +33,11 @@ mod held;
 mod histogram;
 mod judge;
 mod ledger;
-mod overlap;
 mod payload;
 mod policy;
-mod read;
+pub mod read;
 pub mod read_back;
-mod read_into;
+pub mod read_into;
 mod read_race;
 mod request;
 mod sample;
@@ -49,12 +48,14 @@ mod trap;
 mod window;
 pub mod write;
 
+pub use audited::look_after_completion;
 pub use completed::Completed;
+pub use delivered::{Delivered, look_at_delivered};
 pub use error::{Cause, TrapError};
 pub use faults::{Faults, InjectError};
 pub use held::Held;
 pub use ledger::Ledger;
-pub use overlap::Reading;
+pub use read_into::ReadInFlight;
 pub use request::{Write, WriteProtection};
 pub use swap::{HeldSwap, Swap};
 pub use trap::{Trap, TrapOptions, disarm, inject};

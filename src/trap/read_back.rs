@@ -1,11 +1,13 @@
 //! Writes whose blocks are read back and compared at once (WRITE AND VERIFY with BYTCHK).
 
 use super::error::{Cause, TrapError};
-use super::judge::tuples_to_store;
+use super::read::{self, Misfit, Read, note_medium_fault};
 use super::trap::Trap;
 use super::write::Stored;
+use crate::inject::Op;
 use crate::memory::List;
-use crate::pi::{Check, Checks, Compared, Tuple, guard};
+use crate::pi::{Check, Checks, Compared, GuardTag, Tuple, guard};
+use crate::units::BlockRange;
 
 /// What a medium fault says was wrong where the data differs, and not a tag.
 const DATA: &str = "data";
@@ -23,12 +25,12 @@ pub fn compare(
     checks: &Checks,
 ) -> Result<(), TrapError> {
     let Stored { fetched, injected } = stored;
-    let (lba, written) = (fetched.held.write.lba, &*fetched.sample().bytes);
-    let meant = tuples_to_store(trap.geometry().pi_type, fetched);
+    let (lba, written) = (fetched.write.lba, &*fetched.sample().bytes);
+    let meant = trap.policy.tuples(trap.geometry().pi_type, fetched);
     let mut found = vec![0; written.len()];
     let mut tuples = List::of(Tuple::ESCAPE, meant.len());
     let nothing = Checks::none(checks.kind);
-    trap.read_to_compare(lba, &mut found, &mut tuples, &nothing)?;
+    read::to_compare(trap, lba, &mut found, &mut tuples, &nothing)?;
     let size = trap.block_bytes();
     let blocks = written.chunks_exact(size).zip(found.chunks_exact(size));
     let pairs = blocks.zip(meant.iter().zip(tuples.iter())).zip(0u64..);
@@ -41,10 +43,16 @@ pub fn compare(
         let injected = *injected || trap.faults.spoiled(trap.place(lba));
         let cause = if injected { Cause::Injected } else { Cause::Found };
         let check = check.filter(|_| written == found);
-        let what = check.map_or(DATA, Check::name);
-        let (now, then) = (guard(found).0.into(), guard(written).0.into());
-        trap.note_medium_fault(&fetched.held.span, lba, (what, now, then), cause);
+        let misfit = Misfit {
+            check: check.map_or(DATA, Check::name),
+            stored: guard(found).0.into(),
+            computed: guard(written).0.into(),
+        };
+        note_medium_fault(trap, &fetched.span, lba, &misfit, cause);
         return Err(TrapError::ReadBack { lba, check, cause });
     }
-    trap.check_stored(&trap.ledger.span(), (lba, 0), &found, &tuples, checks)
+    let mut guards = List::of(GuardTag(0), tuples.len());
+    trap.policy.guards(&found, &mut guards);
+    let range = BlockRange::new(lba, fetched.write.blocks);
+    Read::new(trap, Op::Verify, range, checks).check(trap, 0, &tuples, &guards)
 }

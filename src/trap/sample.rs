@@ -2,6 +2,7 @@
 
 use super::error::TrapError;
 use super::request::Write;
+use crate::memory::look::look_again;
 use crate::memory::{Buffer, List, Segments};
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple};
 
@@ -22,7 +23,7 @@ impl Sample {
 
     /// The sample that is not taken.
     pub fn none() -> Sample {
-        Sample { tuples: None, bytes: Buffer::new(0) }
+        Sample { tuples: None, bytes: Buffer::empty() }
     }
 
     /// Takes a later sample than this one, and computes the guards of its blocks on the way.
@@ -35,7 +36,7 @@ impl Sample {
         guards: &mut [GuardTag],
     ) -> Result<Option<Sample>, TrapError> {
         let tuples = sample_tuples(write)?;
-        let bytes = write.data.look_again(&self.bytes, guards)?;
+        let bytes = look_again(&write.data, &self.bytes, guards)?;
         if bytes.is_none() && tuples == self.tuples {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 use super::error::TrapError;
 use super::held::{Fetched, Held};
 use super::judge::judge as judge_fetched;
+use super::read;
 use super::request::Write;
 use super::trap::Trap;
 use super::write::{Judged, WRITTEN, count, count_blocks, fetch, hold, report};
@@ -87,7 +88,7 @@ fn require_stored(trap: &Trap, compared: &Fetched, checks: &Checks) -> Result<()
     let mut found = vec![0; expected.len()];
     let blocks = found.len() / trap.block_bytes().max(1);
     let mut tuples = List::of(Tuple::ESCAPE, blocks);
-    trap.read_to_compare(compared.held.write.lba, &mut found, &mut tuples, checks)?;
+    read::to_compare(trap, compared.write.lba, &mut found, &mut tuples, checks)?;
     match expected.iter().zip(&found).position(|(sent, stored)| sent != stored) {
         Some(offset) => Err(TrapError::Miscompare { offset: offset as u64 }),
         None => Ok(()),

@@ -6,7 +6,7 @@ use super::by_block::Place;
 use super::error::TrapError;
 use super::faults::{Faults, InjectError, require_possible};
 use super::ledger::Ledger;
-use super::policy::{Checked, Policy, Unchecked};
+use super::policy::Policy;
 use super::tally::Count;
 use crate::inject::{Op, Site, Spec};
 use crate::media::{Allocation, Disk, Geometry};
@@ -31,25 +31,22 @@ pub struct Trap {
     pub(super) ledger: Arc<Ledger>,
     pub(super) faults: Arc<Faults>,
     pub(super) options: TrapOptions,
-    pub(super) policy: &'static dyn Policy,
-    /// Reads are not checked either: the yardstick of the benchmark.
-    pub(super) unchecked: bool,
+    pub(super) policy: Policy,
 }
 
 impl Trap {
     /// A trap over `disk`. All traps of a daemon share ledger and faults.
     pub fn new(disk: Disk, ledger: Arc<Ledger>, faults: Arc<Faults>, options: TrapOptions) -> Self {
-        Trap { disk, ledger, faults, options, policy: &Checked, unchecked: false }
+        Trap { disk, ledger, faults, options, policy: Policy::Checked }
     }
 
     /// Checks nothing any more where `unchecked`: for the benchmark.
     pub fn without_checks(mut self, unchecked: bool) -> Self {
         if unchecked {
             log::warn!("nothing is checked: this is a benchmark's yardstick, and no trap");
-            self.policy = &Unchecked;
+            self.policy = Policy::Unchecked;
             self.options.audit = false;
         }
-        self.unchecked = unchecked;
         self
     }
 

@@ -9,17 +9,17 @@ use super::by_block::runs_without;
 use super::error::TrapError;
 use super::evidence::Evidence;
 use super::faults::Placement;
-use super::held::{Fetched, Held, RacedBlock};
-use super::judge::{
-    delivery_checks, judge as judge_fetched, raced_before_doorbell, raced_between, tuples_to_store,
-};
+use super::held::{Fetched, Held, RacedBlock, WriteState};
+use super::judge::{delivery_checks, judge as judge_fetched, raced_before_doorbell, raced_between};
 use super::payload::WritePayload;
 use super::request::Write;
 use super::sample::Sample;
 use super::tally::Count;
 use super::trap::Trap;
+use crate::clock::Moment;
 use crate::inject::Op;
 use crate::media::{Completion, MediaError, Started};
+use crate::memory::List;
 use crate::record::{Outcome, Phase, RaceId};
 use crate::units::BlockCount;
 
@@ -65,8 +65,18 @@ pub(super) fn hold(
     // The medium's memory is prefetched while the window lasts.
     trap.disk.expect_write(write.lba, write.blocks);
     let doorbell = trap.policy.doorbell(&write)?;
-    let before = raced_before_doorbell(&write, &doorbell, trap.block_bytes());
-    Ok(Held { id, write, doorbell, before, rung, span: trap.ledger.span(), op })
+    Ok(Held::new(WriteState {
+        id,
+        op,
+        span: trap.ledger.span(),
+        raced: raced_before_doorbell(&write, &doorbell, trap.block_bytes()),
+        write,
+        doorbell,
+        rung,
+        changed: None,
+        guards: List::empty(),
+        at: Moment::NEVER,
+    }))
 }
 
 /// Ends a write's window: fetches it, compares the samples, and makes the checks that the command asks
@@ -95,32 +105,23 @@ impl Judged {
 
 /// Takes the fetch sample, the one copy that goes to the medium, and holds it against the others.
 pub(super) fn fetch(trap: &Trap, held: Held) -> Result<Fetched, TrapError> {
-    let at = trap.ledger.now();
-    let blocks = usize::try_from(held.write.blocks.0).unwrap_or(usize::MAX);
-    let (changed, guards) = trap.policy.fetch(&held.write, &held.doorbell, blocks)?;
-    let window = at.since(held.rung);
-    let mut raced = held.before.clone();
-    if let Some(changed) = &changed {
-        let (write, doorbell) = (&held.write, &held.doorbell);
-        raced.extend(raced_between(write, doorbell, changed, trap.block_bytes(), Phase::InWindow));
-        // Stable: of one block's races the earlier phase stays first.
-        raced.sort_by_key(|block| block.index);
-    }
-    Ok(Fetched { held, changed, guards, at, window, raced })
+    held.fetched(|state| {
+        state.at = trap.ledger.now();
+        trap.policy.fetch(state, trap.block_bytes())
+    })
 }
 
 pub(super) fn count(trap: &Trap, fetched: &Fetched) {
-    let span = &fetched.held.span;
+    let span = &fetched.span;
     trap.ledger.count(span, Count::Writes, 1);
     if trap.policy.compares() {
         count_blocks(trap, fetched);
-        trap.ledger.count_window(span, fetched.window);
+        trap.ledger.count_window(span, fetched.window());
     }
 }
 
 pub(super) fn count_blocks(trap: &Trap, fetched: &Fetched) {
-    let held = &fetched.held;
-    trap.ledger.count(&held.span, Count::BlocksChecked, held.write.blocks.0);
+    trap.ledger.count(&fetched.span, Count::BlocksChecked, fetched.write.blocks.0);
 }
 
 /// Starts to store the fetched bytes with their protection information, `copies` times one after the
@@ -135,7 +136,7 @@ pub fn start(
     copies: BlockCount,
 ) -> Result<Started<Stored, WriteInFlight>, TrapError> {
     let Judged(fetched) = judged;
-    let queue = fetched.held.write.queue;
+    let queue = fetched.write.queue;
     let put = |WritePayload { lba, bytes, tuples }: WritePayload<'_>| {
         trap.disk.start_write(queue, lba, &bytes, tuples)
     };
@@ -168,8 +169,8 @@ fn send<R>(
     copies: BlockCount,
     put: impl FnOnce(WritePayload<'_>) -> Result<R, MediaError>,
 ) -> Result<(R, Placement), TrapError> {
-    let (write, kind) = (&fetched.held.write, trap.geometry().pi_type);
-    let (bytes, tuples) = (Cow::from(&*fetched.sample().bytes), tuples_to_store(kind, fetched));
+    let (write, kind) = (&fetched.write, trap.geometry().pi_type);
+    let (bytes, tuples) = (Cow::from(&*fetched.sample().bytes), trap.policy.tuples(kind, fetched));
     let mut payload = WritePayload { lba: write.lba, bytes, tuples };
     if copies > BlockCount(1) {
         let blocks = payload.blocks().0.saturating_mul(copies.0);
@@ -178,7 +179,7 @@ fn send<R>(
     }
     let site = trap.site(Op::Write, payload.lba, payload.blocks());
     let checks = || delivery_checks(kind, write);
-    let placement = trap.faults.apply(&fetched.held.span, &site, checks, &mut payload)?;
+    let placement = trap.faults.apply(&fetched.span, &site, checks, &mut payload)?;
     Ok((put(payload)?, placement))
 }
 
@@ -216,20 +217,18 @@ pub(super) fn report(trap: &Trap, fetched: &Fetched, outcome: Outcome) {
     if fetched.raced.is_empty() {
         return;
     }
-    let held = &fetched.held;
     let evidence = Evidence {
-        held,
-        earlier: &held.doorbell,
+        state: fetched,
+        earlier: &fetched.doorbell,
         later: fetched.sample(),
-        guards: &fetched.guards,
         at: fetched.at,
-        window: fetched.window,
+        window: fetched.window(),
         outcome,
-        overlap: held.write.data.has_repeated_page(),
+        overlap: fetched.write.data.has_repeated_page(),
     };
     for block in &fetched.raced {
         let race = record_race(trap, &evidence, block);
-        trap.ledger.stand(trap.place(block.lba), race, fetched.at, &held.span);
+        trap.ledger.stand(trap.place(block.lba), race, fetched.at, &fetched.span);
     }
 }
 
@@ -237,8 +236,8 @@ fn record_race(trap: &Trap, evidence: &Evidence<'_>, block: &RacedBlock) -> Race
     let id = trap.ledger.take_race_id();
     let unit = trap.ledger.name_of(trap.options.unit);
     let race = evidence.race(block, id, trap.ledger.device(), unit);
-    let held = evidence.held;
-    trap.ledger.note_race(&held.span, held.write.data.memory(), race);
+    let state = evidence.state;
+    trap.ledger.note_race(&state.span, state.write.data.memory(), race);
     id
 }
 
@@ -248,19 +247,18 @@ fn audit(trap: &Trap, fetched: &Fetched) {
     if !trap.options.audit {
         return;
     }
-    let (at, held) = (trap.ledger.now(), &fetched.held);
-    let Ok(last) = Sample::take(&held.write) else { return };
+    let at = trap.ledger.now();
+    let Ok(last) = Sample::take(&fetched.write) else { return };
     let (sample, size) = (fetched.sample(), trap.block_bytes());
-    let raced = raced_between(&held.write, sample, &last, size, Phase::AfterFetch);
+    let raced = raced_between(&fetched.write, sample, &last, size, Phase::AfterFetch);
     let evidence = Evidence {
-        held,
+        state: fetched,
         earlier: sample,
         later: &last,
-        guards: &fetched.guards,
         at,
-        window: at.since(held.rung),
+        window: at.since(fetched.rung),
         outcome: Outcome::Stored,
-        overlap: held.write.data.has_repeated_page(),
+        overlap: fetched.write.data.has_repeated_page(),
     };
     for block in &raced {
         record_race(trap, &evidence, block);

@@ -14,7 +14,7 @@ use crate::inject::Op;
 use crate::media::{Completion, Started, TransferId};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
-use crate::trap::{Held, Reading, Trap, TrapError, Write, WriteInFlight, write};
+use crate::trap::{Held, ReadInFlight, Trap, TrapError, Write, WriteInFlight, read_into, write};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// What `GET_ID` answers for a disk that was given no name, padded with zeros.
@@ -60,7 +60,7 @@ pub struct UnderWay {
 enum Transfer {
     Write(WriteInFlight),
     /// A read of so many bytes.
-    Read(Reading, u32),
+    Read(ReadInFlight, u32),
 }
 
 /// A request cut into its parts.
@@ -79,7 +79,7 @@ enum Progress {
     /// In its window.
     Held(Held),
     /// A read whose data is under way; so many bytes.
-    Reading(TransferId, Reading, u32),
+    Reading(TransferId, ReadInFlight, u32),
 }
 
 impl BlkDevice {
@@ -140,7 +140,7 @@ impl BlkDevice {
     fn read(&self, queue: QueueIndex, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
         // `Command::parse` has bounded the length to 64 MiB.
         let bytes = u32::try_from(into.len()).unwrap_or(u32::MAX);
-        Ok(match self.trap.begin_read(queue, lba, into)? {
+        Ok(match read_into::begin(&self.trap, queue, lba, into)? {
             Started::Done(()) => Progress::Done(bytes),
             Started::Pending(id, reading) => Progress::Reading(id, reading, bytes),
         })
@@ -284,7 +284,7 @@ impl Device for BlkDevice {
                 stored.and_then(|_| self.persist()).map(|()| 0)
             }
             Transfer::Read(reading, bytes) => {
-                self.trap.conclude_read(reading, completion).map(|()| bytes)
+                read_into::conclude(&self.trap, reading, completion).map(|()| bytes)
             }
         };
         self.answer(&request.status, outcome.map_err(Failure::from))

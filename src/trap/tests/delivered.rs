@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::rig::{BLOCKS, DATA, LBA, Rig, TUPLES};
+use crate::inject::Op;
 use crate::memory::{Segment, Segments};
-use crate::pi::{PiType, Tuple, guard};
+use crate::pi::{Checks, PiType, Tuple, guard};
 use crate::record::{OnRace, Outcome, Phase};
-use crate::trap::delivered::Delivery;
-use crate::trap::{Write, write};
-use crate::units::{BlockCount, BlockSize, Lba, QueueIndex};
+use crate::trap::delivered::{Delivery, look};
+use crate::trap::read::let_in;
+use crate::trap::read_into::{self, deliver};
+use crate::trap::{Delivered, Write, look_at_delivered, write};
+use crate::units::{BlockCount, BlockRange, BlockSize, Lba, QueueIndex};
 
 const QUEUE: QueueIndex = QueueIndex(3);
 
@@ -27,20 +30,23 @@ fn room(rig: &Rig) -> Segments {
 
 /// Delivers, lets something happen, and looks after 40 us.
 fn read_while(rig: &Rig, into: &Segments, happens: impl FnOnce()) {
-    let (span, guards) = rig.trap.deliver_into(LBA, into).unwrap();
+    let blocks = BlockCount(into.len() / rig.size() as u64);
+    let (range, checks) = (BlockRange::new(LBA, blocks), Checks::of_address(rig.kind(), LBA));
+    let read = let_in(&rig.trap, Op::Read, range, &checks).unwrap();
+    let guards = deliver(&rig.trap, &read, into).unwrap();
     let since = rig.trap.ledger().now();
     happens();
     rig.clock.advance(Duration::from_micros(40));
     let (queue, lba) = (QUEUE, LBA);
     let delivery = Delivery { queue, lba, into, guards: &guards, bytes: None, tuples: None };
-    rig.trap.look(&span, &delivery, since);
+    look(&rig.trap, &read.span, &delivery, since);
 }
 
 #[test]
 fn a_quiet_read_is_looked_at_and_nothing_is_told() {
     let rig = rig();
     assert_eq!(rig.counters().races.after_delivery, None, "nobody looked yet");
-    rig.trap.read_into(QUEUE, LBA, &room(&rig)).unwrap();
+    read_into::begin(&rig.trap, QUEUE, LBA, &room(&rig)).unwrap();
     let counters = rig.counters();
     assert_eq!((counters.blocks_delivered, counters.races.after_delivery), (BLOCKS, Some(0)));
     assert_eq!(rig.races(), []);
@@ -84,7 +90,7 @@ fn a_page_that_stands_twice_is_told_every_time() {
     let rig = rig();
     let mut into = rig.segments(DATA, 2 * 512);
     into.push(Segment { addr: DATA, len: 2 * 512 }).unwrap();
-    rig.trap.read_into(QUEUE, LBA, &into).unwrap();
+    read_into::begin(&rig.trap, QUEUE, LBA, &into).unwrap();
     let races = rig.races();
     let told: Vec<_> = races.iter().map(|race| (race.lba, race.gpa, race.overlap)).collect();
     assert_eq!(told, [(LBA, DATA, true), (LBA.offset(1), DATA + 512, true)]);
@@ -116,8 +122,9 @@ fn tuples_are_looked_at_too() {
     rig.poke(DATA, &bytes);
     let areas = (room(&rig), rig.segments(TUPLES, 8 * BLOCKS));
     let look = || {
-        let tuples = Some((&areas.1, &tuples[..]));
-        rig.trap.look_at_delivered((QUEUE, LBA), (&areas.0, &bytes), tuples);
+        let tuples = Delivered { into: &areas.1, items: &tuples };
+        let data = Delivered { into: &areas.0, items: &bytes };
+        look_at_delivered(&rig.trap, QUEUE, LBA, data, Some(tuples));
     };
     look();
     rig.flip(TUPLES + 8 + 5);

@@ -3,7 +3,7 @@
 use super::rig::{BLOCKS, LBA, Rig, TUPLES, every_format};
 use crate::pi::{AppTag, Check, GuardTag, PiType, RefTag, Source, Tuple, guard};
 use crate::record::{OnRace, Outcome, Phase};
-use crate::trap::{Cause, TrapError, WriteProtection};
+use crate::trap::{Cause, TrapError, WriteProtection, read};
 use crate::units::{BlockSize, Lba, QueueIndex};
 
 /// A write with WRPROTECT 001b: `before` the doorbell and in the `window` something happens.
@@ -262,7 +262,7 @@ fn reads_check_what_rdprotect_asks_for() {
         let mut data = vec![0; rig.size() * BLOCKS as usize];
         let mut tuples = vec![Tuple::ESCAPE; BLOCKS as usize];
         let checks = rig.checks(Source::Read, field);
-        let result = rig.trap.read_protected(LBA, &mut data, &mut tuples, &checks);
+        let result = read::protected(&rig.trap, LBA, &mut data, &mut tuples, &checks);
         assert_eq!(tuples[2].guard, GuardTag(1), "stored tuples are returned");
         result.map_err(|error| match error {
             TrapError::Corrupt { lba, mismatch, .. } => (mismatch.check, lba),
@@ -275,7 +275,7 @@ fn reads_check_what_rdprotect_asks_for() {
     assert_eq!(read(3), Ok(()));
     assert_eq!(read(4), Err((Check::Guard, LBA.offset(2))));
     let blocks = crate::units::BlockCount(BLOCKS);
-    assert!(rig.trap.verify(LBA, blocks, &rig.checks(Source::VerifyMedium, 1)).is_err());
-    rig.trap.verify(LBA, blocks, &rig.checks(Source::VerifyMedium, 3)).unwrap();
+    assert!(read::verify(&rig.trap, LBA, blocks, &rig.checks(Source::VerifyMedium, 1)).is_err());
+    read::verify(&rig.trap, LBA, blocks, &rig.checks(Source::VerifyMedium, 3)).unwrap();
     assert_eq!(rig.medium_faults().len(), 5);
 }

@@ -30,7 +30,7 @@ fn store(rig: &Rig, salt: u8) {
 }
 
 fn verify(rig: &Rig, lba: Lba) -> Result<(), TrapError> {
-    rig.trap.read(lba, &mut vec![0; rig.size()])
+    rig.read(lba, &mut vec![0; rig.size()])
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::rig::{BLOCKS, LBA, Rig, TUPLES, every_format};
 use crate::inject::{Op, Sense, Status};
 use crate::pi::{AppTag, Check, PiType, RefTag, Source, Tuple};
 use crate::record::OnRace;
-use crate::trap::{Cause, TrapError, Write, WriteProtection, write};
+use crate::trap::{Cause, TrapError, Write, WriteProtection, read, write};
 use crate::units::{BlockCount, BlockSize, Lba, QueueIndex};
 
 /// A rig with one fault waiting.
@@ -24,7 +24,7 @@ fn read(rig: &Rig) -> Result<Vec<Tuple>, TrapError> {
     let mut data = vec![0; rig.size() * BLOCKS as usize];
     let mut tuples = vec![Tuple::ESCAPE; BLOCKS as usize];
     let checks = rig.checks(Source::Read, 1);
-    rig.trap.read_protected(LBA, &mut data, &mut tuples, &checks).map(|()| tuples)
+    read::protected(&rig.trap, LBA, &mut data, &mut tuples, &checks).map(|()| tuples)
 }
 
 /// The check that failed, its block, and whose doing it was.
@@ -67,7 +67,7 @@ fn what_nobody_checks_is_stored_and_known_as_spoiled() {
     let rig = faulty(PiType::Type1, "flip=guard,at=in,lba=9");
     write(&rig, 3).unwrap();
     assert_eq!(failed(read(&rig)), (Check::Guard, Lba(9), Cause::Injected));
-    assert!(rig.trap.read(LBA, &mut [0; 512]).is_ok());
+    assert!(rig.read(LBA, &mut [0; 512]).is_ok());
     only_injected(&rig);
     assert!(rig.medium_faults()[0].injected);
 }
@@ -94,7 +94,7 @@ fn verify_finds_what_was_spoiled_and_overwriting_mends_it() {
         write(&rig, 1).unwrap();
         let verify = || {
             let checks = rig.checks(Source::VerifyMedium, 1);
-            rig.trap.verify(LBA, BlockCount(BLOCKS), &checks)
+            read::verify(&rig.trap, LBA, BlockCount(BLOCKS), &checks)
         };
         assert_eq!(failed(verify()), (Check::Guard, Lba(11), Cause::Injected));
         rig.trap.discard(Lba(11), BlockCount(1)).unwrap();
@@ -153,7 +153,7 @@ fn answers_carry_the_block_and_the_sense_of_their_class() {
     rig.inject("busy,op=verify");
     let (mut data, mut tuples) = (vec![0; 512], [Tuple::ESCAPE]);
     let checks = rig.checks(Source::CompareMedium, 0);
-    let compared = rig.trap.read_to_compare(LBA, &mut data, &mut tuples, &checks);
+    let compared = read::to_compare(&rig.trap, LBA, &mut data, &mut tuples, &checks);
     assert_eq!(status(compared), (Status::Busy, Some(LBA)));
     let other = rig.trap.admit(Op::Other, Lba(0), BlockCount(0));
     assert_eq!(status(other), (Status::NoAnswer, None));

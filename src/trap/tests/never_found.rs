@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::rig::{BLOCKS, LBA, Rig};
 use crate::pi::{PiType, Source, Tuple};
 use crate::record::OnRace;
-use crate::trap::TrapError;
+use crate::trap::{TrapError, read};
 use crate::units::{BlockCount, BlockSize};
 
 #[derive(Debug, Clone)]
@@ -60,11 +60,11 @@ fn take(rig: &Rig, step: Step, salt: u8) -> Result<(), TrapError> {
             let mut data = vec![0; rig.size() * BLOCKS as usize];
             let mut tuples = vec![Tuple::ESCAPE; BLOCKS as usize];
             let checks = rig.checks(Source::Read, rdprotect);
-            rig.trap.read_protected(LBA, &mut data, &mut tuples, &checks)
+            read::protected(&rig.trap, LBA, &mut data, &mut tuples, &checks)
         }
         Step::Verify => {
             let checks = rig.checks(Source::VerifyMedium, 1);
-            rig.trap.verify(LBA, BlockCount(BLOCKS), &checks)
+            read::verify(&rig.trap, LBA, BlockCount(BLOCKS), &checks)
         }
         Step::Discard(block) => rig.trap.discard(LBA.offset(block), BlockCount(2)),
         Step::Zero(block) => rig.trap.write_zeroes(LBA.offset(block), BlockCount(2), false),

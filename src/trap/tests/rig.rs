@@ -13,7 +13,7 @@ use crate::pi::{Checks, Expected, PiType, Protect, Source, Tuple, generate};
 use crate::record::{Counters, Inject, Line, MediumFault, OnRace, Race, Record};
 use crate::report::Sink;
 use crate::trap::{
-    Faults, Held, Ledger, Trap, TrapError, TrapOptions, Write, WriteProtection, inject, write,
+    Faults, Held, Ledger, Trap, TrapError, TrapOptions, Write, WriteProtection, inject, read, write,
 };
 use crate::units::{BlockCount, BlockSize, ByteSize, Lba, QueueIndex};
 
@@ -191,7 +191,14 @@ impl Rig {
     /// Every block reads back with all its checks.
     pub fn reads_clean(&self) {
         let mut data = vec![0; self.size() * BLOCKS as usize];
-        self.trap.read(LBA, &mut data).unwrap();
+        self.read(LBA, &mut data).unwrap();
+    }
+
+    /// Reads blocks with every check that needs no command.
+    pub fn read(&self, lba: Lba, data: &mut [u8]) -> Result<(), TrapError> {
+        let mut tuples = vec![Tuple::ESCAPE; data.len() / self.size()];
+        let checks = Checks::of_address(self.kind(), lba);
+        read::protected(&self.trap, lba, data, &mut tuples, &checks)
     }
 
     /// All records, after which the trap is at its end.

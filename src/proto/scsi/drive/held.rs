@@ -8,7 +8,7 @@ use super::unit::Unit;
 use crate::clock::Moment;
 use crate::media::{Completion, Started};
 use crate::pi::{Checks, Compared};
-use crate::trap::{Held, HeldSwap, TrapError, WriteInFlight, read_back, swap, write};
+use crate::trap::{Held, HeldSwap, TrapError, WriteInFlight, read, read_back, swap, write};
 use crate::units::{BlockCount, Lba};
 
 /// A write inside its window.
@@ -141,6 +141,6 @@ fn read_back(
     trap.persist()?;
     match compared {
         Some(fields) => Ok(read_back::compare(trap, &stored, fields, checks)?),
-        None => Ok(trap.verify(lba, count, checks)?),
+        None => Ok(read::verify(trap, lba, count, checks)?),
     }
 }

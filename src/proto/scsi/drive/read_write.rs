@@ -12,7 +12,7 @@ use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Transfer, Tuple};
-use crate::trap::{Held, Swap, Write, WriteProtection, swap, write};
+use crate::trap::{Held, Swap, Write, WriteProtection, read, swap, write};
 use crate::units::{BlockCount, QueueIndex};
 
 /// READ(6), (10), (12), (16) and (32).
@@ -34,7 +34,7 @@ pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let mut data = vec![0; usize::try_from(length).unwrap_or(0)];
     let mut tuples = vec![Tuple::ESCAPE; usize::try_from(blocks.count.0).unwrap_or(0)];
     if blocks.count != BlockCount(0) {
-        unit.trap.read_protected(blocks.lba, &mut data, &mut tuples, &checks)?;
+        read::protected(&unit.trap, blocks.lba, &mut data, &mut tuples, &checks)?;
     }
     Ok(Reply::Blocks { lba: blocks.lba, data, tuples: wants_pi.then_some(tuples) })
 }

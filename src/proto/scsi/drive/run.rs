@@ -13,7 +13,7 @@ use super::unit::Unit;
 use crate::inject::Op;
 use crate::memory::Segments;
 use crate::pi::{TUPLE_BYTES, Tuple};
-use crate::trap::TrapError;
+use crate::trap::{Delivered, TrapError, look_at_delivered};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A command and the buffers that came with it.
@@ -206,7 +206,9 @@ fn send(
                 deliver_tuples(tuples, room)?;
             }
             let answer = deliver(&data, data_in)?;
-            unit.trap.look_at_delivered((queue, lba), (data_in, &data), tuples);
+            let sent = Delivered { into: data_in, items: &data };
+            let tuples = tuples.map(|(into, items)| Delivered { into, items });
+            look_at_delivered(&unit.trap, queue, lba, sent, tuples);
             Ok(answer)
         }
     }

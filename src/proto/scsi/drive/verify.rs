@@ -6,7 +6,7 @@ use super::protect;
 use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::pi::{Checks, Compared, Source, Transfer, Tuple, guard};
-use crate::trap::{Cause, TrapError};
+use crate::trap::{Cause, TrapError, read};
 use crate::units::BlockCount;
 
 /// BYTCHK 00b: only the medium is verified.
@@ -46,7 +46,7 @@ pub(super) fn verify(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
 fn verify_medium(unit: &Unit, blocks: &Blocks) -> Result<Reply, Failure> {
     let Transfer { checks, .. } = protect::transfer(unit, blocks, Source::VerifyMedium)?;
     blocks.check(unit.geometry(), MAX_TRANSFER_BYTES)?;
-    unit.trap.verify(blocks.lba, blocks.count, &checks)?;
+    read::verify(&unit.trap, blocks.lba, blocks.count, &checks)?;
     Ok(Reply::Done)
 }
 
@@ -132,7 +132,7 @@ impl<'a> Comparison<'a> {
         let reference = self.medium.checks.expected_reference(at);
         let checks = Checks { reference, ..self.medium.checks };
         let lba = self.blocks.lba.offset(at);
-        self.unit.trap.read_to_compare(lba, &mut data, &mut tuples, &checks)?;
+        read::to_compare(&self.unit.trap, lba, &mut data, &mut tuples, &checks)?;
         Ok((data, tuples))
     }
 }

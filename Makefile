@@ -12,13 +12,14 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test test-aarch64 bench bench-quick fuzz install
+.PHONY: help setup build demo test test-fast test-aarch64 bench bench-quick fuzz install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
 	@echo 'make test     formats, lints and tests the whole project'
+	@echo 'make test-fast  runs the tests that need neither QEMU nor the network'
 	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
-	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs cargo-fuzz)'
+	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs a C++ compiler)'
 	@echo 'make test-aarch64  tests the guard kernel of ARM (needs rustup target, cross compiler, qemu-user)'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
 	@echo 'make setup    installs the packages that are missing, and nothing else'
@@ -41,25 +42,19 @@ demo: build
 # Words behind cargo test's own; .ci/run asks for what the tests print.
 TEST_FLAGS :=
 
-# clippy comes with rustup's Rust and not with every distribution's.
 test: setup
-	@if cargo fmt --version >/dev/null 2>&1; then echo cargo fmt --check; cargo fmt --check; \
-	 else echo 'no rustfmt here: the format is not checked'; fi
-	@if cargo clippy --version >/dev/null 2>&1; then \
-	   echo cargo clippy --locked --all-targets -- -D warnings; \
-	   cargo clippy --locked --all-targets -- -D warnings; \
-	 else echo 'no clippy here: the lints are not checked'; fi
-	@if command -v rustdoc >/dev/null; then echo cargo doc --locked --no-deps --document-private-items; \
-	   RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --document-private-items; \
-	 else echo 'no rustdoc here: the links of the documentation are not checked'; fi
+	@sh .ci/checks
 	cargo test --locked --no-fail-fast $(TEST_FLAGS)
-	@if command -v c++ >/dev/null; then echo cargo check --locked --manifest-path fuzz/Cargo.toml; \
-	   cargo check --locked --manifest-path fuzz/Cargo.toml; \
-	 else echo 'no C++ compiler here: the fuzz targets are not checked'; fi
 	@if rustup target list --installed 2>/dev/null | grep -qx $(ARM) && \
 	   command -v $(ARM_CC) >/dev/null && command -v $(ARM_RUN) >/dev/null; \
 	 then $(MAKE) --no-print-directory test-aarch64; \
 	 else echo 'no $(ARM) with $(ARM_CC) and $(ARM_RUN) here: that guard kernel is not tested'; fi
+
+# Every test program but that of the guests: nothing of it needs QEMU, a kernel or the network.
+FAST := $(filter-out guests,$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
+
+test-fast:
+	cargo test --locked --no-fail-fast --lib --bins $(addprefix --test ,$(FAST)) $(TEST_FLAGS)
 
 # The kernel for another CPU, under QEMU's user-mode emulation.
 ARM := aarch64-unknown-linux-gnu
@@ -79,15 +74,11 @@ bench bench-quick: setup
 	ROUNDS=$(if $(filter bench-quick,$@),15,101) cargo bench --locked --bench guard_ratios >$(BENCH_OUT)/guards.json
 	cargo bench --locked --bench daemon -- $(if $(filter bench-quick,$@),--quick)
 
-# Stable Rust will do: what cargo-fuzz wants of a nightly one is allowed by RUSTC_BOOTSTRAP.
+# Stable Rust and a C++ compiler will do. What was found before is in fuzz/corpus/.
 FUZZ_SECONDS := 60
 
-fuzz: export RUSTC_BOOTSTRAP := 1
 fuzz:
-	sh fuzz/seeds.sh
-	cd fuzz && for target in $$(cargo fuzz list); do \
-	  cargo fuzz run --sanitizer none --debug-assertions $$target -- \
-	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=98304 || exit 1; done
+	sh fuzz/run.sh $(FUZZ_SECONDS)
 
 # The units and the description name /usr/local/bin; another PREFIX goes into them.
 install:

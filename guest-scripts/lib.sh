@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034,SC3028,SC3041,SC3047
 # What the scenarios share; POSIX sh. A scenario calls prepare, then work, then finish. One that puts
 # another device on the disk calls "take DISK" instead of prepare, makes the device, and goes on with
 # "prepare_on DEVICE"; what it takes apart after the unmount it does in a function take_apart.
@@ -188,7 +189,7 @@ find_guest() {
 check_device() {
     [ -n "$DIXTRAP_DEV" ] || die "which disk? sh $0 /dev/vdb (everything on it is lost)"
     [ -b "$DIXTRAP_DEV" ] || die "$DIXTRAP_DEV is not a block device"
-    ! grep -q "^$DIXTRAP_DEV[0-9p]* " /proc/mounts /proc/swaps || die "$DIXTRAP_DEV is in use"
+    ! grep -q "^${DIXTRAP_DEV}[0-9p]* " /proc/mounts /proc/swaps || die "$DIXTRAP_DEV is in use"
 }
 
 # Looks the file system up: sets fs_type, fs_package, fs_options and fs_mkfs.
@@ -301,7 +302,7 @@ make_and_mount() {
     mkdir -p "$DIXTRAP_MNT"
     if ! try_mount; then
         newer=$(unknown_features) || die "cannot mount $DIXTRAP_DEV as $fs_type"
-        make_older_fs && try_mount || skip "$program of this machine makes what this kernel cannot mount: $newer"
+        { make_older_fs && try_mount; } || skip "$program of this machine makes what this kernel cannot mount: $newer"
     fi
     mounted=yes
 }

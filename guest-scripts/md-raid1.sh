@@ -13,7 +13,7 @@ array=/sys/block/md0/md
 legs=
 
 take_apart() {
-    [ ! -e $array/array_state ] || echo clear >$array/array_state
+    [ ! -e "$array/array_state" ] || echo clear >"$array/array_state"
     for name in $legs; do
         "$DIXTRAP_GUEST" unmap "$name" || return
     done
@@ -62,7 +62,7 @@ if [ -n "$mounted" ]; then
 fi
 blockdev --flushbufs /dev/md0
 echo clear >$array/array_state || die "the array does not stop"
-blockdev --flushbufs "$one" && blockdev --flushbufs "$other" || die "cannot read the legs anew"
+{ blockdev --flushbufs "$one" && blockdev --flushbufs "$other"; } || die "cannot read the legs anew"
 # Direct writes cover the first 4 MiB; a file system's blocks may lie anywhere.
 case $DIXTRAP_FS in
 raw) size=4M ;;

@@ -10,5 +10,6 @@ prepare "$@"
 work direct "$TARGET" &
 sleep 1
 echo 1 >/sys/class/block/vda/queue/stable_writes
+# shellcheck disable=SC2119 # the library's wait, or the shell's
 wait
 finish

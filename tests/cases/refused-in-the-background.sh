@@ -9,5 +9,6 @@
 prepare "$@"
 work direct "$TARGET" &
 nosuchfio --rw=write &
+# shellcheck disable=SC2119 # the library's wait, or the shell's
 wait
 finish

@@ -1,0 +1,134 @@
+//! `dixtrap report` as a CI that collects files calls it: a verdict of all parts, or an error that says
+//! which is not there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chrono::DateTime;
+use dixtrap::report::verdict_json;
+use dixtrap::verdict::{Cell, CellOutcome, Expect, Ruling, ShardOf, Verdict};
+
+/// What `dixtrap report` prints, both streams, and its exit status.
+fn report(words: &[&Path]) -> (String, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dixtrap"));
+    let output = command.arg("report").args(words).stdin(Stdio::null()).output().unwrap();
+    let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    (said, output.status.code().unwrap())
+}
+
+/// The verdict over one cell that passed.
+fn clean(shard: Option<ShardOf>, second: u64) -> Verdict {
+    let cell = Cell::unmeasured(
+        ("6.1.0", "blk"),
+        (&format!("scenario-{second}"), "raw", None),
+        (Expect::Stable, false),
+        (CellOutcome::Pass, None),
+    );
+    let started = DateTime::UNIX_EPOCH + Duration::from_secs(second);
+    Verdict { shard, ..Verdict::over(vec![cell], None, started, 1.0) }
+}
+
+fn write(dir: &Path, name: &str, verdict: &Verdict) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, verdict_json(verdict).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn only_all_parts_together_are_a_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |index: u64, plan: &str| {
+        let shard = ShardOf { index, of: 3, plan: plan.to_owned() };
+        write(dir.path(), &format!("{plan}{index}.json"), &clean(Some(shard), index))
+    };
+    let [one, two, three] = [1, 2, 3].map(|index| part(index, "p"));
+    let foreign = part(2, "q");
+    let all = dir.path().join("all.json");
+    let to = |files: &[&PathBuf]| {
+        let flag = [Path::new("--json"), &all];
+        let words: Vec<&Path> = files.iter().map(|file| file.as_path()).chain(flag).collect();
+        let (said, code) = report(&words);
+        let text = std::fs::read_to_string(&all).unwrap();
+        let verdict: Verdict = serde_json::from_str(&text).unwrap();
+        assert_eq!(i32::from(verdict.exit_status), code, "{said}");
+        (said, verdict)
+    };
+    for (files, words) in [
+        (&[&one, &three][..], "missing: part 2 of 3"),
+        (&[&one], "missing: parts 2 to 3 of 3"),
+        (&[&one, &two, &three, &two], "doubled: part 2 of 3"),
+        (&[&one, &foreign, &three], "foreign: "),
+    ] {
+        let (said, verdict) = to(files);
+        assert_eq!((verdict.verdict, verdict.exit_status), (Ruling::Error, 129), "{said}");
+        assert!(said.contains(words) && said.contains("verdict: error"), "{said}");
+        assert!(verdict.reason.unwrap().contains(words));
+    }
+    let (said, verdict) = to(&[&three, &one, &two]);
+    assert_eq!((verdict.verdict, verdict.cells.len()), (Ruling::Pass, 3), "{said}");
+    assert_eq!(verdict.shard, Some(ShardOf::whole("p")));
+}
+
+#[test]
+fn whole_runs_go_together_and_old_ones_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = write(dir.path(), "a.json", &clean(Some(ShardOf::whole("p")), 1));
+    let other = write(dir.path(), "b.json", &clean(Some(ShardOf::whole("q")), 2));
+    let old = write(dir.path(), "old.json", &clean(None, 3));
+    // As it was written before there were parts.
+    let mut value: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&old).unwrap()).unwrap();
+    let fields = value.as_object_mut().unwrap();
+    assert!(fields.remove("shard").is_some() && fields.remove("reason").is_some());
+    std::fs::write(&old, value.to_string()).unwrap();
+    let (said, code) = report(&[&one, &other, &old]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("3 pass"), "{said}");
+    for twice in [&one, &old] {
+        let (said, code) = report(&[twice, &other, twice]);
+        assert_eq!(code, 129, "{said}");
+        assert!(said.contains("doubled: ") && said.contains("2 pass"), "{said}");
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_is_no_mere_folder_of_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let taken = dixtrap::runner::host::outdir::OutDir::take(&out).unwrap();
+    let boot = dixtrap::runner::host::outdir::make_boot_directory(&out).unwrap();
+    let mark = r#"{"schema":1,"type":"mark","t_us":1,"label":"a","state":"begin"}"#;
+    std::fs::write(boot.join("races.jsonl"), format!("{mark}\n")).unwrap();
+    let (said, code) = report(&[&out]);
+    assert_eq!(code, 0, "a sweep's folder has no verdict: {said}");
+    taken.promise_verdict().unwrap();
+    let other = write(dir.path(), "b.json", &clean(Some(ShardOf::whole("q")), 2));
+    for words in [&[out.as_path()][..], &[&other, &out]] {
+        let (said, code) = report(words);
+        assert_eq!(code, 129, "{said}");
+        assert!(said.contains("left no verdict: it still runs, or was killed"), "{said}");
+    }
+}
+
+/// Text of strangers in the names of files and in what they hold.
+#[test]
+fn nothing_that_a_file_says_acts_on_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = "\u{1b}[2J\u{202e}\nverdict: pass (9 pass)\u{7}";
+    let mut verdict = clean(Some(ShardOf::whole("p")), 1);
+    evil.clone_into(&mut verdict.cells[0].kernel);
+    let good = write(dir.path(), "good.json", &verdict);
+    let bad = dir.path().join(format!("{}.jsonl", evil.replace('/', "-")));
+    std::fs::write(&bad, format!("{{\"schema\":1,\"type\":\"{}\"}}\n", "\u{9b}31m")).unwrap();
+    for (words, code) in
+        [(&[good.as_path()][..], 0), (&[&bad], 129), (&[Path::new("/dev/zero")], 129)]
+    {
+        let (said, status) = report(words);
+        assert_eq!(status, code, "{said:?}");
+        let acts = said.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}'));
+        assert!(!acts && said.len() < 10_000, "{said:?}");
+        let forged = said.lines().filter(|line| line.starts_with("verdict: pass (9")).count();
+        assert_eq!(forged, 0, "{said:?}");
+    }
+}

@@ -37,7 +37,7 @@ pub fn write_ratio(folder: &Path) -> anyhow::Result<f64> {
         Disk::VhostUserBlk { socket: server.socket(), queues: QUEUES.parse()? },
         Disk::File { path: raw, read_only: false },
     ];
-    let mut guest = Guest::boot(&request).context("the guest did not boot")?;
+    let mut guest = dixtrap::runner::guest::boot(&request).context("the guest did not boot")?;
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS {
         for (disk, times) in DISKS.iter().zip(&mut times) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::verdict::{Cut, Verdict};
+use crate::verdict::{StopReason, Verdict};
 
 use super::plain::plain;
 
@@ -11,7 +11,7 @@ use super::plain::plain;
 pub fn tame(verdict: &Verdict) -> Verdict {
     let tamed = serde_json::to_value(verdict).map(tame_value).and_then(serde_json::from_value);
     tamed.unwrap_or_else(|error| {
-        let nothing = Verdict::over(Vec::new(), Some(Cut::Fault), verdict.started, 0.0);
+        let nothing = Verdict::over(Vec::new(), Some(StopReason::Fault), verdict.started, 0.0);
         nothing.broken(plain(&format!("the verdict cannot be shown: {error}")))
     })
 }

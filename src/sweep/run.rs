@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::record::{Line, Record};
-use crate::runner::cell::{self, End, Ran, Site};
+use crate::runner::cell::{self, CellRun, End, Site};
 use crate::runner::guest::early::Deaths;
 use crate::runner::host::accel::{Accel, AccelMode};
 use crate::runner::host::blame::Blame;
@@ -21,7 +21,7 @@ use crate::runner::host::errors::one_line;
 use crate::runner::host::machine::{DiskShape, Machine};
 use crate::runner::host::progress::Progress;
 use crate::runner::kernel::Kernel;
-use crate::runner::run::boot_run::{Ready, depart, nothing_runs};
+use crate::runner::run::boot_run::{Ready, nothing_runs, start_guest};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
 use crate::runner::run::options::RunOptions;
@@ -117,13 +117,13 @@ pub fn sweep(
     (kernel, device): (&Kernel, Device),
     selection: &Selection,
 ) -> Result<Sweep, SweepError> {
-    let [square] = selection.chosen() else {
+    let [spec] = selection.chosen() else {
         return Err(SweepError::NotOneCell(selection.len()));
     };
-    if let Some(why) = nothing_runs(kernel, device, options.disk, selection)
-        .and_then(|known| known.obstacle(square))
+    if let Some(why) =
+        nothing_runs(kernel, device, options.disk, selection).and_then(|known| known.obstacle(spec))
     {
-        return Err(SweepError::Skipped(square.name(), why));
+        return Err(SweepError::Skipped(spec.name(), why));
     }
     let accel = Mutex::new(None);
     let run = RunOptions {
@@ -146,12 +146,13 @@ pub fn sweep(
         interrupted: options.interrupted,
     };
     let mut deaths = Deaths::default();
-    let mut ready = depart(&context, (kernel, device), selection, options.directory, &mut deaths)?;
+    let mut ready =
+        start_guest(&context, (kernel, device), selection, options.directory, &mut deaths)?;
     let mut sweep = Sweep {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: ready.guest.release().to_owned(),
-        cell: square.name(),
+        cell: spec.name(),
         accel: accel_name(&accel).to_owned(),
         seconds: options.seconds_each().saturating_mul(options.repeat.get()),
         repeat: options.repeat.get(),
@@ -181,8 +182,8 @@ fn run_windows(
     device: Device,
     ready: &mut Ready,
     name: &str,
-) -> Result<Vec<(usize, Ran)>, SweepError> {
-    let planned = ready.planned.iter().find(|cell| cell.square.name() == name).cloned();
+) -> Result<Vec<(usize, CellRun)>, SweepError> {
+    let planned = ready.planned.iter().find(|cell| cell.spec.name() == name).cloned();
     let Some(mut cell) = planned else { return Ok(Vec::new()) };
     if let Some(reason) = &cell.skip {
         return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
@@ -236,7 +237,7 @@ fn run_window(
     ready: &mut Ready,
     cell: &PlannedCell,
     (number, window): (usize, WindowSpec),
-) -> Result<Ran, RunError> {
+) -> Result<CellRun, RunError> {
     let mut site = Site {
         daemon: &mut ready.daemon,
         progress: options.progress,
@@ -252,7 +253,7 @@ fn run_window(
     Ok(cell::run_once(&mut site, &mut ready.guest, cell, repetition)?)
 }
 
-fn words(ran: &Ran) -> String {
+fn words(ran: &CellRun) -> String {
     let counters = &ran.counters;
     let trouble = trouble(&ran.end).map_or_else(String::new, |why| format!("; {why}"));
     format!("{}{trouble}", counters.races.words(counters.blocks_checked))
@@ -278,7 +279,7 @@ fn end(ready: Ready) -> Result<(), SweepError> {
 /// A point for each window that was run at all.
 fn points(
     windows: &[WindowSpec],
-    ran: &[(usize, Ran)],
+    ran: &[(usize, CellRun)],
     raced: &HashMap<String, u64>,
 ) -> Vec<Point> {
     let of = |(number, asked): (usize, &WindowSpec)| {
@@ -289,7 +290,7 @@ fn points(
     windows.iter().enumerate().filter_map(of).collect()
 }
 
-fn repetition(ran: &Ran, raced: &HashMap<String, u64>) -> Repetition {
+fn repetition(ran: &CellRun, raced: &HashMap<String, u64>) -> Repetition {
     let counters = &ran.counters;
     Repetition {
         label: ran.label.clone(),
@@ -298,7 +299,7 @@ fn repetition(ran: &Ran, raced: &HashMap<String, u64>) -> Repetition {
         writes: counters.writes,
         raced_writes: raced.get(&ran.label).copied().unwrap_or(0),
         blocks_checked: counters.blocks_checked,
-        races: counters.races.before_doorbell.saturating_add(counters.races.in_window),
+        races: counters.races.seen_by_hardware(),
         trouble: trouble(&ran.end),
     }
 }

@@ -29,13 +29,13 @@ pub struct Seen {
 impl Seen {
     /// Races that hardware would have seen; changes after the fetch are an audit.
     pub fn races(&self) -> u64 {
-        self.counters.races.before_doorbell.saturating_add(self.counters.races.in_window)
+        self.counters.races.seen_by_hardware()
     }
 }
 
 /// What else is known of the boot that a cell ran in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arm {
+pub struct ControlEvidence {
     /// The cell is itself a positive control.
     pub is_control: bool,
     /// A positive control other than this cell was caught in the same boot.
@@ -46,7 +46,11 @@ pub struct Arm {
 ///
 /// A race is proof by itself. The absence of races is not: it counts only over [`MIN_BLOCKS`]
 /// blocks and in a boot where a positive control was caught.
-pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<String>) {
+pub fn judge(
+    expect: Expect,
+    control: ControlEvidence,
+    seen: &Seen,
+) -> (CellOutcome, Option<String>) {
     let races = seen.races();
     let checked = seen.counters.blocks_checked;
     let besides = seen.trouble.as_ref().map_or_else(String::new, |why| format!("; besides: {why}"));
@@ -78,10 +82,10 @@ pub fn judge(expect: Expect, arm: Arm, seen: &Seen) -> (CellOutcome, Option<Stri
             "only {checked} blocks were checked, {needed} are needed: raise --seconds"
         )),
         Expect::Survey => (CellOutcome::Pass, None),
-        Expect::Race if arm.is_control => {
+        Expect::Race if control.is_control => {
             error(format!("control missed: none of {checked} blocks raced; raise --seconds"))
         }
-        _ if !arm.proven_by_another => error(
+        _ if !control.proven_by_another => error(
             "no control was caught in this boot, so nothing proves that the trap was armed"
                 .to_owned(),
         ),
@@ -103,9 +107,10 @@ mod tests {
     use super::*;
     use crate::record::Phases;
 
-    const ARMED: Arm = Arm { is_control: false, proven_by_another: true };
-    const UNPROVEN: Arm = Arm { is_control: false, proven_by_another: false };
-    const CONTROL: Arm = Arm { is_control: true, proven_by_another: true };
+    const ARMED: ControlEvidence = ControlEvidence { is_control: false, proven_by_another: true };
+    const UNPROVEN: ControlEvidence =
+        ControlEvidence { is_control: false, proven_by_another: false };
+    const CONTROL: ControlEvidence = ControlEvidence { is_control: true, proven_by_another: true };
 
     fn seen(checked: u64, in_window: u64) -> Seen {
         let races = Phases { in_window, ..Phases::default() };
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn every_rule() {
         use CellOutcome::{Error, Fail, Pass};
-        for (expect, arm, checked, races, outcome) in [
+        for (expect, control, checked, races, outcome) in [
             (Expect::Stable, ARMED, 5_000, 0, Pass),
             (Expect::Stable, ARMED, 5_000, 1, Fail),
             // Proof needs no control and no number of blocks.
@@ -136,8 +141,8 @@ mod tests {
             (Expect::Survey, ARMED, 10, 5, Pass),
             (Expect::Survey, ARMED, 0, 0, Error),
         ] {
-            let (got, reason) = judge(expect, arm, &seen(checked, races));
-            assert_eq!(got, outcome, "{expect} {arm:?} {checked} {races}");
+            let (got, reason) = judge(expect, control, &seen(checked, races));
+            assert_eq!(got, outcome, "{expect} {control:?} {checked} {races}");
             assert_eq!(reason.is_none(), outcome == Pass);
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::shard::{Given, what_is_wrong};
 use super::{
-    Cell, CellOutcome, CellWindow, Cut, ExitStatus, Part, Repeat, ShardOf, Verdict, merge_groups,
+    Cell, CellOutcome, CellWindow, ExitStatus, Part, Repeat, ShardOf, StopReason, Verdict,
+    merge_groups,
 };
 use crate::record::Phases;
 
@@ -42,7 +43,7 @@ impl Verdict {
         let parts: Vec<Part> = verdicts.iter().flat_map(|(_, v)| v.own_parts()).collect();
         let verdicts = without_copies(verdicts, &mut wrong);
         let seconds = verdicts.iter().map(|verdict| verdict.seconds).sum();
-        let cut = parts.iter().filter_map(|part| cut_of(part.exit_status)).max();
+        let cut = parts.iter().filter_map(|part| stop_of(part.exit_status)).max();
         let boots = verdicts.iter().flat_map(|verdict| verdict.boots.clone()).collect();
         let cells: Vec<Cell> = verdicts.into_iter().flat_map(|verdict| verdict.cells).collect();
         let mut merged =
@@ -114,12 +115,12 @@ fn plan_of(parts: &[Part]) -> Option<ShardOf> {
 }
 
 /// What cut a finished run short, read back from its status.
-fn cut_of(exit_status: u8) -> Option<Cut> {
+fn stop_of(exit_status: u8) -> Option<StopReason> {
     let is = |status: ExitStatus| exit_status == status.code();
     if is(ExitStatus::Interrupted) {
-        Some(Cut::Interrupted)
+        Some(StopReason::Interrupted)
     } else {
-        is(ExitStatus::Fault).then_some(Cut::Fault)
+        is(ExitStatus::Fault).then_some(StopReason::Fault)
     }
 }
 
@@ -340,7 +341,7 @@ mod tests {
         assert_eq!(all.boots, [boot("boot-1", &["BUG: x"]), boot("boot-2", &["BUG: x"])]);
     }
 
-    fn verdict(cells: Vec<Cell>, cut: Option<Cut>) -> Verdict {
+    fn verdict(cells: Vec<Cell>, cut: Option<StopReason>) -> Verdict {
         Verdict::over(cells, cut, DateTime::UNIX_EPOCH, 2.0)
     }
 
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!((control.divergent, control.owners.as_ref().unwrap()["file"]), (Some(2), 3));
         assert!(control.reason.is_some());
         assert_eq!((all.exit_status, all.seconds), (1, 4.0));
-        let cut = verdict(vec![], Some(Cut::Interrupted));
+        let cut = verdict(vec![], Some(StopReason::Interrupted));
         assert_eq!(merge(&[&one, &cut]).unwrap().exit_status, 130);
     }
 

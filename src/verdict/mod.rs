@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use boot::Boot;
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
 pub use exit::{ExitStatus, Ruling};
-pub use judge::{Arm, MIN_BLOCKS, Seen, judge};
+pub use judge::{ControlEvidence, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};
 pub use owners::{OwnerGroup, merge_groups};
 pub use provenance::{Host, KernelConfig, Load, Provenance};
@@ -28,7 +28,7 @@ pub const SCHEMA: u32 = 1;
 
 /// What ended a run before its cells could be judged; of two, the later one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cut {
+pub enum StopReason {
     /// Something of ours broke: the daemon, the disk, the host.
     Fault,
     /// The user interrupted it.
@@ -90,7 +90,7 @@ impl Verdict {
     /// The verdict over `cells`, which hold every cell that was planned.
     pub fn over(
         cells: Vec<Cell>,
-        cut: Option<Cut>,
+        cut: Option<StopReason>,
         started: DateTime<Utc>,
         seconds: f64,
     ) -> Verdict {
@@ -166,13 +166,13 @@ pub struct Group<'a> {
 /// The status over `cells`. A run that was cut short blames nobody; a proven failure outweighs a
 /// cell without a result; and a run in which nothing passed, or nothing but controls beside
 /// skipped cells, has tested nothing.
-fn status_of(cells: &[Cell], cut: Option<Cut>) -> ExitStatus {
+fn status_of(cells: &[Cell], cut: Option<StopReason>) -> ExitStatus {
     let any = |outcome| cells.iter().any(|cell| cell.outcome == outcome);
     let tested = cells.iter().any(|c| c.outcome == CellOutcome::Pass && !c.control)
         || any(CellOutcome::Pass) && !any(CellOutcome::Skip);
     match cut {
-        Some(Cut::Interrupted) => ExitStatus::Interrupted,
-        Some(Cut::Fault) => ExitStatus::Fault,
+        Some(StopReason::Interrupted) => ExitStatus::Interrupted,
+        Some(StopReason::Fault) => ExitStatus::Fault,
         None if any(CellOutcome::Fail) => ExitStatus::Proven,
         None if any(CellOutcome::Error) || !tested => ExitStatus::Untestable,
         None => ExitStatus::AsExpected,
@@ -204,8 +204,8 @@ pub(crate) mod tests {
             (vec![Pass, Error], None, 125),
             (vec![Skip, Skip], None, 125),
             (vec![], None, 125),
-            (vec![Pass, Fail], Some(Cut::Fault), 129),
-            (vec![Pass, Fail], Some(Cut::Interrupted), 130),
+            (vec![Pass, Fail], Some(StopReason::Fault), 129),
+            (vec![Pass, Fail], Some(StopReason::Interrupted), 130),
         ] {
             let cells: Vec<Cell> = outcomes.iter().map(|o| bare_cell("x", *o)).collect();
             assert_eq!(status_of(&cells, cut).code(), code, "{outcomes:?} {cut:?}");

@@ -55,7 +55,7 @@ fn a_guest_runs_commands_and_uses_its_disk() {
     request.files = vec![GuestFile { path: "/dixtrap/hello.sh".into(), mode: 0o755, contents }];
     request.disks = vec![Disk::File { path: disk, read_only: false }];
     let started = Instant::now();
-    let mut guest = Guest::boot(&request).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&request).unwrap();
     eprintln!("booted {} in {:?}", guest.release(), started.elapsed());
     assert_eq!(guest.release(), kernel.release);
     assert_eq!(guest.missing_wishes(), ["no_such_driver"]);
@@ -99,7 +99,7 @@ fn a_guest_runs_commands_and_uses_its_disk() {
 #[test]
 fn a_panic_is_told_with_the_consoles_end() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
-    let mut guest = Guest::boot(&boot(&kernel, dir.path())).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&boot(&kernel, dir.path())).unwrap();
     let error = shell(&mut guest, "echo c >/proc/sysrq-trigger").unwrap_err();
     assert!(matches!(&error, GuestError::Panic { .. }), "{error}");
     assert_eq!(error.blame(), Blame::Kernel);
@@ -111,7 +111,7 @@ fn a_panic_is_told_with_the_consoles_end() {
 #[test]
 fn a_kernel_that_came_to_harm_is_lost_though_its_console_was_silent() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
-    let mut guest = Guest::boot(&boot(&kernel, dir.path())).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&boot(&kernel, dir.path())).unwrap();
     // W, L, and as the kernel itself sets it, D: whether that was before the guest was first put back,
     // or later.
     shell(&mut guest, "echo 16896 >/proc/sys/kernel/tainted").unwrap();
@@ -122,7 +122,7 @@ fn a_kernel_that_came_to_harm_is_lost_though_its_console_was_silent() {
     let error = guest.reset("/dev/vda").unwrap_err();
     assert!(matches!(&error, GuestError::Tainted { .. }), "{error}");
     assert_eq!(error.blame(), Blame::Kernel);
-    let mut guest = Guest::boot(&boot(&kernel, dir.path())).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&boot(&kernel, dir.path())).unwrap();
     shell(&mut guest, "echo 128 >/proc/sys/kernel/tainted").unwrap();
     let error = guest.reset("/dev/vda").unwrap_err();
     assert!(matches!(&error, GuestError::Tainted { .. }), "{error}");
@@ -140,7 +140,7 @@ fn a_restart_is_survived_and_a_killed_qemu_is_told() {
     request.allow_reboot = true;
     request.require = vec!["virtio_blk".into()];
     request.disks = vec![Disk::VhostUserBlk { socket, queues: 2 }];
-    let mut guest = Guest::boot(&request).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&request).unwrap();
     let script = "touch /tmp/before; echo written | dd of=/dev/vda conv=fsync 2>&1";
     let (result, text) = shell(&mut guest, script).unwrap();
     assert!(result.status.success(), "{text}");
@@ -160,27 +160,27 @@ fn what_cannot_boot_is_told_apart() {
     let (dir, kernel) = (tempfile::tempdir().unwrap(), kernel());
     let mut request = boot(&kernel, dir.path());
     request.require = vec!["no_such_driver".into()];
-    let error = Guest::boot(&request).unwrap_err();
+    let error = dixtrap::runner::guest::boot(&request).unwrap_err();
     assert_eq!((error.blame(), matches!(error, BootError::Modules(_))), (Blame::Kernel, true));
 
     // Debian's kernel has hardly anything built in.
     let mut bare = kernel.clone();
     bare.modules = None;
-    let error = Guest::boot(&boot(&bare, dir.path())).unwrap_err();
+    let error = dixtrap::runner::guest::boot(&boot(&bare, dir.path())).unwrap_err();
     assert_eq!(error.blame(), Blame::Kernel);
     assert!(error.to_string().contains("--modules"), "{error}");
 
     // A backend that is not there: QEMU would not start, and no kernel is to blame.
     let mut request = boot(&kernel, dir.path());
     request.disks = vec![Disk::VhostUserBlk { socket: dir.path().join("gone"), queues: 1 }];
-    let error = Guest::boot(&request).unwrap_err();
+    let error = dixtrap::runner::guest::boot(&request).unwrap_err();
     assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().contains("gone"), "{error}");
 
     // No time at all: the kernel did not come up.
     let mut request = boot(&kernel, dir.path());
     request.boot_timeout = Duration::from_millis(200);
-    let error = Guest::boot(&request).unwrap_err();
+    let error = dixtrap::runner::guest::boot(&request).unwrap_err();
     assert!(matches!(&error, BootError::Kernel(GuestError::TimedOut { .. })), "{error}");
     assert_eq!(error.blame(), Blame::Kernel);
 }

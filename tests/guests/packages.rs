@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dixtrap::runner::guest::{BootRequest, Guest};
+use dixtrap::runner::guest::BootRequest;
 use dixtrap::runner::host::accel::Accel;
 use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::kernel::modules::resolve;
@@ -65,7 +65,7 @@ fn a_vmlinux_and_a_unified_image_boot() {
         assert_eq!(kernel.release, stock.release, "{name}");
         let request =
             BootRequest::new(&kernel, Accel::Tcg, &dir.path().join(format!("{name}-boot")));
-        let mut guest = Guest::boot(&request).unwrap();
+        let mut guest = dixtrap::runner::guest::boot(&request).unwrap();
         assert_eq!(guest.release(), stock.release, "{name}");
         guest.power_off().unwrap();
     }

@@ -46,7 +46,7 @@ fn boot_with(kernel: &Kernel, daemons: &[&Daemon], dir: &Path, t10_pi: bool) -> 
     };
     request.disks = daemons.iter().map(disk).collect();
     request.allow_reboot = true;
-    Guest::boot(&request).unwrap()
+    dixtrap::runner::guest::boot(&request).unwrap()
 }
 
 /// A daemon with a disk of 64 MiB.

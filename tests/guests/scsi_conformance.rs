@@ -155,7 +155,7 @@ fn the_disk_conforms() {
         Disk::VhostUserScsi { socket, queues: 2, t10_pi: true }
     };
     request.disks = daemons.iter().map(disk).collect();
-    let mut guest = Guest::boot(&request).unwrap();
+    let mut guest = dixtrap::runner::guest::boot(&request).unwrap();
     let wait = "for i in $(seq 300); do test -c /dev/sg1 && exit 0; sleep 0.1; done; exit 1";
     assert!(shell(&mut guest, wait, FAMILY_LIMIT).0.success(), "two disks come up");
 

@@ -93,21 +93,21 @@ fn cells(choice: &ChoiceArgs, json: bool) -> anyhow::Result<String> {
     let (mut text, mut all) = (String::new(), 0.0);
     for assignment in &dealt {
         let kernel = kernels.get(assignment.kernel).map_or("", |asked| asked.name.as_str());
-        for (square, time) in assignment.selection.chosen().iter().zip(assignment.times(part.1)) {
+        for (spec, time) in assignment.selection.chosen().iter().zip(assignment.times(part.1)) {
             let device = assignment.device.name();
             let seconds = time.as_secs_f64();
             all += seconds;
             let row = CellRow {
                 kernel,
                 device,
-                fs: &square.fs.name,
-                scenario: &square.scenario.name,
-                stable_writes: square.stable_writes,
+                fs: &spec.fs.name,
+                scenario: &spec.scenario.name,
+                stable_writes: spec.stable_writes,
                 seconds,
             };
             text.push_str(&match json {
                 true => serde_json::to_string(&row)? + "\n",
-                false => format!("{kernel} {device} {} ({seconds:.1} s)\n", square.name()),
+                false => format!("{kernel} {device} {} ({seconds:.1} s)\n", spec.name()),
             });
         }
     }

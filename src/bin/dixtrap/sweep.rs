@@ -168,7 +168,7 @@ fn selection(args: &Args) -> anyhow::Result<Selection> {
     )?;
     let wanted = Some(args.stable_writes);
     let cells = chosen.chosen();
-    let at = cells.iter().position(|square| square.stable_writes == wanted);
+    let at = cells.iter().position(|spec| spec.stable_writes == wanted);
     match (cells.len(), at) {
         (1, _) | (_, None) => Ok(chosen),
         (2, Some(at)) => Ok(chosen.part(at..at + 1)),

@@ -7,12 +7,12 @@ use crate::runner::guest::notes::Notes;
 use crate::runner::select::plan::PlannedCell;
 use crate::units::WindowSpec;
 use crate::verdict::{
-    Arm, Cell, CellOutcome, CellWindow, OwnerGroup, Repeat, Seen, StableWrites, judge,
+    Cell, CellOutcome, CellWindow, ControlEvidence, OwnerGroup, Repeat, Seen, StableWrites, judge,
 };
 
 /// What became of a planned cell.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub enum CellResult {
     /// It ran, wholly or in part.
     Ran(Box<Runs>),
     /// It could not run on this machine or kernel.
@@ -21,10 +21,10 @@ pub enum Fate {
     Lost(String),
 }
 
-impl Fate {
+impl CellResult {
     /// Notes that the cell was not let to come to its end: whatever went wrong with it may come of that.
     pub fn cut_short(&mut self, why: &str) {
-        if let Fate::Ran(runs) = self {
+        if let CellResult::Ran(runs) = self {
             runs.trouble = Some(why.to_owned());
         }
     }
@@ -65,7 +65,7 @@ pub struct Runs {
 impl Runs {
     /// Adds what one repetition counted.
     pub fn add(&mut self, counters: &Counters) {
-        let raced = counters.races.before_doorbell.saturating_add(counters.races.in_window) > 0;
+        let raced = counters.races.seen_by_hardware() > 0;
         self.repeat.n = self.repeat.n.saturating_add(1);
         self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
         self.medians.extend(counters.window_us.map(|window| window.median));
@@ -135,7 +135,7 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
 
 /// Where the cells ran.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
+pub struct BootInfo<'a> {
     /// The guest's release, or the kernel as it was asked for.
     pub kernel: &'a str,
     /// `blk` or `scsi`.
@@ -145,35 +145,45 @@ pub struct Ground<'a> {
 }
 
 /// The cells of one boot, judged. A clean cell passes only if a control of this boot was caught.
-pub fn settle(ground: Ground<'_>, planned: &[PlannedCell], fates: &[Fate]) -> Vec<Cell> {
+pub fn judge_cells(
+    boot: BootInfo<'_>,
+    planned: &[PlannedCell],
+    results: &[CellResult],
+) -> Vec<Cell> {
     let caught: Vec<bool> = planned
         .iter()
-        .zip(fates)
-        .map(|(cell, fate)| cell.expectation.control && raced(fate))
+        .zip(results)
+        .map(|(cell, result)| cell.expectation.control && raced(result))
         .collect();
     planned
         .iter()
-        .zip(fates)
+        .zip(results)
         .enumerate()
-        .map(|(at, (cell, fate))| {
+        .map(|(at, (cell, result))| {
             let others = caught.iter().enumerate().any(|(other, caught)| other != at && *caught);
-            let arm = Arm { is_control: cell.expectation.control, proven_by_another: others };
-            settle_one(ground, cell, fate, arm)
+            let control =
+                ControlEvidence { is_control: cell.expectation.control, proven_by_another: others };
+            judge_one(boot, cell, result, control)
         })
         .collect()
 }
 
-fn raced(fate: &Fate) -> bool {
-    matches!(fate, Fate::Ran(runs) if runs.repeat.k > 0)
+fn raced(result: &CellResult) -> bool {
+    matches!(result, CellResult::Ran(runs) if runs.repeat.k > 0)
 }
 
-fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> Cell {
-    match fate {
-        Fate::Skipped(reason) => blank(ground, cell, CellOutcome::Skip, Some(reason.clone())),
-        Fate::Lost(reason) => blank(ground, cell, CellOutcome::Error, Some(reason.clone())),
-        Fate::Ran(runs) => {
+fn judge_one(
+    boot: BootInfo<'_>,
+    cell: &PlannedCell,
+    result: &CellResult,
+    control: ControlEvidence,
+) -> Cell {
+    match result {
+        CellResult::Skipped(reason) => blank(boot, cell, CellOutcome::Skip, Some(reason.clone())),
+        CellResult::Lost(reason) => blank(boot, cell, CellOutcome::Error, Some(reason.clone())),
+        CellResult::Ran(runs) => {
             let (outcome, reason) =
-                judge(cell.expectation.expect, arm, &runs.seen(cell.square.scenario.min_blocks));
+                judge(cell.expectation.expect, control, &runs.seen(cell.spec.scenario.min_blocks));
             let counters = &runs.counters;
             let (healed, standing) = runs.healed_and_standing();
             Cell {
@@ -187,7 +197,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 divergent: runs.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
-                    asked: ground.window,
+                    asked: boot.window,
                     median: runs.median(),
                     max: counters.window_us.map(|window| window.max),
                 }),
@@ -197,7 +207,7 @@ fn settle_one(ground: Ground<'_>, cell: &PlannedCell, fate: &Fate, arm: Arm) -> 
                 log: runs.log.clone(),
                 notes: runs.notes.lines(),
                 ran_with: runs.ran_with(),
-                ..blank(ground, cell, outcome, reason)
+                ..blank(boot, cell, outcome, reason)
             }
         }
     }
@@ -209,15 +219,15 @@ fn by_name(groups: &[OwnerGroup]) -> BTreeMap<String, u64> {
 
 /// A cell without any figure.
 fn blank(
-    ground: Ground<'_>,
+    boot: BootInfo<'_>,
     cell: &PlannedCell,
     outcome: CellOutcome,
     reason: Option<String>,
 ) -> Cell {
-    let square = &cell.square;
+    let spec = &cell.spec;
     let cell_of = Cell::unmeasured(
-        (ground.kernel, ground.device),
-        (&square.scenario.name, &square.fs.name, square.stable_writes),
+        (boot.kernel, boot.device),
+        (&spec.scenario.name, &spec.fs.name, spec.stable_writes),
         (cell.expectation.expect, cell.expectation.control),
         (outcome, reason),
     );
@@ -229,9 +239,9 @@ mod tests {
     use super::*;
     use crate::record::Phases;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Selection, Surroundings};
+    use crate::runner::select::plan::{Environment, Selection};
 
-    const GROUND: Ground = Ground {
+    const BOOT: BootInfo = BootInfo {
         kernel: "6.1.0",
         device: "blk",
         window: WindowSpec::Fixed(std::time::Duration::from_millis(1)),
@@ -243,10 +253,10 @@ mod tests {
         let catalogue = Catalogue::embedded().unwrap();
         let selection = Selection::new(catalogue, &words("mmap-rewrite"), &words("ext4")).unwrap();
         let guest = Some(crate::runner::select::table::tests::guest("6.1.0"));
-        selection.plan(&Surroundings { guest, ..Surroundings::default() })
+        selection.plan(&Environment { guest, ..Environment::default() })
     }
 
-    fn ran(runs: &[(u64, u64, f64)]) -> Fate {
+    fn ran(runs: &[(u64, u64, f64)]) -> CellResult {
         let mut all = Runs::default();
         for (checked, in_window, median) in runs {
             all.add(&Counters {
@@ -256,11 +266,11 @@ mod tests {
                 ..Counters::default()
             });
         }
-        Fate::Ran(Box::new(all))
+        CellResult::Ran(Box::new(all))
     }
 
-    fn outcomes(fates: &[Fate]) -> Vec<CellOutcome> {
-        settle(GROUND, &two_cells(), fates).iter().map(|cell| cell.outcome).collect()
+    fn outcomes(results: &[CellResult]) -> Vec<CellOutcome> {
+        judge_cells(BOOT, &two_cells(), results).iter().map(|cell| cell.outcome).collect()
     }
 
     #[test]
@@ -268,7 +278,7 @@ mod tests {
         use CellOutcome::{Error, Fail, Pass};
         let clean = ran(&[(5_000, 0, 1.0)]);
         let raced = ran(&[(5_000, 9, 1.0)]);
-        let lost = Fate::Lost("QEMU died".into());
+        let lost = CellResult::Lost("QEMU died".into());
         assert_eq!(outcomes(&[raced.clone(), clean.clone()]), [Pass, Pass]);
         assert_eq!(outcomes(&[clean.clone(), clean.clone()]), [Error, Error]);
         assert_eq!(outcomes(&[lost.clone(), clean]), [Error, Error]);
@@ -284,17 +294,18 @@ mod tests {
             standing: 7,
             ..Counters::default()
         });
-        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs.clone()))]);
+        let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs.clone()))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
         runs.healed_and_standing = Some((7, None));
-        let cells = settle(GROUND, &two_cells(), &[Fate::Ran(Box::new(runs))]);
+        let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), None), "nobody knows");
     }
 
     #[test]
     fn repetitions_are_summed_and_counted() {
         let runs = [(1_000, 0, 1.0), (2_000, 3, 9.0), (3_000, 4, 2.0)];
-        let cells = settle(GROUND, &two_cells(), &[ran(&runs), Fate::Skipped("no".into())]);
+        let cells =
+            judge_cells(BOOT, &two_cells(), &[ran(&runs), CellResult::Skipped("no".into())]);
         let first = &cells[0];
         assert_eq!((first.blocks_checked, first.races), (Some(6_000), Some(7)));
         assert_eq!(first.repeat, Some(Repeat { k: 2, n: 3 }));

@@ -1,6 +1,6 @@
 //! What the queue's `stable_writes` was while a script wrote.
 
-use super::End;
+use super::end::End;
 use crate::verdict::StableWrites;
 
 /// Where it is, seen from the disk's folder in sysfs.

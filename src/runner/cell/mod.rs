@@ -1,15 +1,15 @@
 //! One cell on a running guest: label it, run its script, watch the counters, and tell what was seen.
 
-mod heard;
+mod end;
 pub mod judge;
 mod knob;
 mod log;
+mod monitor;
 pub mod owners;
 pub mod result;
+mod site;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::guest::protocol::ExitStatus;
@@ -17,17 +17,18 @@ use crate::record::Counters;
 use crate::runner::cell::owners::Answers;
 use crate::runner::guest::files::{SCRIPTS, script_folder};
 use crate::runner::guest::notes::Notes;
-use crate::runner::guest::{Exec, Guest, GuestError};
-use crate::runner::host::daemon::{Daemon, DaemonError};
-use crate::runner::host::errors::one_line;
-use crate::runner::host::progress::Progress;
+use crate::runner::guest::{Exec, Guest};
+use crate::runner::host::daemon::DaemonError;
 use crate::runner::select::plan::PlannedCell;
 use crate::runner::select::scenario::Scenario;
-use crate::units::WindowSpec;
-use crate::verdict::{Expect, StableWrites};
-use heard::{Heard, Words};
+use crate::verdict::StableWrites;
+use monitor::{Monitor, Words};
+use site::{setup_of, times};
+
+pub use end::End;
 use knob::{KNOB, Knob};
 use log::{CellLog, Source};
+pub use site::Site;
 
 /// Runs the script $2 of the folder $1 on the disk $3, where everything else of the user's is put away
 /// after the cell too.
@@ -36,36 +37,9 @@ const RUN_COPY: &str = "cp -R \"$1\" /tmp/own && cd /tmp/own && exec sh \"./$2\"
 const SKIPPED: i32 = 77;
 /// A shell's status for a program that it does not find.
 const NOT_FOUND: i32 = 127;
-/// How long a script may take beyond its writing time: mkfs, mount, unmount, under TCG.
-const OVERHEAD: Duration = Duration::from_secs(120);
-/// How many times longer a scenario may write that is expected to race and has not yet: it ends at
-/// its first race, so that only a rare race, or a missing one, costs the time.
-const PATIENCE: u32 = 4;
-
-/// What every cell of a boot runs with.
-#[derive(Debug)]
-pub struct Site<'a> {
-    /// The disk.
-    pub daemon: &'a mut Daemon,
-    /// Who listens.
-    pub progress: &'a dyn Progress,
-    /// The user wants an end.
-    pub interrupted: &'a AtomicBool,
-    /// The directory of the boot's files.
-    pub directory: &'a Path,
-    /// The disk's path in the guest.
-    pub disk: &'a str,
-    /// Doorbell to fetch.
-    pub window: WindowSpec,
-    /// How long a scenario writes.
-    pub seconds: u32,
-    /// How long a cell may take in all, where that was asked for.
-    pub timeout: Option<Duration>,
-}
-
 /// One run of a cell.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CellRun {
     /// The label of its records.
     pub label: String,
     /// What the daemon counted.
@@ -90,43 +64,14 @@ pub struct Ran {
     pub end: End,
 }
 
-/// How a run of a cell ended.
-#[derive(Debug)]
-pub enum End {
-    /// The script did its work.
-    Done,
-    /// The script cannot do its work here, and said why.
-    Skipped(String),
-    /// The script failed.
-    Trouble(String),
-    /// The script calls a program that is not there: whoever wrote it has to mend it.
-    Broken(String),
-    /// The script did not end in time; the guest may be at fault, and is not to be trusted.
-    Hung(String),
-    /// The guest is lost; no other cell can run on it.
-    GuestLost(GuestError),
-}
-
-impl End {
-    /// In one line.
-    pub fn words(&self) -> String {
-        match self {
-            End::Done => "the script did its work".to_owned(),
-            End::Skipped(why) => format!("skipped: {why}"),
-            End::Trouble(why) | End::Broken(why) | End::Hung(why) => why.clone(),
-            End::GuestLost(error) => one_line(error),
-        }
-    }
-}
-
 /// Runs `cell` once. Only the daemon's failure is an error: without it nothing was seen.
 pub fn run_once(
     site: &mut Site<'_>,
     guest: &mut Guest,
     cell: &PlannedCell,
     repetition: u32,
-) -> Result<Ran, DaemonError> {
-    let label = format!("{}#{repetition}", cell.square.name());
+) -> Result<CellRun, DaemonError> {
+    let label = format!("{}#{repetition}", cell.spec.name());
     let before = site.daemon.stats()?;
     if before.window != site.window {
         site.daemon.set_window(site.window)?;
@@ -137,10 +82,10 @@ pub fn run_once(
     }
     let (limit, seconds) = times(cell, site.seconds, site.timeout);
     let exec = script(cell, site.disk, seconds, limit);
-    let mut log = CellLog::open(site.directory, &cell.square.name(), repetition);
-    let mut heard = Heard::new(site, cell, &label, &before.counters, &mut log);
-    let result = guest.exec_watched(&exec, &mut |event| heard.hear(event));
-    let heard = heard.close();
+    let mut log = CellLog::open(site.directory, &cell.spec.name(), repetition);
+    let mut monitor = Monitor::new(site, cell, &label, &before.counters, &mut log);
+    let result = guest.exec_watched(&exec, &mut |event| monitor.hear(event));
+    let heard = monitor.close();
     if let Some(error) = heard.failed {
         return Err(error);
     }
@@ -150,7 +95,7 @@ pub fn run_once(
             left_behind(&mut log, &result.left_behind);
             let knob = Knob::of(&result.watched);
             let end = end_of_script(result.status, limit, &heard);
-            (knob.check(cell.square.stable_writes, end), knob.value())
+            (knob.check(cell.spec.stable_writes, end), knob.value())
         }
         Err(_) => (End::Done, None),
     };
@@ -164,7 +109,7 @@ pub fn run_once(
     for note in notes.lines() {
         log.line(Source::Dixtrap, &format!("the kernel says: {note}"));
     }
-    Ok(Ran {
+    Ok(CellRun {
         label: heard.label,
         counters,
         divergent: heard.divergent,
@@ -210,41 +155,20 @@ fn put_back(
     (end, first.map(|what| format!("an earlier cell left something behind: {what}")))
 }
 
-/// The label of a cell's set-up.
-fn setup_of(label: &str) -> String {
-    format!("{label}/setup")
-}
-
-/// How long the cell may take in all, and how many seconds of that it may write.
-fn times(cell: &PlannedCell, asked: u32, limit: Option<Duration>) -> (Duration, u32) {
-    let patient = match cell.expectation.expect {
-        Expect::Race => asked.saturating_mul(PATIENCE),
-        Expect::Stable | Expect::Survey => asked,
-    };
-    match limit {
-        None => (OVERHEAD.saturating_add(Duration::from_secs(patient.into())), patient),
-        // Patience ends early enough to leave half of the time for everything else.
-        Some(limit) => {
-            let half = u32::try_from(limit.as_secs() / 2).unwrap_or(u32::MAX);
-            (limit, patient.min(half.max(asked)))
-        }
-    }
-}
-
 /// The script's command line and environment.
 fn script(cell: &PlannedCell, disk: &str, seconds: u32, limit: Duration) -> Exec {
-    let square = &cell.square;
-    let stable = square.stable_writes.map_or_else(String::new, |stable| stable.to_string());
+    let spec = &cell.spec;
+    let stable = spec.stable_writes.map_or_else(String::new, |stable| stable.to_string());
     let env = [
         ("DIXTRAP_LIB", SCRIPTS.to_owned()),
         ("DIXTRAP_DEV", disk.to_owned()),
-        ("DIXTRAP_FS", square.fs.name.clone()),
+        ("DIXTRAP_FS", spec.fs.name.clone()),
         ("DIXTRAP_STABLE", stable),
         ("DIXTRAP_SECONDS", seconds.to_string()),
         ("DIXTRAP_OWNERS", disk.to_owned()),
     ];
     Exec {
-        argv: words_of(&square.scenario, disk),
+        argv: words_of(&spec.scenario, disk),
         env: env
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))

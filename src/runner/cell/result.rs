@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use crate::record::Owner;
 use crate::report::{LabelSummary, Session, SessionError};
-use crate::runner::cell::judge::{Fate, Runs};
+use crate::runner::cell::judge::{CellResult, Runs};
 use crate::runner::cell::owners::write_owners;
-use crate::runner::cell::{End, Ran};
+use crate::runner::cell::{CellRun, End};
 use crate::runner::host::errors::{one_line, whole_text};
 use crate::runner::select::plan::PlannedCell;
 use crate::verdict::{OwnerGroup, merge_groups};
 
 /// What the runs of a cell came to.
-pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
+pub fn result_of(cell: &PlannedCell, ran: &[CellRun]) -> CellResult {
     if let Some(reason) = &cell.skip {
-        return Fate::Skipped(reason.clone());
+        return CellResult::Skipped(reason.clone());
     }
     let mut runs = Runs::default();
     for one in ran {
@@ -30,7 +30,7 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
             && runs.races() == 0
             && runs.wrong.is_none()
         {
-            return Fate::Skipped(reason.clone());
+            return CellResult::Skipped(reason.clone());
         }
         let trouble = match &one.end {
             End::Done if one.counters.blocks_checked == 0 => {
@@ -45,15 +45,15 @@ pub fn fate(cell: &PlannedCell, ran: &[Ran]) -> Fate {
         // What a later repetition did well does not make up for it.
         runs.trouble = trouble.or(runs.trouble);
     }
-    Fate::Ran(Box::new(runs))
+    CellResult::Ran(Box::new(runs))
 }
 
 /// What became of it, in a line for people.
-pub fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
-    match fate {
-        Fate::Skipped(reason) => format!("skipped: {reason}"),
-        Fate::Lost(reason) => format!("lost: {reason}"),
-        Fate::Ran(runs) => {
+pub fn result_words(cell: &PlannedCell, result: &CellResult) -> String {
+    match result {
+        CellResult::Skipped(reason) => format!("skipped: {reason}"),
+        CellResult::Lost(reason) => format!("lost: {reason}"),
+        CellResult::Ran(runs) => {
             let trouble = runs.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
             let raced = runs.counters.races.words(runs.counters.blocks_checked);
             let why =
@@ -68,16 +68,16 @@ pub fn fate_words(cell: &PlannedCell, fate: &Fate) -> String {
 /// full disk, takes the names away and nothing else. Tells whether the records reached their limit.
 pub fn fill_from_records(
     records: &Path,
-    ran: &[Vec<Ran>],
-    fates: &mut [Fate],
+    ran: &[Vec<CellRun>],
+    results: &mut [CellResult],
 ) -> Result<bool, SessionError> {
     let answers = ran.iter().flatten().map(|one| (one.label.as_str(), &one.answers)).collect();
     if let Err(error) = write_owners(records, &answers) {
         log::warn!("whose blocks raced is not told: {}", whole_text(&error));
     }
     let session = Session::read(records)?;
-    for (runs, fate) in ran.iter().zip(fates) {
-        if let Fate::Ran(known) = fate {
+    for (runs, result) in ran.iter().zip(results) {
+        if let CellResult::Ran(known) = result {
             known.first_catch_ms = runs.iter().find_map(|one| first_catch_ms(&session, one));
             known.owners = Some(owners(&session, runs, known.races()));
             known.healed_and_standing = Some(healed_and_standing(&session, runs));
@@ -87,7 +87,7 @@ pub fn fill_from_records(
 }
 
 /// What became of the races of a cell, be it after its end; what stands is known where it is of each run.
-fn healed_and_standing(session: &Session, runs: &[Ran]) -> (u64, Option<u64>) {
+fn healed_and_standing(session: &Session, runs: &[CellRun]) -> (u64, Option<u64>) {
     let labels = runs.iter().filter_map(|one| session.labels.get(&one.label));
     labels.map(LabelSummary::healed_and_standing).fold(
         (0, Some(0)),
@@ -99,7 +99,7 @@ fn healed_and_standing(session: &Session, runs: &[Ran]) -> (u64, Option<u64>) {
 }
 
 /// The races of a cell by owner. Races that were counted and left no record are nobody's.
-fn owners(session: &Session, runs: &[Ran], races: u64) -> Vec<OwnerGroup> {
+fn owners(session: &Session, runs: &[CellRun], races: u64) -> Vec<OwnerGroup> {
     let mut groups = Vec::new();
     for label in runs.iter().filter_map(|one| session.labels.get(&one.label)) {
         merge_groups(&mut groups, &label.owners);
@@ -111,7 +111,7 @@ fn owners(session: &Session, runs: &[Ran], races: u64) -> Vec<OwnerGroup> {
     groups
 }
 
-fn first_catch_ms(session: &Session, ran: &Ran) -> Option<f64> {
+fn first_catch_ms(session: &Session, ran: &CellRun) -> Option<f64> {
     let after = session.labels.get(&ran.label)?.first_catch_us?;
     Some(Duration::from_micros(after).as_secs_f64() * 1_000.0)
 }
@@ -121,10 +121,10 @@ mod tests {
     use super::*;
     use crate::record::Counters;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Selection, Surroundings};
+    use crate::runner::select::plan::{Environment, Selection};
 
-    fn ran(blocks_checked: u64, end: End) -> Ran {
-        Ran {
+    fn ran(blocks_checked: u64, end: End) -> CellRun {
+        CellRun {
             label: "x#1".into(),
             counters: Counters { blocks_checked, ..Counters::default() },
             divergent: None,
@@ -139,13 +139,13 @@ mod tests {
         }
     }
 
-    fn runs(all: &[Ran]) -> Runs {
+    fn runs(all: &[CellRun]) -> Runs {
         let words = |word: &str| [word.to_owned()];
         let catalogue = Catalogue::embedded().unwrap();
         let selection = Selection::new(catalogue, &words("direct-rewrite"), &words("raw")).unwrap();
-        let cell = &selection.plan(&Surroundings::default())[0];
-        match fate(cell, all) {
-            Fate::Ran(runs) => *runs,
+        let cell = &selection.plan(&Environment::default())[0];
+        match result_of(cell, all) {
+            CellResult::Ran(runs) => *runs,
             other => panic!("{other:?}"),
         }
     }

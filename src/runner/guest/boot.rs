@@ -109,56 +109,54 @@ impl<'a> BootRequest<'a> {
     }
 }
 
-impl Guest {
-    /// Builds the initramfs, starts QEMU and waits until the agent answers.
-    ///
-    /// # Errors
-    /// Each names whose fault it is: [`BootError::blame`].
-    pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
-        // Say that QEMU is missing before the work, not after.
-        let program = qemu::find(request.qemu.as_deref())?;
-        let output = |source| BootError::Output { path: request.dir.clone(), source };
-        fs::create_dir_all(&request.dir).map_err(output)?;
-        let missing_wishes = write_initramfs(request)?;
-        copy_kernel(request)?;
-        again::write(&program, &config(request), request.again.as_deref()).map_err(output)?;
-        let mut qemu = Qemu::start(&request.dir, &config(request))?;
-        let mut console = Console::follow(&request.dir.join(qemu::CONSOLE));
-        let link = connect(&mut qemu, &request.dir)?;
-        // The console's file exists before the socket does.
-        console.look().map_err(GuestError::Link).map_err(BootError::Kernel)?;
-        let mut guest = Guest {
-            qemu,
-            console,
-            link,
-            release: String::new(),
-            drivers: Vec::new(),
-            missing_wishes,
-            boot_timeout: request.boot_timeout,
-            taint: 0,
-            notes: Notes::default(),
-            looked: Instant::now(),
-        };
-        match guest.first_hello(request.boot_timeout) {
-            Err(BootError::Kernel(error)) if request.kernel.modules.is_none() => {
-                Err(BootError::KernelWithoutModules(error))
-            }
-            result => result.map(|()| guest),
+/// Builds the initramfs, starts QEMU and waits until the agent answers.
+///
+/// # Errors
+/// Each names whose fault it is: [`BootError::blame`].
+pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
+    // Say that QEMU is missing before the work, not after.
+    let program = qemu::find(request.qemu.as_deref())?;
+    let output = |source| BootError::Output { path: request.dir.clone(), source };
+    fs::create_dir_all(&request.dir).map_err(output)?;
+    let missing_wishes = write_initramfs(request)?;
+    copy_kernel(request)?;
+    again::write(&program, &config(request), request.again.as_deref()).map_err(output)?;
+    let mut qemu = Qemu::start(&request.dir, &config(request))?;
+    let mut console = Console::follow(&request.dir.join(qemu::CONSOLE));
+    let link = connect(&mut qemu, &request.dir)?;
+    // The console's file exists before the socket does.
+    console.look().map_err(GuestError::Link).map_err(BootError::Kernel)?;
+    let mut guest = Guest {
+        qemu,
+        console,
+        link,
+        release: String::new(),
+        drivers: Vec::new(),
+        missing_wishes,
+        boot_timeout: request.boot_timeout,
+        taint: 0,
+        notes: Notes::default(),
+        looked: Instant::now(),
+    };
+    match first_hello(&mut guest, request.boot_timeout) {
+        Err(BootError::Kernel(error)) if request.kernel.modules.is_none() => {
+            Err(BootError::KernelWithoutModules(error))
         }
+        result => result.map(|()| guest),
     }
+}
 
-    fn first_hello(&mut self, limit: Duration) -> Result<(), BootError> {
-        match self.hello(limit) {
-            // QEMU connects to its vhost-user backends after it has opened the link: when it ends
-            // before the firmware has started a kernel, no kernel is to blame.
-            Err(GuestError::QemuExited { status, .. }) if self.console.is_silent() => {
-                Err(BootError::Qemu(QemuError::WouldNotStart {
-                    status,
-                    message: self.qemu.messages(),
-                }))
-            }
-            result => result.map_err(BootError::Kernel),
+fn first_hello(guest: &mut Guest, limit: Duration) -> Result<(), BootError> {
+    match guest.hello(limit) {
+        // QEMU connects to its vhost-user backends after it has opened the link: when it ends
+        // before the firmware has started a kernel, no kernel is to blame.
+        Err(GuestError::QemuExited { status, .. }) if guest.console.is_silent() => {
+            Err(BootError::Qemu(QemuError::WouldNotStart {
+                status,
+                message: guest.qemu.messages(),
+            }))
         }
+        result => result.map_err(BootError::Kernel),
     }
 }
 

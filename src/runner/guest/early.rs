@@ -40,7 +40,7 @@ impl Deaths {
 /// stays, that of the last one where it always is.
 ///
 /// # Errors
-/// As [`Guest::boot`]; where it was tried several times, the error says so.
+/// As [`super::boot`]; where it was tried several times, the error says so.
 pub fn boot(
     request: &BootRequest<'_>,
     deaths: &mut Deaths,
@@ -49,7 +49,7 @@ pub fn boot(
 ) -> Result<Guest, BootError> {
     loop {
         deaths.tries = deaths.tries.saturating_add(1);
-        let error = match Guest::boot(request) {
+        let error = match super::boot(request) {
             Err(error) if request.accel == Accel::Tcg => error,
             result => return result,
         };

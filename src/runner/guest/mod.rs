@@ -13,7 +13,7 @@ pub mod notes;
 pub mod probe;
 mod taint;
 
-pub use boot::BootRequest;
+pub use boot::{BootRequest, boot};
 pub use error::{BootError, GuestError};
 
 pub use crate::runner::host::blame::Blame;

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::runner::guest::{BootError, BootRequest, Guest};
+use crate::runner::guest::{BootError, BootRequest};
 use crate::runner::host::accel::{Accel, AccelMode};
 use crate::runner::host::machine::Machine;
 use crate::runner::host::qemu::CONSOLE;
@@ -85,7 +85,7 @@ fn probe(
     if mode == AccelMode::Auto {
         request.boot_timeout = PROBE_LIMIT;
     }
-    match Guest::boot(&request) {
+    match super::boot(&request) {
         Ok(mut guest) => {
             // It has proven what it should; whether it also powers off in time does not matter.
             let _ = guest.power_off();

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::runner::cell::judge::{Fate, Ground, settle};
-use crate::runner::cell::result::{fate, fate_words, fill_from_records};
-use crate::runner::cell::{self, End, Ran, Site};
+use crate::runner::cell::judge::{BootInfo, CellResult, judge_cells};
+use crate::runner::cell::result::{fill_from_records, result_of, result_words};
+use crate::runner::cell::{self, CellRun, End, Site};
 use crate::runner::guest::early::{self, Deaths};
 use crate::runner::guest::facts::look_up;
 use crate::runner::guest::files::{Programs, guest_files};
@@ -22,7 +22,7 @@ use crate::runner::kernel::Kernel;
 use crate::runner::kernel::modules;
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
-use crate::runner::select::plan::{PlannedCell, Selection, Surroundings};
+use crate::runner::select::plan::{Environment, PlannedCell, Selection};
 use crate::units::WindowSpec;
 use crate::verdict::{self, Cell, CellOutcome, Expect};
 
@@ -51,7 +51,7 @@ impl Lost {
 
 /// What is known of a boot.
 #[derive(Debug)]
-pub struct Trip {
+pub struct BootRun {
     /// The guest's release; before it told, the image's.
     pub kernel: String,
     /// The device.
@@ -61,7 +61,7 @@ pub struct Trip {
     /// How many of them the selection had: the rest are controls that come before them.
     chosen: usize,
     /// What became of them, as far as it got.
-    fates: Vec<Fate>,
+    results: Vec<CellResult>,
     /// Why it ended early.
     pub lost: Option<Lost>,
     /// The name of the boot's directory, once there is one.
@@ -76,15 +76,15 @@ pub struct Trip {
     pub limit_reached: bool,
 }
 
-impl Trip {
+impl BootRun {
     /// Before anything is known of the guest.
-    pub fn nowhere(kernel: &str, device: Device, selection: &Selection) -> Trip {
-        Trip {
+    pub fn not_started(kernel: &str, device: Device, selection: &Selection) -> BootRun {
+        BootRun {
             kernel: kernel.to_owned(),
             device,
-            planned: selection.plan(&Surroundings { device, ..Surroundings::default() }),
+            planned: selection.plan(&Environment { device, ..Environment::default() }),
             chosen: selection.len(),
-            fates: Vec::new(),
+            results: Vec::new(),
             lost: None,
             directory: None,
             deaths: Deaths::default(),
@@ -95,23 +95,23 @@ impl Trip {
     }
 
     /// Nothing that is known to lack something here needs a guest to say so: where every chosen cell
-    /// does, the trip is over before it began. A control alone would prove nothing about anything.
-    pub fn needless(
+    /// does, the boot is over before it began. A control alone would prove nothing about anything.
+    pub fn not_needed(
         disk: DiskShape,
         (kernel, device): (&Kernel, Device),
         selection: &Selection,
-    ) -> Option<Trip> {
+    ) -> Option<BootRun> {
         let known = nothing_runs(kernel, device, disk, selection)?;
         let mut planned = selection.plan(&known);
         planned.retain(|cell| cell.skip.is_some());
         let reasons = planned.iter().filter_map(|cell| cell.skip.clone());
-        let fates = reasons.map(Fate::Skipped).collect();
-        let nowhere = Trip::nowhere(&kernel.release, device, selection);
-        Some(Trip { planned, fates, ..nowhere })
+        let results = reasons.map(CellResult::Skipped).collect();
+        let not_started = BootRun::not_started(&kernel.release, device, selection);
+        Some(BootRun { planned, results, ..not_started })
     }
 
     /// It ended before it began.
-    pub fn lost_by(mut self, error: &RunError) -> Trip {
+    pub fn lost_by(mut self, error: &RunError) -> BootRun {
         self.lost = Some(Lost::by(error));
         self
     }
@@ -119,23 +119,24 @@ impl Trip {
     /// The number of the first chosen cell that was not reached.
     pub fn reached(&self) -> usize {
         let added = self.planned.len().saturating_sub(self.chosen);
-        self.fates.len().saturating_sub(added)
+        self.results.len().saturating_sub(added)
     }
 
     /// Accounts for the cells that were not reached: each is lost for this reason.
     pub fn give_up(&mut self, reason: &str) {
-        self.fates.resize_with(self.planned.len(), || Fate::Lost(reason.to_owned()));
+        self.results.resize_with(self.planned.len(), || CellResult::Lost(reason.to_owned()));
     }
 
     /// Whether one of `cells`, those of this boot, has no result because of its own script.
     pub fn has_broken_script(&self, cells: &[Cell]) -> bool {
-        let broken = |fate: &Fate| matches!(fate, Fate::Ran(runs) if runs.broken_script);
+        let broken =
+            |result: &CellResult| matches!(result, CellResult::Ran(runs) if runs.broken_script);
         let without = |cell: &Cell| cell.outcome == CellOutcome::Error;
-        self.fates.iter().zip(cells).any(|(fate, cell)| broken(fate) && without(cell))
+        self.results.iter().zip(cells).any(|(result, cell)| broken(result) && without(cell))
     }
 
     /// What is to be told of the boot beside its cells.
-    pub fn boot(&self) -> verdict::Boot {
+    pub fn told(&self) -> verdict::Boot {
         verdict::Boot {
             kernel: self.kernel.clone(),
             device: self.device.name().to_owned(),
@@ -146,11 +147,11 @@ impl Trip {
         }
     }
 
-    /// The cells that have a fate, judged.
-    pub fn settle(&self, window: WindowSpec) -> Vec<Cell> {
-        let ground = Ground { kernel: &self.kernel, device: self.device.name(), window };
-        let planned = self.planned.get(..self.fates.len()).unwrap_or(&self.planned);
-        settle(ground, planned, &self.fates)
+    /// The cells that have a result, judged.
+    pub fn judge_cells(&self, window: WindowSpec) -> Vec<Cell> {
+        let info = BootInfo { kernel: &self.kernel, device: self.device.name(), window };
+        let planned = self.planned.get(..self.results.len()).unwrap_or(&self.planned);
+        judge_cells(info, planned, &self.results)
     }
 }
 
@@ -161,14 +162,14 @@ pub fn nothing_runs(
     device: Device,
     disk: DiskShape,
     selection: &Selection,
-) -> Option<Surroundings> {
+) -> Option<Environment> {
     let Programs { missing, stranded, .. } = Programs::find(selection);
-    let mut known = Surroundings {
+    let mut known = Environment {
         device,
         disk,
         missing_programs: missing,
         stranded_programs: stranded,
-        ..Surroundings::default()
+        ..Environment::default()
     };
     while let Some(cell) = selection.chosen().iter().find(|cell| known.obstacle(cell).is_none()) {
         let drivers: Vec<String> = cell.drivers().cloned().collect();
@@ -183,41 +184,41 @@ pub fn nothing_runs(
 }
 
 /// Boots `kernel` in `directory` and runs the selection's cells until the guest is lost.
-pub fn travel(
+pub fn run_boot(
     context: &Context<'_>,
     (kernel, device): (&Kernel, Device),
     selection: &Selection,
     directory: &Path,
-) -> Trip {
-    let mut trip = Trip::nowhere(&kernel.release, device, selection);
-    trip.directory = directory.file_name().map(|name| name.to_string_lossy().into_owned());
-    if let Err(error) = try_travel(context, kernel, selection, directory, &mut trip) {
-        trip.lost.get_or_insert(Lost::by(&error));
+) -> BootRun {
+    let mut boot = BootRun::not_started(&kernel.release, device, selection);
+    boot.directory = directory.file_name().map(|name| name.to_string_lossy().into_owned());
+    if let Err(error) = try_run(context, kernel, selection, directory, &mut boot) {
+        boot.lost.get_or_insert(Lost::by(&error));
     }
-    trip
+    boot
 }
 
-fn try_travel(
+fn try_run(
     context: &Context<'_>,
     kernel: &Kernel,
     selection: &Selection,
     directory: &Path,
-    trip: &mut Trip,
+    boot: &mut BootRun,
 ) -> Result<(), RunError> {
-    let device = trip.device;
-    let ready = depart(context, (kernel, device), selection, directory, &mut trip.deaths)?;
+    let device = boot.device;
+    let ready = start_guest(context, (kernel, device), selection, directory, &mut boot.deaths)?;
     // In this order: a guest goes before its disk.
     let Ready { mut daemon, mut guest, planned } = ready;
-    trip.records = Some(directory.join(RECORDS));
-    guest.release().clone_into(&mut trip.kernel);
-    trip.planned = planned;
-    trip.notes = guest.take_notes();
-    trip.notes.tell(context.progress, directory);
-    let labels = run_cells(context, &mut daemon, &mut guest, (trip, directory))?;
+    boot.records = Some(directory.join(RECORDS));
+    guest.release().clone_into(&mut boot.kernel);
+    boot.planned = planned;
+    boot.notes = guest.take_notes();
+    boot.notes.tell(context.progress, directory);
+    let labels = run_cells(context, &mut daemon, &mut guest, (boot, directory))?;
     // Every cell has unmounted and synced: nobody needs the time of an orderly end.
     drop(guest);
     daemon.stop()?;
-    trip.limit_reached = fill_from_records(&directory.join(RECORDS), &labels, &mut trip.fates)?;
+    boot.limit_reached = fill_from_records(&directory.join(RECORDS), &labels, &mut boot.results)?;
     Ok(())
 }
 
@@ -237,7 +238,7 @@ pub struct Ready {
 ///
 /// # Errors
 /// When there is no guest to run a cell on; each error names whose fault it is.
-pub fn depart(
+pub fn start_guest(
     context: &Context<'_>,
     (kernel, device): (&Kernel, Device),
     selection: &Selection,
@@ -248,7 +249,7 @@ pub fn depart(
     context.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
     let daemon = Daemon::start(directory, &daemon_options(context, device))?;
     let place = (selection, directory);
-    match board(context, (kernel, accel), device, place, &daemon, deaths) {
+    match boot_guest(context, (kernel, accel), device, place, &daemon, deaths) {
         Ok((guest, planned)) => Ok(Ready { guest, daemon, planned }),
         Err(error) => {
             // Its records end in order, whatever ended the guest, which is the error to tell.
@@ -261,7 +262,7 @@ pub fn depart(
 }
 
 /// Boots the guest in front of `daemon`, and plans its cells by what it tells.
-fn board(
+fn boot_guest(
     context: &Context<'_>,
     (kernel, accel): (&Kernel, Accel),
     device: Device,
@@ -282,7 +283,7 @@ fn board(
     guest.reset(device.path()).map_err(BootError::Kernel)?;
     let told = look_up(&mut guest, kernel, device.path(), directory)?;
     context.progress.note(&told.words());
-    let planned = selection.plan(&Surroundings {
+    let planned = selection.plan(&Environment {
         device,
         disk: context.options.disk,
         guest: Some(told),
@@ -336,17 +337,17 @@ fn run_cells(
     context: &Context<'_>,
     daemon: &mut Daemon,
     guest: &mut Guest,
-    (trip, directory): (&mut Trip, &Path),
-) -> Result<Vec<Vec<Ran>>, RunError> {
+    (boot, directory): (&mut BootRun, &Path),
+) -> Result<Vec<Vec<CellRun>>, RunError> {
     let mut all = Vec::new();
     let (progress, interrupted) = (context.progress, context.interrupted);
-    for (number, cell) in trip.planned.iter().enumerate() {
+    for (number, cell) in boot.planned.iter().enumerate() {
         let mut site = Site {
             daemon,
             progress,
             interrupted,
             directory,
-            disk: trip.device.path(),
+            disk: boot.device.path(),
             window: context.options.window,
             seconds: context.options.seconds,
             timeout: context.options.timeout,
@@ -354,25 +355,25 @@ fn run_cells(
         if context.is_interrupted() {
             break;
         }
-        progress.begin(number + 1, trip.planned.len(), &cell.square.name());
+        progress.begin(number + 1, boot.planned.len(), &cell.spec.name());
         let ran = run_cell(context, &mut site, guest, cell)?;
-        let mut fate = fate(cell, &ran);
+        let mut result = result_of(cell, &ran);
         if context.is_interrupted() {
-            fate.cut_short("interrupted while it ran");
+            result.cut_short("interrupted while it ran");
         }
-        progress.end(&fate_words(cell, &fate));
+        progress.end(&result_words(cell, &result));
         ran.iter().for_each(|one| one.notes.tell(progress, directory));
         show_end(progress, &ran);
-        trip.fates.push(fate);
-        trip.lost = ran.iter().find_map(|one| lost_in(one, guest));
+        boot.results.push(result);
+        boot.lost = ran.iter().find_map(|one| lost_in(one, guest));
         all.push(ran);
-        if trip.lost.is_some() {
+        if boot.lost.is_some() {
             break;
         }
-        if trip.fates.last().is_some_and(|fate| answers(cell, fate)) {
-            let why = format!("not run: {} has answered already", cell.square.name());
-            let left = trip.planned.len().saturating_sub(trip.fates.len());
-            trip.fates.extend(std::iter::repeat_n(Fate::Skipped(why), left));
+        if boot.results.last().is_some_and(|result| answers(cell, result)) {
+            let why = format!("not run: {} has answered already", cell.spec.name());
+            let left = boot.planned.len().saturating_sub(boot.results.len());
+            boot.results.extend(std::iter::repeat_n(CellResult::Skipped(why), left));
             break;
         }
     }
@@ -380,14 +381,14 @@ fn run_cells(
 }
 
 /// Whether nothing that is left can change the answer to `--expect stable`.
-fn answers(cell: &PlannedCell, fate: &Fate) -> bool {
-    let Fate::Ran(runs) = fate else { return false };
+fn answers(cell: &PlannedCell, result: &CellResult) -> bool {
+    let CellResult::Ran(runs) = result else { return false };
     cell.asked && cell.expectation.expect == Expect::Stable && runs.races() > 0
 }
 
 /// Shows what a script that failed had printed last.
-fn show_end(progress: &dyn Progress, ran: &[Ran]) {
-    let failed = |one: &&Ran| !matches!(one.end, End::Done | End::Skipped(_));
+fn show_end(progress: &dyn Progress, ran: &[CellRun]) {
+    let failed = |one: &&CellRun| !matches!(one.end, End::Done | End::Skipped(_));
     let Some(one) = ran.last().filter(failed).filter(|one| !one.last_lines.is_empty()) else {
         return;
     };
@@ -404,14 +405,14 @@ fn run_cell(
     site: &mut Site<'_>,
     guest: &mut Guest,
     cell: &PlannedCell,
-) -> Result<Vec<Ran>, RunError> {
+) -> Result<Vec<CellRun>, RunError> {
     let mut all = Vec::new();
     if cell.skip.is_some() {
         return Ok(all);
     }
     for repetition in 1..=context.options.repeat {
         let ran = cell::run_once(site, guest, cell, repetition)?;
-        let raced = ran.counters.races.before_doorbell > 0 || ran.counters.races.in_window > 0;
+        let raced = ran.counters.races.seen_by_hardware() > 0;
         let well = matches!(ran.end, End::Done)
             && ran.unfit.is_none()
             && !(raced && cell.asked && cell.expectation.expect == Expect::Stable);
@@ -425,7 +426,7 @@ fn run_cell(
 
 /// What the end of a run means for the guest. One that a script hangs in can run no other cell: its
 /// disk may be busy for ever.
-fn lost_in(ran: &Ran, guest: &Guest) -> Option<Lost> {
+fn lost_in(ran: &CellRun, guest: &Guest) -> Option<Lost> {
     let with_console = |reason: &str| {
         let whole = format!("{reason}{}", guest.console_tail());
         Some(Lost { blame: Blame::Kernel, reason: reason.to_owned(), whole, again: true })

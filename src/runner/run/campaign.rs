@@ -16,7 +16,7 @@ use crate::runner::run::provenance::UsedKernel;
 use crate::runner::select::estimate::Pace;
 use crate::runner::select::plan::Selection;
 use crate::runner::select::shards::{Assignment, EmptyShard, Shard, deal};
-use crate::verdict::{CellOutcome, Cut, MergeError, merge_cells};
+use crate::verdict::{CellOutcome, MergeError, StopReason, merge_cells};
 
 /// A kernel as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +195,7 @@ fn gather(runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
     // What is proven stays so; else the user has to mend the script before any kernel is blamed.
     let proven = all.cells.iter().any(|cell| cell.outcome == CellOutcome::Fail);
     if all.broken_script && !proven {
-        all.cut = all.cut.max(Some(Cut::Fault));
+        all.cut = all.cut.max(Some(StopReason::Fault));
     }
     Ok(all)
 }

@@ -32,9 +32,9 @@ pub fn plan_hash(
     hash.add_list(kernels.iter().map(|asked| last_name(&asked.name)));
     hash.add_list(devices.iter().map(|device| device.name()));
     hash.add_list(selection.asks().iter().map(ToString::to_string));
-    hash.add_list(selection.chosen().iter().map(|square| square.name()));
-    hash.add_list(selection.chosen().iter().map(|square| square.scenario.script.as_str()));
-    for companion in selection.chosen().iter().flat_map(|square| &square.scenario.companions) {
+    hash.add_list(selection.chosen().iter().map(|spec| spec.name()));
+    hash.add_list(selection.chosen().iter().map(|spec| spec.scenario.script.as_str()));
+    for companion in selection.chosen().iter().flat_map(|spec| &spec.scenario.companions) {
         hash.add(&companion.place);
         hash.add(companion.mode.to_string());
         hash.add(&companion.contents);

@@ -8,12 +8,12 @@ use crate::runner::host::device::Device;
 use crate::runner::host::errors::whole_text;
 use crate::runner::host::outdir;
 use crate::runner::kernel::{Kernel, KernelError};
-use crate::runner::run::boot_run::{Trip, travel};
+use crate::runner::run::boot_run::{BootRun, run_boot};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
 use crate::runner::run::provenance::UsedKernel;
 use crate::runner::select::plan::Selection;
-use crate::verdict::{self, Cell, Cut};
+use crate::verdict::{self, Cell, StopReason};
 
 /// How many guests one kernel may lose on one device before its remaining cells are given up.
 const MAX_LOST: u32 = 3;
@@ -24,13 +24,13 @@ pub struct KernelRun {
     /// Every planned cell, once for each boot that it ran or should have run in.
     pub cells: Vec<Cell>,
     /// The run ended before its time, through no fault of the kernel's.
-    pub cut: Option<Cut>,
+    pub cut: Option<StopReason>,
     /// A script of the run calls a program that is not there: its author's mistake, and no kernel's.
     pub broken_script: bool,
     /// What went wrong, for people; the console's end included.
     pub troubles: Vec<String>,
     /// The boots that have records.
-    pub boots: Vec<Boot>,
+    pub boots: Vec<BootRecords>,
     /// What is to be told of the boots beside their cells.
     pub told: Vec<verdict::Boot>,
     /// The kernels that were found.
@@ -41,7 +41,7 @@ pub struct KernelRun {
 
 /// What a boot left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Boot {
+pub struct BootRecords {
     /// The guest's release.
     pub kernel: String,
     /// Its records.
@@ -55,10 +55,10 @@ impl KernelRun {
     pub fn lost(runner: &Runner<'_>, device: Device, asked: &str, error: &KernelError) -> Self {
         let mut run = KernelRun::default();
         let (blame, error) = (error.blame(), whole_text(error));
-        let mut trip = Trip::nowhere(asked, device, runner.selection);
-        trip.give_up(error.lines().next().unwrap_or_default());
-        run.cells = trip.settle(runner.context.options.window);
-        run.cut = (blame == Blame::Host).then_some(Cut::Fault);
+        let mut boot = BootRun::not_started(asked, device, runner.selection);
+        boot.give_up(error.lines().next().unwrap_or_default());
+        run.cells = boot.judge_cells(runner.context.options.window);
+        run.cut = (blame == Blame::Host).then_some(StopReason::Fault);
         run.troubles = vec![error];
         run
     }
@@ -77,37 +77,37 @@ impl Runner<'_> {
     /// Runs every cell on one kernel. Whatever happens, every planned cell is accounted for.
     pub fn run(&self, kernel: &Kernel, device: Device) -> KernelRun {
         let mut run = KernelRun::default();
-        if let Some(trip) =
-            Trip::needless(self.context.options.disk, (kernel, device), self.selection)
+        if let Some(boot) =
+            BootRun::not_needed(self.context.options.disk, (kernel, device), self.selection)
         {
             let count = self.selection.len();
             self.context.progress.note(&format!(
                 "{} is not booted: none of {count} cells can run ({})",
                 kernel.release, kernel.origin
             ));
-            self.note(&mut run, trip, false);
+            self.note(&mut run, boot, false);
             return run;
         }
         let mut left = self.selection.clone();
-        for boot in 1..=MAX_LOST {
-            let mut trip = match outdir::make_boot_directory(&self.context.options.out) {
-                Ok(directory) => travel(self.context, (kernel, device), &left, &directory),
+        for attempt in 1..=MAX_LOST {
+            let mut boot = match outdir::make_boot_directory(&self.context.options.out) {
+                Ok(directory) => run_boot(self.context, (kernel, device), &left, &directory),
                 Err(source) => {
                     let error = RunError::Output(self.context.options.out.clone(), source);
-                    Trip::nowhere(&kernel.release, device, &left).lost_by(&error)
+                    BootRun::not_started(&kernel.release, device, &left).lost_by(&error)
                 }
             };
             let interrupted = self.context.is_interrupted();
-            let rest = left.part(trip.reached()..left.len());
-            let again = trip.lost.as_ref().is_some_and(|lost| lost.again)
+            let rest = left.part(boot.reached()..left.len());
+            let again = boot.lost.as_ref().is_some_and(|lost| lost.again)
                 && !interrupted
-                && boot < MAX_LOST
+                && attempt < MAX_LOST
                 && !rest.is_empty()
                 && rest.len() < left.len();
             if !again {
-                trip.give_up(&why_not_reached(&trip, interrupted));
+                boot.give_up(&why_not_reached(&boot, interrupted));
             }
-            self.note(&mut run, trip, interrupted);
+            self.note(&mut run, boot, interrupted);
             if !again {
                 break;
             }
@@ -117,26 +117,30 @@ impl Runner<'_> {
     }
 
     /// Adds what a boot came to.
-    fn note(&self, run: &mut KernelRun, trip: Trip, interrupted: bool) {
-        let cells = trip.settle(self.context.options.window);
-        run.broken_script |= trip.has_broken_script(&cells);
+    fn note(&self, run: &mut KernelRun, boot: BootRun, interrupted: bool) {
+        let cells = boot.judge_cells(self.context.options.window);
+        run.broken_script |= boot.has_broken_script(&cells);
         run.cells.extend(cells);
-        run.told.push(trip.boot());
-        let (kernel, limit_reached) = (trip.kernel, trip.limit_reached);
-        run.boots.extend(trip.records.map(|records| Boot { kernel, records, limit_reached }));
-        let fault = trip.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);
+        run.told.push(boot.told());
+        let (kernel, limit_reached) = (boot.kernel, boot.limit_reached);
+        run.boots.extend(boot.records.map(|records| BootRecords {
+            kernel,
+            records,
+            limit_reached,
+        }));
+        let fault = boot.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);
         let cut = match (interrupted, fault) {
-            (true, _) => Some(Cut::Interrupted),
-            (_, true) => Some(Cut::Fault),
+            (true, _) => Some(StopReason::Interrupted),
+            (_, true) => Some(StopReason::Fault),
             _ => None,
         };
         run.cut = run.cut.max(cut);
-        run.troubles.extend(trip.lost.map(|lost| lost.whole));
+        run.troubles.extend(boot.lost.map(|lost| lost.whole));
     }
 }
 
-fn why_not_reached(trip: &Trip, interrupted: bool) -> String {
-    match &trip.lost {
+fn why_not_reached(boot: &BootRun, interrupted: bool) -> String {
+    match &boot.lost {
         _ if interrupted => "interrupted before it ran".to_owned(),
         Some(lost) => lost.reason.clone(),
         None => "it was not reached".to_owned(),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::runner::select::plan::{PlannedCell, Square};
+use crate::runner::select::plan::{CellSpec, PlannedCell};
 
 /// From QEMU's start to the first cell.
 pub const BOOT: Duration = Duration::from_secs(15);
@@ -29,21 +29,21 @@ pub struct Pace {
 
 /// How long `cell` takes.
 pub fn cell(cell: &PlannedCell, pace: Pace) -> Duration {
-    let square = &cell.square;
+    let spec = &cell.spec;
     let writing = if cell.faults.is_empty() {
         let asked = Duration::from_secs(pace.seconds.into());
         if cell.ends_at_a_race() { asked.min(FIRST_RACE) } else { asked }
     } else {
         FAULT.saturating_mul(u32::try_from(cell.faults.len()).unwrap_or(u32::MAX))
     };
-    let stacked = if square.scenario.drivers.is_empty() { Duration::ZERO } else { STACKED };
-    let once = [set_up(square), stacked, writing, END].iter().sum::<Duration>();
+    let stacked = if spec.scenario.drivers.is_empty() { Duration::ZERO } else { STACKED };
+    let once = [set_up(spec), stacked, writing, END].iter().sum::<Duration>();
     once.saturating_mul(pace.repeat)
 }
 
 /// mkfs and mount.
-fn set_up(square: &Square) -> Duration {
-    Duration::from_millis(match square.fs.name.as_str() {
+fn set_up(spec: &CellSpec) -> Duration {
+    Duration::from_millis(match spec.fs.name.as_str() {
         "raw" => 300,
         "xfs" => 2_400,
         "btrfs" | "btrfs-nodatasum" | "partition" => 1_500,
@@ -55,7 +55,7 @@ fn set_up(square: &Square) -> Duration {
 mod tests {
     use super::*;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Selection, Surroundings};
+    use crate::runner::select::plan::{Environment, Selection};
 
     #[test]
     fn what_writes_longer_and_more_often_takes_longer() {
@@ -63,7 +63,7 @@ mod tests {
             let words = |word: &str| vec![word.to_owned()];
             let chosen =
                 Selection::new(Catalogue::embedded().unwrap(), &words(scenario), &words("*"));
-            let planned = chosen.unwrap().expected(&Surroundings::default());
+            let planned = chosen.unwrap().expected(&Environment::default());
             cell(&planned[0], Pace { seconds, repeat })
         };
         assert!(of("metadata-churn", 20, 1) > of("metadata-churn", 5, 1));

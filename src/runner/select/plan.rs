@@ -89,7 +89,7 @@ impl FromStr for Knob {
 
 /// A cell before anything is known of the kernel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Square {
+pub struct CellSpec {
     /// What runs.
     pub scenario: Arc<Scenario>,
     /// On what.
@@ -98,7 +98,7 @@ pub struct Square {
     pub stable_writes: Option<StableWrites>,
 }
 
-impl Square {
+impl CellSpec {
     /// The cell's name, as the verdict has it.
     pub fn name(&self) -> String {
         cell_name(&self.scenario.name, &self.fs.name, self.stable_writes)
@@ -119,8 +119,8 @@ impl Square {
 #[derive(Debug, Clone)]
 pub struct Selection {
     catalogue: Catalogue,
-    chosen: Vec<Square>,
-    controls: Vec<Square>,
+    chosen: Vec<CellSpec>,
+    controls: Vec<CellSpec>,
     expecting: Option<Expect>,
 }
 
@@ -132,18 +132,18 @@ impl Selection {
         fs: &[String],
     ) -> Result<Selection, PlanError> {
         let wanted = wanted_fs(&catalogue.file_systems, fs)?;
-        let chosen = squares(&catalogue, &catalogue.choose(scenarios)?, &wanted);
+        let chosen = specs(&catalogue, &catalogue.choose(scenarios)?, &wanted);
         if chosen.is_empty() {
             return Err(PlanError::Nothing(fs.join(", ")));
         }
         // A control that is added must not fail for want of anything: no driver, no program. The surest
         // comes first: a buffer of direct I/O on the bare disk, the knob off. With it on a kernel may
         // copy what it writes, as file systems have begun to.
-        let mut controls = squares(&catalogue, catalogue.scenarios(), &everywhere());
-        controls.retain(|square| square.drivers().count() == 0 && square.programs().count() == 0);
-        controls.sort_by_key(|square| {
-            let direct = square.scenario.name == "direct-rewrite";
-            (!direct, square.stable_writes != Some(StableWrites::Off))
+        let mut controls = specs(&catalogue, catalogue.scenarios(), &everywhere());
+        controls.retain(|spec| spec.drivers().count() == 0 && spec.programs().count() == 0);
+        controls.sort_by_key(|spec| {
+            let direct = spec.scenario.name == "direct-rewrite";
+            (!direct, spec.stable_writes != Some(StableWrites::Off))
         });
         Ok(Selection { catalogue, chosen, controls, expecting: None })
     }
@@ -161,7 +161,7 @@ impl Selection {
     /// # Errors
     /// [`PlanError::Knob`] where none is left.
     pub fn with_knob(mut self, knob: Knob) -> Result<Selection, PlanError> {
-        self.chosen.retain(|square| knob.wants(square.stable_writes));
+        self.chosen.retain(|spec| knob.wants(spec.stable_writes));
         if self.chosen.is_empty() { Err(PlanError::Knob(knob.word())) } else { Ok(self) }
     }
 
@@ -171,7 +171,7 @@ impl Selection {
     }
 
     /// The cells that the user chose.
-    pub fn chosen(&self) -> &[Square] {
+    pub fn chosen(&self) -> &[CellSpec] {
         &self.chosen
     }
 
@@ -193,35 +193,35 @@ impl Selection {
 
     /// What of the choice runs on `device`, with the controls that can.
     pub fn on(&self, device: Device) -> Selection {
-        let runs = |square: &&Square| square.scenario.runs_on(device);
-        let of = |squares: &[Square]| squares.iter().filter(runs).cloned().collect();
+        let runs = |spec: &&CellSpec| spec.scenario.runs_on(device);
+        let of = |specs: &[CellSpec]| specs.iter().filter(runs).cloned().collect();
         let (chosen, controls) = (of(&self.chosen), of(&self.controls));
         Selection { chosen, controls, ..self.clone() }
     }
 
     /// Everything that may run: the choice and what may be added to it.
-    pub fn squares(&self) -> impl Iterator<Item = &Square> {
+    pub fn specs(&self) -> impl Iterator<Item = &CellSpec> {
         self.chosen.iter().chain(&self.controls)
     }
 
     /// The drivers that the chosen cells and a possible control would use, or be better with.
     pub fn drivers(&self) -> BTreeSet<String> {
-        let wishes = self.squares().flat_map(|square| &square.fs.wishes);
-        self.squares().flat_map(Square::drivers).chain(wishes).cloned().collect()
+        let wishes = self.specs().flat_map(|spec| &spec.fs.wishes);
+        self.specs().flat_map(CellSpec::drivers).chain(wishes).cloned().collect()
     }
 
     /// The programs that the chosen cells and a possible control would use.
     pub fn programs(&self) -> BTreeSet<String> {
-        self.squares().flat_map(Square::programs).map(str::to_owned).collect()
+        self.specs().flat_map(CellSpec::programs).map(str::to_owned).collect()
     }
 
     /// The cells to run on the kernel that `around` tells of. Where no chosen cell can prove that
     /// the trap is armed, a positive control comes first.
-    pub fn plan(&self, around: &Surroundings) -> Vec<PlannedCell> {
+    pub fn plan(&self, around: &Environment) -> Vec<PlannedCell> {
         let mut cells = self.expected(around);
         let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
         if !cells.iter().any(proves) {
-            let planned = |square: &Square| self.planned(square, around);
+            let planned = |spec: &CellSpec| self.planned(spec, around);
             let control = self.controls.iter().map(planned).find(proves);
             cells.splice(0..0, control);
         }
@@ -229,8 +229,8 @@ impl Selection {
     }
 
     /// The chosen cells, with what is expected of each, and no control beside them.
-    pub fn expected(&self, around: &Surroundings) -> Vec<PlannedCell> {
-        let planned = |square: &Square| self.planned(square, around);
+    pub fn expected(&self, around: &Environment) -> Vec<PlannedCell> {
+        let planned = |spec: &CellSpec| self.planned(spec, around);
         let mut cells: Vec<PlannedCell> = self.chosen.iter().map(planned).collect();
         if let Some(expect) = self.expecting {
             let why = Some("asked for with --expect".to_owned());
@@ -243,24 +243,24 @@ impl Selection {
         cells
     }
 
-    fn planned(&self, square: &Square, around: &Surroundings) -> PlannedCell {
+    fn planned(&self, spec: &CellSpec, around: &Environment) -> PlannedCell {
         let key = CellKey {
             device: around.device,
-            fs: &square.fs.name,
-            stable_writes: square.stable_writes,
+            fs: &spec.fs.name,
+            stable_writes: spec.stable_writes,
             guest: around.guest.as_ref(),
         };
         PlannedCell {
-            expectation: self.catalogue.expectation(&square.scenario, key),
-            skip: around.obstacle(square),
-            faults: square
+            expectation: self.catalogue.expectation(&spec.scenario, key),
+            skip: around.obstacle(spec),
+            faults: spec
                 .scenario
                 .faults
                 .iter()
                 .filter_map(|fault| faults::on_disk(fault, around.disk).ok())
                 .collect(),
             asked: false,
-            square: square.clone(),
+            spec: spec.clone(),
         }
     }
 }
@@ -308,14 +308,14 @@ fn fs_for<'c>(
 
 /// Every cell that the scenarios' headers and the choice of file systems allow, in the order of
 /// scenarios and file systems.
-fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) -> Vec<Square> {
-    let mut squares = Vec::new();
+fn specs(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) -> Vec<CellSpec> {
+    let mut specs = Vec::new();
     for scenario in scenarios {
         let systems = fs_for(&catalogue.file_systems, scenario, wanted);
         let scenario = Arc::new(scenario.clone());
         for fs in systems {
             for stable_writes in &scenario.stable_writes {
-                squares.push(Square {
+                specs.push(CellSpec {
                     scenario: Arc::clone(&scenario),
                     fs: fs.clone(),
                     stable_writes: *stable_writes,
@@ -323,12 +323,12 @@ fn squares(catalogue: &Catalogue, scenarios: &[Scenario], wanted: &[Pattern]) ->
             }
         }
     }
-    squares
+    specs
 }
 
 /// What is known of the guest before its first cell.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// The device that it boots on.
     pub device: Device,
     /// The disk under test.
@@ -343,41 +343,41 @@ pub struct Surroundings {
     pub missing_drivers: BTreeSet<String>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Why a cell cannot run, where it cannot.
-    pub fn obstacle(&self, square: &Square) -> Option<String> {
-        if let Some(program) = square.programs().find(|p| self.missing_programs.contains(*p)) {
+    pub fn obstacle(&self, spec: &CellSpec) -> Option<String> {
+        if let Some(program) = spec.programs().find(|p| self.missing_programs.contains(*p)) {
             let package =
-                square.fs.package.as_ref().filter(|_| square.fs.mkfs.as_deref() == Some(program));
+                spec.fs.package.as_ref().filter(|_| spec.fs.mkfs.as_deref() == Some(program));
             let way_out = package.map_or_else(
                 || format!("install the package that brings {program}"),
                 |package| format!("install the package {package}"),
             );
             return Some(format!("{program} is not on this machine: {way_out}"));
         }
-        if let Some(why) = self.stranded(square) {
+        if let Some(why) = self.stranded(spec) {
             return Some(why);
         }
         let block = self.disk.block_size;
-        if let Some(bytes) = square.fs.block_bytes.filter(|bytes| *bytes < block.bytes_u64()) {
+        if let Some(bytes) = spec.fs.block_bytes.filter(|bytes| *bytes < block.bytes_u64()) {
             return Some(format!(
                 "no {bytes}-byte blocks of a file system fit on {block}-byte blocks"
             ));
         }
-        let faults = square.scenario.faults.iter();
+        let faults = spec.scenario.faults.iter();
         if let Some(why) = faults.filter_map(|fault| faults::on_disk(fault, self.disk).err()).next()
         {
             return Some(why);
         }
-        let driver = square.drivers().find(|name| self.missing_drivers.contains(*name))?;
+        let driver = spec.drivers().find(|name| self.missing_drivers.contains(*name))?;
         Some(format!("this kernel has no driver {driver}"))
     }
 
     /// Why one of the cell's programs cannot come along, where one cannot.
-    fn stranded(&self, square: &Square) -> Option<String> {
-        let companions = square.scenario.companions.iter();
+    fn stranded(&self, spec: &CellSpec) -> Option<String> {
+        let companions = spec.scenario.companions.iter();
         let beside = companions.filter_map(|c| Some((&*c.place, c.program.as_ref()?.to_str()?)));
-        let mut all = square.programs().map(|name| (name, name)).chain(beside);
+        let mut all = spec.programs().map(|name| (name, name)).chain(beside);
         all.find_map(|(name, key)| {
             let why = self.stranded_programs.get(key)?;
             Some(format!("{name} cannot come along into the guest: {why}"))
@@ -400,7 +400,7 @@ impl PlannedCell {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedCell {
     /// What and where.
-    pub square: Square,
+    pub spec: CellSpec,
     /// What it should show.
     pub expectation: Expectation,
     /// Why it will not run.
@@ -422,15 +422,15 @@ mod tests {
         Selection::new(Catalogue::embedded().unwrap(), &owned(scenarios), &owned(fs))
     }
 
-    fn around(programs: &[&str], drivers: &[&str]) -> Surroundings {
+    fn around(programs: &[&str], drivers: &[&str]) -> Environment {
         let set = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-        Surroundings {
+        Environment {
             device: Device::Blk,
             disk: DiskShape::default(),
             guest: Some(guest("6.1.0")),
             missing_programs: set(programs),
             missing_drivers: set(drivers),
-            ..Surroundings::default()
+            ..Environment::default()
         }
     }
 
@@ -440,7 +440,7 @@ mod tests {
         let cells = selection.plan(&around(&[], &[]));
         let told: Vec<(String, Expect, bool)> = cells
             .iter()
-            .map(|c| (c.square.name(), c.expectation.expect, c.expectation.control))
+            .map(|c| (c.spec.name(), c.expectation.expect, c.expectation.control))
             .collect();
         assert_eq!(
             told,
@@ -455,8 +455,8 @@ mod tests {
     fn a_choice_without_a_control_gets_one_that_needs_nothing() {
         let cells = select(&["metadata-churn"], &[]).unwrap().plan(&around(&[], &[]));
         assert!(cells[0].expectation.control);
-        assert_eq!(cells[0].square.name(), "direct-rewrite/raw/stable_writes=off");
-        assert!(cells[1..].iter().all(|c| c.square.scenario.name == "metadata-churn"));
+        assert_eq!(cells[0].spec.name(), "direct-rewrite/raw/stable_writes=off");
+        assert!(cells[1..].iter().all(|c| c.spec.scenario.name == "metadata-churn"));
     }
 
     #[test]
@@ -464,14 +464,14 @@ mod tests {
         let selection = select(&["direct-rewrite"], &["ext4"]).unwrap();
         for expect in [Expect::Stable, Expect::Race, Expect::Survey] {
             let cells = selection.clone().expecting(Some(expect)).plan(&around(&[], &[]));
-            assert!(cells[0].expectation.control && cells[0].square.fs.name == "raw");
+            assert!(cells[0].expectation.control && cells[0].spec.fs.name == "raw");
             assert_eq!(cells.len(), 3);
             assert!(
                 cells[1..].iter().all(|c| c.expectation.expect == expect && !c.expectation.control)
             );
         }
         let cells = selection.expecting(None).plan(&around(&[], &[]));
-        assert!(cells.iter().all(|c| c.square.fs.name == "ext4"), "{cells:?}");
+        assert!(cells.iter().all(|c| c.spec.fs.name == "ext4"), "{cells:?}");
     }
 
     #[test]
@@ -492,7 +492,7 @@ mod tests {
         let settings = |scenario: &str, knob: &str| -> Vec<Option<StableWrites>> {
             let chosen = select(&[scenario], &["ext4"]).unwrap();
             let chosen = chosen.with_knob(knob.parse().unwrap()).unwrap().chosen;
-            chosen.into_iter().map(|square| square.stable_writes).collect()
+            chosen.into_iter().map(|spec| spec.stable_writes).collect()
         };
         let (on, off) = (Some(StableWrites::On), Some(StableWrites::Off));
         assert_eq!(settings("mmap-rewrite", "on"), [on]);
@@ -515,7 +515,7 @@ mod tests {
         let cells = selection.plan(&around(&[], &["ext4"]));
         assert!(cells[1].skip.as_ref().unwrap().contains("no driver ext4"));
         let stranded = [("mkfs.ext4".to_owned(), "ruby is not here".to_owned())].into();
-        let around = Surroundings { stranded_programs: stranded, ..around(&[], &[]) };
+        let around = Environment { stranded_programs: stranded, ..around(&[], &[]) };
         let reason = selection.plan(&around)[1].skip.clone().unwrap();
         assert_eq!(reason, "mkfs.ext4 cannot come along into the guest: ruby is not here");
     }
@@ -525,9 +525,9 @@ mod tests {
         let selection = select(&["mmap-rewrite", "write-faults"], &["ext4*", "raw"]).unwrap();
         let skipped = |block_size, bytes| -> BTreeSet<String> {
             let disk = DiskShape { block_size, size: ByteSize(bytes), ..DiskShape::default() };
-            let around = Surroundings { disk, ..around(&[], &[]) };
+            let around = Environment { disk, ..around(&[], &[]) };
             let cells = selection.plan(&around).into_iter().filter(|cell| cell.skip.is_some());
-            cells.map(|c| format!("{}/{}", c.square.scenario.name, c.square.fs.name)).collect()
+            cells.map(|c| format!("{}/{}", c.spec.scenario.name, c.spec.fs.name)).collect()
         };
         let of = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
         assert_eq!(skipped(BlockSize::B512, 1 << 30), of(&[]));
@@ -539,7 +539,7 @@ mod tests {
     fn file_systems_are_chosen_by_pattern_and_defaults() {
         let names = |fs: &[&str]| -> BTreeSet<String> {
             let chosen = select(&["mmap-rewrite"], fs).unwrap().chosen;
-            chosen.into_iter().map(|square| square.fs.name).collect()
+            chosen.into_iter().map(|spec| spec.fs.name).collect()
         };
         let of = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<BTreeSet<_>>();
         assert_eq!(names(&[]), of(&["raw", "ext4", "xfs", "btrfs"]));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::runner::host::device::Device;
 use crate::runner::select::estimate::{self, Pace};
-use crate::runner::select::plan::{Selection, Surroundings};
+use crate::runner::select::plan::{Environment, Selection};
 use crate::verdict::ShardOf;
 
 /// A boot costs as much as a few cells: no boot is made for fewer than these to run beside others.
@@ -157,7 +157,7 @@ pub fn deal(
 
 /// How long each cell takes; the first one's boot is its own.
 fn times(device: Device, selection: &Selection, pace: Pace) -> Vec<Duration> {
-    let around = Surroundings { device, ..Surroundings::default() };
+    let around = Environment { device, ..Environment::default() };
     let mut times: Vec<Duration> =
         selection.expected(&around).iter().map(|cell| estimate::cell(cell, pace)).collect();
     if let Some(first) = times.first_mut() {
@@ -204,7 +204,7 @@ mod tests {
     /// Every cell that the assignments hold, by kernel and name.
     fn names(dealt: &[Assignment]) -> Vec<(usize, String)> {
         let of = |a: &Assignment| -> Vec<(usize, String)> {
-            a.selection.chosen().iter().map(|square| (a.kernel, square.name())).collect()
+            a.selection.chosen().iter().map(|spec| (a.kernel, spec.name())).collect()
         };
         dealt.iter().flat_map(of).collect()
     }

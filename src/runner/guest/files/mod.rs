@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::runner::guest::initramfs::{Carried, GuestFile, PROGRAMS, find_program};
 use crate::runner::select::catalogue::{Catalogue, CatalogueError};
-use crate::runner::select::plan::{Selection, Square};
+use crate::runner::select::plan::{CellSpec, Selection};
 use crate::runner::select::scenario::Scenario;
 
 /// Where scripts lie in the guest.
@@ -38,10 +38,10 @@ impl Programs {
     pub fn find(selection: &Selection) -> Programs {
         let mut programs = Programs::default();
         let mut seen = BTreeSet::new();
-        let needs = selection.squares().flat_map(|square| &square.scenario.needs);
+        let needs = selection.specs().flat_map(|spec| &spec.scenario.needs);
         let named: BTreeSet<&str> = needs.map(String::as_str).collect();
-        for square in selection.squares() {
-            for name in square.programs().filter(|name| seen.insert((*name).to_owned())) {
+        for spec in selection.specs() {
+            for name in spec.programs().filter(|name| seen.insert((*name).to_owned())) {
                 match find_program(name) {
                     Some(path) => {
                         let place = format!("{PROGRAMS}/{name}");
@@ -50,7 +50,7 @@ impl Programs {
                     None => drop(programs.missing.insert(name.to_owned())),
                 }
             }
-            for (path, place) in beside(&square.scenario) {
+            for (path, place) in beside(&spec.scenario) {
                 let name = path.to_string_lossy();
                 if seen.insert(place.clone()) {
                     programs.add(&name, packer::pack(path, &place, &named));
@@ -83,7 +83,7 @@ pub fn guest_files(selection: &Selection) -> Result<Vec<GuestFile>, CatalogueErr
     let shared = Catalogue::shared_files()?;
     let mut files: Vec<GuestFile> =
         shared.iter().map(|(name, text)| file(format!("{SCRIPTS}/{name}"), 0o644, text)).collect();
-    for Square { scenario, .. } in selection.squares() {
+    for CellSpec { scenario, .. } in selection.specs() {
         let folder = script_folder(scenario);
         let path = format!("{folder}/{}.sh", scenario.name);
         if files.iter().any(|known| known.path == path) {

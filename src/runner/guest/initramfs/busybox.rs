@@ -9,7 +9,7 @@ use object::elf::{EM_X86_64, FileHeader64, PT_INTERP};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use super::InitramfsError;
+use super::error::InitramfsError;
 use crate::runner::host::tools::{ToolError, is_program, program_folders};
 
 /// Debian, Fedora, Arch; openSUSE; Void, Alpine.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::PROGRAMS;
+/// Where programs land in the guest; first in its PATH, ahead of busybox's applets.
+pub const PROGRAMS: &str = "/usr/local/bin";
 
 /// Programs of the host, and what they need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use glob::Pattern;
 
-use super::{InitramfsError, Library};
+use super::carried::Library;
+use super::error::InitramfsError;
 
 /// Several times what the largest have.
 const MOST_FILES: usize = 30_000;

@@ -4,6 +4,7 @@
 mod busybox;
 mod carried;
 mod cpio;
+mod error;
 mod library;
 mod programs;
 
@@ -15,16 +16,12 @@ use std::path::{Path, PathBuf};
 use crate::runner::host::tools::{Tool, ToolError};
 use crate::runner::kernel::modules::Module;
 use cpio::Archive;
+use error::HELPER;
 
 pub use crate::runner::host::tools::find_program;
-pub use carried::{Carried, HostFile, Library, Link};
+pub use carried::{Carried, HostFile, Library, Link, PROGRAMS};
+pub use error::InitramfsError;
 pub use programs::libraries;
-
-/// The helper's name, on the host and in the guest.
-const HELPER: &str = "dixtrap-guest";
-
-/// Where programs land in the guest; first in its PATH, ahead of busybox's applets.
-pub const PROGRAMS: &str = "/usr/local/bin";
 
 /// The program that runs scripts, and the package that brings it.
 const SHELL: &str = "bash";
@@ -54,52 +51,6 @@ pub struct Contents {
     pub carried: Carried,
     /// Further files; each comes before one of [`Contents::carried`] at the same place.
     pub files: Vec<GuestFile>,
-}
-
-/// Why an initramfs cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum InitramfsError {
-    /// The helper is not beside the program.
-    #[error(
-        "{HELPER} is not beside {program}: build the whole package, or name it in DIXTRAP_GUEST"
-    )]
-    NoHelper {
-        /// The running program.
-        program: PathBuf,
-    },
-    /// The only busybox needs libraries.
-    #[error("{path} is not a static program: install the package busybox-static")]
-    DynamicBusybox {
-        /// The busybox that was found.
-        path: PathBuf,
-    },
-    /// The library of an interpreter is no such thing.
-    #[error("{root} has more than {limit}, which the library of an interpreter does not")]
-    Endless {
-        /// The folder.
-        root: PathBuf,
-        /// How much it may have.
-        limit: &'static str,
-    },
-    /// A library is missing on the host.
-    #[error("{program} needs {library}, which this machine does not have")]
-    Library {
-        /// The library.
-        library: String,
-        /// Who needs it.
-        program: PathBuf,
-    },
-    /// A program of the host is missing or failed.
-    #[error(transparent)]
-    Tool(#[from] ToolError),
-    /// A file cannot be read or written.
-    #[error("cannot use {path}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
 }
 
 /// Writes the initramfs to `path`.

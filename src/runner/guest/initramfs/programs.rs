@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::InitramfsError;
+use super::error::InitramfsError;
 use crate::runner::host::tools::{Tool, ToolError};
 
 /// The shared libraries that `program` needs, the dynamic loader included; none for a static one.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::log::{CellLog, Source};
-use super::{Site, setup_of, times};
+use super::site::{Site, setup_of, times};
 use crate::guest::protocol::{Stream, WRITING};
 use crate::owner::TOLD;
 use crate::record::Counters;
@@ -62,7 +62,7 @@ impl Words {
 }
 
 /// Hears a script and watches the counters.
-pub(super) struct Heard<'s> {
+pub(super) struct Monitor<'s> {
     daemon: &'s mut Daemon,
     progress: &'s dyn Progress,
     interrupted: &'s AtomicBool,
@@ -77,15 +77,15 @@ pub(super) struct Heard<'s> {
     words: Words,
 }
 
-impl<'s> Heard<'s> {
+impl<'s> Monitor<'s> {
     pub(super) fn new(
         site: &'s mut Site<'_>,
         cell: &PlannedCell,
         label: &str,
         before: &Counters,
         log: &'s mut CellLog,
-    ) -> Heard<'s> {
-        Heard {
+    ) -> Monitor<'s> {
+        Monitor {
             daemon: site.daemon,
             progress: site.progress,
             interrupted: site.interrupted,
@@ -218,7 +218,7 @@ fn divergent(words: &str) -> Option<u64> {
 }
 
 fn standing(counters: &Counters, left: Duration) -> Standing {
-    let races = counters.races.before_doorbell.saturating_add(counters.races.in_window);
+    let races = counters.races.seen_by_hardware();
     Standing { blocks: counters.blocks_checked, races, left }
 }
 

@@ -73,7 +73,7 @@ impl Rig {
 
     fn write(&self, slot: u64, at: u64, len: u64) -> Write {
         Write {
-            queue: QueueIndex(0),
+            arrival: QueueIndex(0).into(),
             lba: Lba(at / BLOCK),
             blocks: BlockCount(len / BLOCK),
             data: self.buffer(slot, len),

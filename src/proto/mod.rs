@@ -10,13 +10,14 @@ use std::os::fd::RawFd;
 use crate::clock::Moment;
 use crate::media::{Completion, TransferId};
 use crate::memory::Segments;
+use crate::trap::Arrival;
 use crate::units::QueueIndex;
 
 /// A request as a device sees it.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The ring it came by.
-    pub queue: QueueIndex,
+    /// Where it comes from.
+    pub arrival: Arrival,
     /// What the device may read.
     pub readable: Segments,
     /// What the device may write.

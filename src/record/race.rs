@@ -61,6 +61,17 @@ pub struct RequestInfo {
     pub lba: Lba,
     /// How many blocks it has.
     pub blocks: BlockCount,
+    /// A daemon before this one took it and was killed: the doorbell sample is this one's, so that a change
+    /// before it was not seen. Stands there only where it is `true`.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub resubmitted: bool,
+}
+
+impl RequestInfo {
+    /// A request that came to this daemon first; of which blocks: the first, and how many.
+    pub fn new(id: u64, op: String, (lba, blocks): (Lba, BlockCount)) -> Self {
+        RequestInfo { id, op, lba, blocks, resubmitted: false }
+    }
 }
 
 /// A run of bytes that changed.

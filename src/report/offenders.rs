@@ -140,7 +140,7 @@ pub(crate) mod tests {
             device: "blk".into(),
             lun: None,
             queue: QueueIndex(0),
-            request: RequestInfo { id, op: "write".into(), lba: Lba(lba), blocks: BlockCount(1) },
+            request: RequestInfo::new(id, "write".into(), (Lba(lba), BlockCount(1))),
             lba: Lba(lba),
             gpa: 0x1000,
             phase: Phase::InWindow,
@@ -182,7 +182,7 @@ pub(crate) mod tests {
     #[test]
     fn neighbours_of_one_write_are_one_entry() {
         let mut offenders = Offenders::default();
-        let write = RequestInfo { id: 1, op: "write".into(), lba: Lba(8), blocks: BlockCount(8) };
+        let write = RequestInfo::new(1, "write".into(), (Lba(8), BlockCount(8)));
         for (id, lba) in [(1, 9), (2, 10), (3, 11), (4, 13)] {
             let changed_bytes = if lba == 10 { 7 } else { 1 };
             offenders.add(Race { request: write.clone(), changed_bytes, ..race(id, lba) });

@@ -18,7 +18,7 @@ use crate::clock::Moment;
 use crate::media::QueueIo;
 use crate::proto::{Device, Exchange, Finished, InWindow, Step};
 use crate::queue::{Request, Ring};
-use crate::trap::Ledger;
+use crate::trap::{Arrival, Ledger};
 use crate::units::QueueIndex;
 
 /// How many rounds of "empty the ring, fetch what is due" a lane makes before it lets others have its
@@ -251,11 +251,12 @@ impl<D: Device> Lane<D> {
         others: &dyn Others<D>,
     ) -> Result<(), LaneError> {
         let cost = cost_of(&request);
-        let Request { readable, writable, flaw, token, .. } = request;
+        let Request { readable, writable, flaw, resubmitted, token } = request;
         if let Some(flaw) = flaw {
             log::warn!("queue {}: {flaw}; the request fails", self.index);
         }
-        let exchange = Exchange { queue: self.index, readable, writable, flawed: flaw.is_some() };
+        let arrival = Arrival { queue: self.index, resubmitted };
+        let exchange = Exchange { arrival, readable, writable, flawed: flaw.is_some() };
         match self.device.begin(exchange) {
             Ok(Step::Done(answered)) => {
                 ring.complete(token, answered.written)?;

@@ -48,7 +48,7 @@ impl Evidence<'_> {
             label: self.state.span.label().map(str::to_owned),
             device: device.to_owned(),
             lun,
-            queue: self.state.write.queue,
+            queue: self.state.write.arrival.queue,
             request: self.request(),
             lba: raced.lba,
             gpa: address_of(&self.state.write.data, raced.index, size),
@@ -96,6 +96,7 @@ impl Evidence<'_> {
             op: self.state.op.to_owned(),
             lba: write.lba,
             blocks: write.blocks,
+            resubmitted: write.arrival.resubmitted,
         }
     }
 }

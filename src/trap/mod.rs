@@ -56,7 +56,7 @@ pub use faults::{Faults, InjectError};
 pub use held::Held;
 pub use ledger::Ledger;
 pub use read_into::ReadInFlight;
-pub use request::{Write, WriteProtection};
+pub use request::{Arrival, Write, WriteProtection};
 pub use swap::{HeldSwap, Swap};
 pub use trap::{Trap, TrapOptions, disarm, inject};
 pub use window::{Link, WindowPolicy};

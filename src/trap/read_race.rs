@@ -64,7 +64,7 @@ impl Reader {
             device: device.to_owned(),
             lun: self.unit,
             queue: self.queue,
-            request: RequestInfo { id: request, op, lba: self.lba, blocks: self.blocks },
+            request: RequestInfo::new(request, op, (self.lba, self.blocks)),
             lba: self.lba.offset(finding.index as u64),
             gpa: address_of(into, finding.index, self.size),
             phase: Phase::AfterDelivery,

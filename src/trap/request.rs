@@ -4,11 +4,27 @@ use crate::memory::Segments;
 use crate::pi::Checks;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The ring it came by.
+    pub queue: QueueIndex,
+    /// A daemon before this one took it and was killed: its doorbell rang long before its doorbell sample.
+    pub resubmitted: bool,
+}
+
+impl From<QueueIndex> for Arrival {
+    /// A request that was just made.
+    fn from(queue: QueueIndex) -> Arrival {
+        Arrival { queue, resubmitted: false }
+    }
+}
+
 /// A write as the guest asked for it.
 #[derive(Debug)]
 pub struct Write {
-    /// The ring it came by.
-    pub queue: QueueIndex,
+    /// Where it comes from.
+    pub arrival: Arrival,
     /// The first block.
     pub lba: Lba,
     /// How many blocks; the length of `data` in blocks.

@@ -136,7 +136,7 @@ pub fn start(
     copies: BlockCount,
 ) -> Result<Started<Stored, WriteInFlight>, TrapError> {
     let Judged(fetched) = judged;
-    let queue = fetched.write.queue;
+    let queue = fetched.write.arrival.queue;
     let put = |WritePayload { lba, bytes, tuples }: WritePayload<'_>| {
         trap.disk.start_write(queue, lba, &bytes, tuples)
     };

@@ -65,6 +65,31 @@ fn a_held_write_is_done_after_a_kill_and_what_was_answered_is_not() {
     assert!(records.races().is_empty(), "no race was invented");
 }
 
+/// A race of a write that is done again is marked: its doorbell rang in another process.
+#[test]
+fn a_race_of_a_resubmitted_write_says_so() {
+    let daemon = Daemon::start(&["--window", "hold"]);
+    let mut guest = daemon.plug(plug());
+    let held = guest.start_write(0, &pattern(1, 512));
+    daemon.await_held(1);
+    // Before the next doorbell sample: seen by nobody, and no race.
+    guest.memory.write(held.draft.data, &pattern(2, 512));
+    let daemon = Daemon::start_in(murder(daemon), &["--window", "hold", "--on-race", "report"]);
+    guest.reconnect_quietly(&daemon.socket(), &plug());
+    daemon.await_held(1);
+    guest.memory.write(held.draft.data, &pattern(3, 512));
+    let fresh = guest.start_write(8, &pattern(4, 512));
+    daemon.await_held(2);
+    guest.memory.write(fresh.draft.data, &pattern(5, 512));
+    daemon.release();
+    assert_eq!((guest.finish(&held), guest.finish(&fresh)), (OK, OK));
+    drop(guest);
+    let records = daemon.stop();
+    let told: Vec<_> =
+        records.races().iter().map(|race| (race.lba.0, race.request.resubmitted)).collect();
+    assert_eq!(told, [(0, true), (8, false)]);
+}
+
 #[test]
 fn forty_kills_under_load_lose_no_write() {
     let args = ["--window", "uniform:0..2ms", "--num-queues", "2"];

@@ -14,7 +14,9 @@ use crate::inject::Op;
 use crate::media::{Completion, Started, TransferId};
 use crate::memory::Segments;
 use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
-use crate::trap::{Held, ReadInFlight, Trap, TrapError, Write, WriteInFlight, read_into, write};
+use crate::trap::{
+    Arrival, Held, ReadInFlight, Trap, TrapError, Write, WriteInFlight, read_into, write,
+};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// What `GET_ID` answers for a disk that was given no name, padded with zeros.
@@ -65,7 +67,7 @@ enum Transfer {
 
 /// A request cut into its parts.
 struct Parts {
-    queue: QueueIndex,
+    arrival: Arrival,
     command: Command,
     data_out: Segments,
     data_in: Segments,
@@ -114,15 +116,15 @@ impl BlkDevice {
         head.copy_out(&mut header)?;
         let layout = Layout { data_out: data_out.len(), data_in: data_in.len() };
         let command = Command::parse(&header, layout, self.trap.geometry().block_size)?;
-        Ok(Parts { queue: exchange.queue, command, data_out, data_in })
+        Ok(Parts { arrival: exchange.arrival, command, data_out, data_in })
     }
 
     fn execute(&self, parts: Parts) -> Result<Progress, Failure> {
         match parts.command {
-            Command::Read { lba, .. } => self.read(parts.queue, lba, &parts.data_in),
+            Command::Read { lba, .. } => self.read(parts.arrival.queue, lba, &parts.data_in),
             Command::Write { lba, blocks } => {
-                let (queue, data) = (parts.queue, parts.data_out);
-                self.write(Write { queue, lba, blocks, data, protection: None })
+                let (arrival, data) = (parts.arrival, parts.data_out);
+                self.write(Write { arrival, lba, blocks, data, protection: None })
             }
             Command::Flush => {
                 self.trap.flush()?;

@@ -105,7 +105,13 @@ fn bytes_that_nobody_knows_any_more_are_not_made_up() {
         // Another queue writes to the block before anybody looks.
         rig.poke(0x4_0000, &[0xEE; 512]);
         let data = rig.segments(0x4_0000, 512);
-        let write = Write { queue: QUEUE, lba: LBA, blocks: BlockCount(1), data, protection: None };
+        let write = Write {
+            arrival: QUEUE.into(),
+            lba: LBA,
+            blocks: BlockCount(1),
+            data,
+            protection: None,
+        };
         rig.fetch(write::sample(&rig.trap, write).unwrap()).unwrap();
     });
     let races = rig.races();

@@ -172,7 +172,7 @@ fn write_same_stores_copies_whose_reference_tags_count_on() {
             let tuples = protect.then(|| rig.segments(TUPLES, 8));
             let checks = rig.checks(Source::Write, u8::from(protect));
             let request = Write {
-                queue: QueueIndex(0),
+                arrival: QueueIndex(0).into(),
                 lba: LBA,
                 blocks: BlockCount(1),
                 data: rig.segments(rig.data(0, 0), rig.size() as u64),

@@ -158,7 +158,7 @@ impl Rig {
 
     pub fn doorbell(&self, protection: Option<WriteProtection>) -> Result<Held, TrapError> {
         let write = Write {
-            queue: QUEUE,
+            arrival: QUEUE.into(),
             lba: LBA,
             blocks: BlockCount(BLOCKS),
             data: self.segments(DATA, BLOCKS * self.size() as u64),

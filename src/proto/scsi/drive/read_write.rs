@@ -12,8 +12,8 @@ use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Transfer, Tuple};
-use crate::trap::{Held, Swap, Write, WriteProtection, read, swap, write};
-use crate::units::{BlockCount, QueueIndex};
+use crate::trap::{Arrival, Held, Swap, Write, WriteProtection, read, swap, write};
+use crate::units::BlockCount;
 
 /// READ(6), (10), (12), (16) and (32).
 pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
@@ -90,7 +90,7 @@ fn enter_window(
         return Ok(Reply::Done);
     }
     let data = task.data_out.split_at(length).0;
-    let held = write::sample(&unit.trap, write_of(task.queue, blocks, data, protection))?;
+    let held = write::sample(&unit.trap, write_of(task.arrival, blocks, data, protection))?;
     Ok(hold(unit, blocks, work(held), length))
 }
 
@@ -107,13 +107,13 @@ fn admit(unit: &Unit, blocks: &Blocks, data_out: &Segments, times: u64) -> Resul
 }
 
 fn write_of(
-    queue: QueueIndex,
+    arrival: Arrival,
     blocks: &Blocks,
     data: Segments,
     protection: WriteProtection,
 ) -> Write {
     let Blocks { lba, count, .. } = *blocks;
-    Write { queue, lba, blocks: count, data, protection: Some(protection) }
+    Write { arrival, lba, blocks: count, data, protection: Some(protection) }
 }
 
 fn hold(unit: &Arc<Unit>, blocks: &Blocks, work: Work, moved: u64) -> Reply {
@@ -134,8 +134,8 @@ pub(super) fn compare_and_write(call: &Call<'_>, task: Task) -> Result<Reply, Fa
     }
     let (compared, rest) = task.data_out.split_at(half);
     let halves = Swap {
-        compared: write_of(task.queue, &blocks, compared, first),
-        written: write_of(task.queue, &blocks, rest.split_at(half).0, second),
+        compared: write_of(task.arrival, &blocks, compared, first),
+        written: write_of(task.arrival, &blocks, rest.split_at(half).0, second),
     };
     let held = swap::sample(&unit.trap, halves)?;
     let checks = Checks::of_address(unit.geometry().pi_type, blocks.lba);

@@ -13,14 +13,14 @@ use super::unit::Unit;
 use crate::inject::Op;
 use crate::memory::Segments;
 use crate::pi::{TUPLE_BYTES, Tuple};
-use crate::trap::{Delivered, TrapError, look_at_delivered};
+use crate::trap::{Arrival, Delivered, TrapError, look_at_delivered};
 use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// A command and the buffers that came with it.
 #[derive(Debug)]
 pub struct Task {
-    /// The ring it came by.
-    pub queue: QueueIndex,
+    /// Where it comes from.
+    pub arrival: Arrival,
     /// The command.
     pub cdb: Cdb,
     /// Data from the initiator.
@@ -141,7 +141,7 @@ impl Target {
     pub fn run(&self, lun: u16, task: Task) -> Progress {
         let data_in = task.data_in.clone();
         let pi_in = task.pi_in.clone();
-        let queue = task.queue;
+        let queue = task.arrival.queue;
         let Some(unit) = self.unit(lun) else { return Progress::Answered(absent(&task)) };
         match self.execute(unit, task) {
             Ok(Reply::Held(held)) => Progress::Held(held),

@@ -11,8 +11,8 @@ use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Tuple};
-use crate::trap::{Write, WriteProtection, write};
-use crate::units::{BlockCount, QueueIndex};
+use crate::trap::{Arrival, Write, WriteProtection, write};
+use crate::units::BlockCount;
 
 /// ANCHOR: there are no anchored blocks.
 const ANCHOR: u8 = 0x10;
@@ -57,7 +57,7 @@ pub(super) fn write_same(call: &Call<'_>, task: Task) -> Result<Reply, Failure> 
         Some(true) => Checks::none(unit.geometry().pi_type),
         _ => transfer.checks,
     };
-    fill(unit, task.queue, &blocks, block, WriteProtection { tuples, checks })
+    fill(unit, task.arrival, &blocks, block, WriteProtection { tuples, checks })
 }
 
 /// SBC-4 §5.52: protection information of FFh alone is stored as it is with every block.
@@ -84,7 +84,7 @@ fn clear(unit: &Unit, blocks: &Blocks, consumed: u64) -> Result<Reply, Failure> 
 /// did not come is generated.
 fn fill(
     unit: &Arc<Unit>,
-    queue: QueueIndex,
+    arrival: Arrival,
     blocks: &Blocks,
     block: Segments,
     protection: WriteProtection,
@@ -92,7 +92,7 @@ fn fill(
     let Blocks { lba, count: copies, .. } = *blocks;
     let moved = block.len();
     let request =
-        Write { queue, lba, blocks: BlockCount(1), data: block, protection: Some(protection) };
+        Write { arrival, lba, blocks: BlockCount(1), data: block, protection: Some(protection) };
     let held = write::sample(&unit.trap, request)?;
     let durable = !unit.modes().write_cache();
     let work = Work::Store { held, copies };

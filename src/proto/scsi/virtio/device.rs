@@ -131,7 +131,7 @@ impl Device for ScsiDevice {
         &self,
         exchange: Exchange,
     ) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
-        match exchange.queue {
+        match exchange.arrival.queue {
             CONTROL => management::begin(&self.target, exchange),
             EVENT => Ok(Step::Parked(exchange.writable)),
             _ => request::begin(&self.target, self.layout(), exchange),

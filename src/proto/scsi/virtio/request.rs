@@ -76,7 +76,7 @@ pub fn begin(
     layout: Layout,
     exchange: Exchange,
 ) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
-    let Exchange { queue, readable, writable, flawed } = exchange;
+    let Exchange { arrival, readable, writable, flawed } = exchange;
     let (mut slot, data_in) = Slot::cut(writable, layout.sizes)?;
     let refuse = |slot: &Slot, response| slot.refuse(response).map(Step::Done);
     let (head, data_out) = readable.split_at(layout.header_bytes() as u64);
@@ -90,7 +90,7 @@ pub fn begin(
     };
     slot.expect(parts.data_out.len(), parts.data_in.len(), header.pi_in.into());
     let Parts { data_out, data_in, pi_out, pi_in } = parts;
-    let task = Task { queue, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
+    let task = Task { arrival, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
     let tag = header.tag;
     match target.run(lun, task) {
         Progress::Answered(answer) if answer.ending == Ending::Silent => {

@@ -129,7 +129,7 @@ impl Rig {
         let sent: Vec<u8> =
             tuples.unwrap_or_default().iter().flat_map(|tuple| tuple.to_bytes()).collect();
         let task = Task {
-            queue: QueueIndex(2),
+            arrival: QueueIndex(2).into(),
             cdb: Cdb::new(cdb),
             data_out: self.filled(OUT, out),
             data_in: self.buffer(IN, room),

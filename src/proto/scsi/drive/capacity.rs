@@ -1,7 +1,7 @@
 //! READ CAPACITY and GET LBA STATUS (SBC-4 §5.20, §5.21, §5.11).
 
+use super::command::{Call, Parameters, Reply, Task};
 use super::failure::Failure;
-use super::run::{Call, Reply, Task};
 use super::sense::Sense;
 use crate::units::Lba;
 
@@ -15,7 +15,7 @@ pub(super) fn read_capacity_10(call: &Call<'_>, task: Task) -> Result<Reply, Fai
     let last = u32::try_from(geometry.blocks.0.saturating_sub(1)).unwrap_or(u32::MAX);
     let mut bytes = last.to_be_bytes().to_vec();
     bytes.extend(u32::from(geometry.block_size).to_be_bytes());
-    Ok(Reply::Parameters { bytes, allocation: 8 })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: 8 }))
 }
 
 /// READ CAPACITY(16): PROT_EN, P_TYPE, LBPME, LBPRZ.
@@ -31,7 +31,7 @@ pub(super) fn read_capacity_16(call: &Call<'_>, task: Task) -> Result<Reply, Fai
     let provisioning = if geometry.read_only { 0 } else { 0xC0 };
     bytes.extend([protection, 0, provisioning, 0]);
     bytes.resize(32, 0);
-    Ok(Reply::Parameters { bytes, allocation: task.cdb.be32(10).into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: task.cdb.be32(10).into() }))
 }
 
 /// PROVISIONING STATUS (SBC-4 table 57).
@@ -70,5 +70,5 @@ pub(super) fn get_lba_status(call: &Call<'_>, task: Task) -> Result<Reply, Failu
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend([0; 4]);
     bytes.extend(list);
-    Ok(Reply::Parameters { bytes, allocation: allocation.into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: allocation.into() }))
 }

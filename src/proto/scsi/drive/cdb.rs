@@ -4,7 +4,7 @@
 pub const MAX_CDB_BYTES: usize = 32;
 
 /// The operation code of commands of variable length.
-const VARIABLE: u8 = 0x7F;
+pub(super) const VARIABLE: u8 = 0x7F;
 
 /// A command's bytes, followed by zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 
-use super::run::Ending;
 use super::sense::{Sense, SenseKey};
+use super::status::ServiceResponse;
 use crate::inject::Status as Injected;
 use crate::media::MediaError;
 use crate::memory::MemoryError;
@@ -47,12 +47,14 @@ impl Failure {
         }
     }
 
-    /// How the command ends without sense data.
-    pub(super) fn ending(&self) -> Ending {
+    /// What the initiator is answered where there is no sense data.
+    pub(super) fn response(&self) -> ServiceResponse {
         match self {
-            Failure::Overrun => Ending::Overrun,
-            Failure::Trap(TrapError::Injected { status: Injected::NoAnswer, .. }) => Ending::Silent,
-            _ => Ending::Status,
+            Failure::Overrun => ServiceResponse::Overrun,
+            Failure::Trap(TrapError::Injected { status: Injected::NoAnswer, .. }) => {
+                ServiceResponse::NoAnswer
+            }
+            _ => ServiceResponse::Complete,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::answer::Answer;
 use super::failure::Failure;
-use super::run::{Answer, answer_failure, good};
 use super::unit::Unit;
 use crate::clock::Moment;
 use crate::media::{Completion, Started};
@@ -91,8 +91,8 @@ impl TaskInFlight {
 impl TaskWrite {
     fn answer(&self, stored: Result<(), Failure>) -> Answer {
         match stored.and_then(|()| Ok(self.persist()?)) {
-            Ok(()) => good(self.moved),
-            Err(failure) => answer_failure(&self.unit, &failure),
+            Ok(()) => Answer::good(self.moved),
+            Err(failure) => Answer::of_failure(&self.unit, &failure),
         }
     }
 

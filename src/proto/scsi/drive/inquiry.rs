@@ -1,15 +1,13 @@
 //! INQUIRY and REPORT LUNS: who is there (SPC-5 §6.6, §6.34).
 
 use super::cdb::Cdb;
+use super::command::{Call, Parameters, Reply, Task};
 use super::failure::Failure;
-use super::run::{Call, Reply, Task};
 use super::sense::Sense;
+use super::unit::{PRODUCT, VENDOR};
 use super::vpd;
 
-/// T10 VENDOR IDENTIFICATION, PRODUCT IDENTIFICATION and PRODUCT REVISION LEVEL.
-pub const VENDOR: &[u8; 8] = b"DIXTRAP ";
-/// The product's name, padded with spaces.
-pub const PRODUCT: &[u8; 16] = b"DIX disk        ";
+/// PRODUCT REVISION LEVEL.
 const REVISION: &[u8; 4] = b"0100";
 
 /// SPC-5 in the VERSION field.
@@ -34,19 +32,19 @@ pub(super) fn inquiry(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let (page, allocation) = (task.cdb.byte(2), task.cdb.be16(3).into());
     if task.cdb.bit(1, EVPD) {
         let bytes = vpd::page(call.unit, page).ok_or(Sense::in_cdb(2))?;
-        return Ok(Reply::Parameters { bytes, allocation });
+        return Ok(Reply::Parameters(Parameters { bytes, allocation }));
     }
     // SPC-5 §6.6.1: a page code without EVPD makes no sense.
     if page != 0 {
         return Err(Sense::in_cdb(2).into());
     }
     let protect = call.unit.geometry().pi_type.is_protected();
-    Ok(Reply::Parameters { bytes: standard(0, protect), allocation })
+    Ok(Reply::Parameters(Parameters { bytes: standard(0, protect), allocation }))
 }
 
-/// What INQUIRY says about a unit that does not exist, and the allocation length.
-pub(super) fn absent(cdb: &Cdb) -> (Vec<u8>, u64) {
-    (standard(ABSENT, false), cdb.be16(3).into())
+/// What INQUIRY says about a unit that does not exist.
+pub(super) fn absent(cdb: &Cdb) -> Parameters {
+    Parameters { bytes: standard(ABSENT, false), allocation: cdb.be16(3).into() }
 }
 
 fn standard(peripheral: u8, protect: bool) -> Vec<u8> {
@@ -84,7 +82,7 @@ pub(super) fn report_luns(call: &Call<'_>, task: Task) -> Result<Reply, Failure>
     let mut bytes = u32::try_from(luns.len()).unwrap_or(0).to_be_bytes().to_vec();
     bytes.extend([0; 4]);
     bytes.extend(luns);
-    Ok(Reply::Parameters { bytes, allocation: allocation.into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: allocation.into() }))
 }
 
 /// A unit's number as eight bytes: peripheral device addressing up to 255, flat space addressing

@@ -1,10 +1,9 @@
 //! REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-5 §6.36,
 //! §6.37): read off the table.
 
+use super::command::{Call, Command, Parameters, Reply, Task};
 use super::failure::Failure;
-use super::run::{Call, Reply, Task};
 use super::sense::Sense;
-use super::table::{self, Command};
 
 /// RCTD: with timeouts descriptors.
 const RCTD: u8 = 0x80;
@@ -20,20 +19,20 @@ const CTDP_ONE: u8 = 0x80;
 const TIMEOUTS: [u8; 12] = [0x00, 0x0A, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// REPORT SUPPORTED OPERATION CODES.
-pub(super) fn report_opcodes(_: &Call<'_>, task: Task) -> Result<Reply, Failure> {
+pub(super) fn report_opcodes(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let (options, timeouts) = (task.cdb.byte(2) & 0x07, task.cdb.bit(2, RCTD));
     let (opcode, action) = (task.cdb.byte(3), task.cdb.be16(4));
     let bytes = match options {
-        0 => all(timeouts),
-        1..=3 => one(options, opcode, action, timeouts)?,
+        0 => all(call.commands, timeouts),
+        1..=3 => one(call.commands, (options, opcode, action), timeouts)?,
         _ => return Err(Sense::in_cdb_bit(2, 2).into()),
     };
-    Ok(Reply::Parameters { bytes, allocation: task.cdb.be32(6).into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: task.cdb.be32(6).into() }))
 }
 
 /// REPORTING OPTIONS 000b.
-fn all(timeouts: bool) -> Vec<u8> {
-    let list: Vec<u8> = table::COMMANDS
+fn all(commands: &[Command], timeouts: bool) -> Vec<u8> {
+    let list: Vec<u8> = commands
         .iter()
         .flat_map(|command| {
             let [high, low] = command.action.unwrap_or(0).to_be_bytes();
@@ -52,16 +51,20 @@ fn all(timeouts: bool) -> Vec<u8> {
 
 /// REPORTING OPTIONS 001b (an operation code without service actions), 010b (one with) and 011b
 /// (either).
-fn one(options: u8, opcode: u8, action: u16, timeouts: bool) -> Result<Vec<u8>, Failure> {
-    let has_actions = table::COMMANDS.iter().any(|c| c.opcode == opcode && c.action.is_some());
-    let known = table::COMMANDS.iter().any(|c| c.opcode == opcode);
+fn one(
+    commands: &[Command],
+    (options, opcode, action): (u8, u8, u16),
+    timeouts: bool,
+) -> Result<Vec<u8>, Failure> {
+    let has_actions = commands.iter().any(|c| c.opcode == opcode && c.action.is_some());
+    let known = commands.iter().any(|c| c.opcode == opcode);
     match options {
         1 if has_actions => return Err(Sense::in_cdb(3).into()),
         2 if known && !has_actions => return Err(Sense::in_cdb(4).into()),
         _ => {}
     }
     let wanted = has_actions.then_some(action);
-    let found = table::COMMANDS.iter().find(|c| c.opcode == opcode && c.action == wanted);
+    let found = commands.iter().find(|c| c.opcode == opcode && c.action == wanted);
     // SPC-5 §6.36.4: without service actions, 011b wants a service action of zero.
     let found = found.filter(|_| options != 3 || has_actions || action == 0);
     let Some(command) = found else { return Ok(vec![0, UNSUPPORTED, 0, 0]) };
@@ -95,5 +98,5 @@ pub(super) fn report_functions(_: &Call<'_>, task: Task) -> Result<Reply, Failur
         bytes = vec![first, second, 0, 0x0C];
         bytes.resize(16, 0);
     }
-    Ok(Reply::Parameters { bytes, allocation: allocation.into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: allocation.into() }))
 }

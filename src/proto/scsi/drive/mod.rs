@@ -4,9 +4,12 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `cdb` | the bytes of a command, by length |
+//! | `command` | what a command is: its row, what its handler gets and gives |
 //! | `table` | which commands exist |
 //! | `run` | a task's way: unit attention, the table, the handler, the answer |
+//! | `answer`, `status` | how a task ended |
 //! | `held` | what a task does when its window ends |
+//! | `target` | the logical units |
 //! | `unit` | one logical unit and its state |
 //! | `sense`, `failure` | sense data, and the one place that maps errors to it |
 //! | `mode` | mode pages |
@@ -14,9 +17,11 @@
 //! | `protect` | which protection information travels with a command |
 //! | the others | the handlers, a family of commands a file |
 
+mod answer;
 mod blocks;
 mod capacity;
 mod cdb;
+mod command;
 mod failure;
 mod held;
 mod inquiry;
@@ -29,6 +34,7 @@ mod run;
 mod sense;
 mod status;
 mod table;
+mod target;
 mod unit;
 mod unmap;
 mod verify;
@@ -38,10 +44,13 @@ mod write_same;
 #[cfg(test)]
 mod tests;
 
+pub use answer::Answer;
 pub use cdb::{Cdb, MAX_CDB_BYTES};
+pub use command::Task;
 pub use failure::Failure;
 pub use held::{HeldTask, TaskInFlight};
-pub use run::{Answer, Ending, Progress, Target, Task};
-pub use sense::{Attention, Sense, SenseKey};
-pub use status::Status;
+pub use run::{Progress, run};
+pub use sense::{Sense, SenseKey, UnitAttention};
+pub use status::{ServiceResponse, Status};
+pub use target::Target;
 pub use unit::{Unit, UnitIdentity};

@@ -3,11 +3,12 @@
 
 use super::blocks::Blocks;
 use super::failure::Failure;
-use super::run::tuple_bytes;
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
-use crate::pi::{Checks, Compared, Expected, Protect, Refusal, Source, Transfer, Tuple};
+use crate::pi::{
+    Checks, Compared, Expected, Protect, Refusal, Source, TUPLE_BYTES, Transfer, Tuple,
+};
 use crate::trap::WriteProtection;
 use crate::units::BlockCount;
 
@@ -78,4 +79,9 @@ pub fn read_tuples(sent: &Segments) -> Result<Vec<Tuple>, Failure> {
     let mut bytes = vec![0; usize::try_from(sent.len()).unwrap_or(0)];
     sent.copy_out(&mut bytes)?;
     Ok(bytes.as_chunks().0.iter().map(|bytes| Tuple::from_bytes(*bytes)).collect())
+}
+
+/// How many bytes of protection information go with so many blocks.
+pub fn tuple_bytes(blocks: BlockCount) -> u64 {
+    blocks.0.saturating_mul(TUPLE_BYTES as u64)
 }

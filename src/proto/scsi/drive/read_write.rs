@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
+use super::command::{Call, Reply, Task};
 use super::failure::Failure;
 use super::held::{HeldTask, TaskWrite, Work};
 use super::protect;
-use super::run::{Call, Reply, Task, tuple_bytes};
 use super::sense::Sense;
 use super::unit::Unit;
 use crate::memory::Segments;
@@ -27,7 +27,7 @@ pub(super) fn read(call: &Call<'_>, task: Task) -> Result<Reply, Failure> {
     let length = blocks.bytes(unit.geometry());
     let wants_pi = carries_pi && task.pi_in.is_some();
     let pi_room = task.pi_in.as_ref().map_or(0, Segments::len);
-    if task.data_in.len() < length || (wants_pi && pi_room < tuple_bytes(blocks.count)) {
+    if task.data_in.len() < length || (wants_pi && pi_room < protect::tuple_bytes(blocks.count)) {
         return Err(Failure::Overrun);
     }
     // At most MAX_TRANSFER_BYTES.

@@ -1,8 +1,9 @@
 //! Commands about the unit's state and its cache (SPC-5 §6.38, §6.47; SBC-4 §5.29, §5.32).
 
 use super::blocks::Blocks;
+use super::cdb::Cdb;
+use super::command::{Call, Parameters, Reply, Task};
 use super::failure::Failure;
-use super::run::{Call, Reply, Task};
 use super::sense::Sense;
 
 /// TEST UNIT READY: the table has seen to everything that could be amiss.
@@ -19,7 +20,12 @@ pub(super) fn request_sense(call: &Call<'_>, task: Task) -> Result<Reply, Failur
     let stopped = call.unit.is_stopped().then_some(Sense::STOPPED);
     let sense = attention.or(stopped).unwrap_or(Sense::NONE);
     let bytes = sense.to_bytes(task.cdb.bit(1, DESC));
-    Ok(Reply::Parameters { bytes, allocation: task.cdb.byte(4).into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: task.cdb.byte(4).into() }))
+}
+
+/// What REQUEST SENSE says where there is no unit.
+pub(super) fn sense_of_no_unit(cdb: &Cdb) -> Parameters {
+    Parameters { bytes: Sense::NO_UNIT.to_bytes(false), allocation: cdb.byte(4).into() }
 }
 
 // START STOP UNIT.

@@ -190,7 +190,7 @@ impl Sense {
 
 /// Something that happened to a unit, told with the next command (SAM-6 §5.14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Attention {
+pub enum UnitAttention {
     /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
     PowerOn,
     /// BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.
@@ -203,15 +203,15 @@ pub enum Attention {
     Luns,
 }
 
-impl Attention {
+impl UnitAttention {
     /// ADDITIONAL SENSE CODE and qualifier.
     pub const fn codes(self) -> (u8, u8) {
         match self {
-            Attention::PowerOn => (0x29, 0x00),
-            Attention::Reset => (0x29, 0x03),
-            Attention::NexusLoss => (0x29, 0x07),
-            Attention::Capacity => (0x2A, 0x09),
-            Attention::Luns => (0x3F, 0x0E),
+            UnitAttention::PowerOn => (0x29, 0x00),
+            UnitAttention::Reset => (0x29, 0x03),
+            UnitAttention::NexusLoss => (0x29, 0x07),
+            UnitAttention::Capacity => (0x2A, 0x09),
+            UnitAttention::Luns => (0x3F, 0x0E),
         }
     }
 

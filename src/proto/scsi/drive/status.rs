@@ -1,4 +1,4 @@
-//! The status of a command (SAM-6 §5.3).
+//! The status of a command (SAM-6 §5.3), and whether it is delivered (SAM-6 §5.1).
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,4 +20,15 @@ impl Status {
             Status::Busy => 0x08,
         }
     }
+}
+
+/// What the service delivery subsystem says of a task (SAM-6 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceResponse {
+    /// COMMAND COMPLETE: the status counts.
+    Complete,
+    /// The buffers were shorter than what the command transfers: no status is delivered.
+    Overrun,
+    /// No answer, because a fault was injected that says so.
+    NoAnswer,
 }

@@ -1,63 +1,22 @@
 //! Which commands exist: the one place that says so. REPORT SUPPORTED OPERATION CODES reads it too.
 
 use super::cdb::Cdb;
-use super::failure::Failure;
-use super::run::{Call, Reply, Task};
-use super::sense::Sense;
+use super::command::Command;
+use super::command::When::{Always, Everywhere, Reachable, Started};
 use super::{capacity, inquiry, maintenance, mode, read_write, ready, unmap, verify, write_same};
-
-/// Operation codes that are answered even where there is no unit.
-pub const INQUIRY: u8 = 0x12;
-/// REQUEST SENSE.
-pub const REQUEST_SENSE: u8 = 0x03;
-
-/// In which states of a unit a command is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// In all, also with an attention that was not told yet.
-    Always,
-    /// Whether it is started or not.
-    Reachable,
-    /// While it is started.
-    Started,
-}
-
-/// Carries a command out.
-type Handler = fn(&Call<'_>, Task) -> Result<Reply, Failure>;
-
-/// A command that exists.
-pub(super) struct Command {
-    /// Its name in the standard.
-    pub(super) name: &'static str,
-    /// OPERATION CODE.
-    pub(super) opcode: u8,
-    /// SERVICE ACTION, where the operation code has some.
-    pub(super) action: Option<u16>,
-    /// CDB USAGE DATA (SPC-5 §6.36.3): operation code and service action, and for the rest a one for
-    /// every bit that is looked at. Its length is the command's.
-    pub(super) usage: &'static [u8],
-    /// When it is carried out.
-    pub(super) when: When,
-    /// It reaches the medium by the trap, which asks for faults to inject by itself.
-    pub(super) medium: bool,
-    /// By what.
-    pub(super) run: Handler,
-}
-
-use When::{Always, Reachable, Started};
 
 /// The commands, in the order of their codes.
 #[rustfmt::skip]
 pub(super) static COMMANDS: [Command; 40] = [
     Command { name: "TEST UNIT READY", opcode: 0x00, action: None, when: Started, medium: false, run: ready::test_unit_ready,
         usage: &[0, 0, 0, 0, 0, 0] },
-    Command { name: "REQUEST SENSE", opcode: 0x03, action: None, when: Always, medium: false, run: ready::request_sense,
+    Command { name: "REQUEST SENSE", opcode: 0x03, action: None, when: Everywhere(ready::sense_of_no_unit), medium: false, run: ready::request_sense,
         usage: &[0x03, 0x01, 0, 0, 0xFF, 0] },
     Command { name: "READ(6)", opcode: 0x08, action: None, when: Started, medium: true, run: read_write::read,
         usage: &[0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0] },
     Command { name: "WRITE(6)", opcode: 0x0A, action: None, when: Started, medium: true, run: read_write::write,
         usage: &[0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0] },
-    Command { name: "INQUIRY", opcode: 0x12, action: None, when: Always, medium: false, run: inquiry::inquiry,
+    Command { name: "INQUIRY", opcode: 0x12, action: None, when: Everywhere(inquiry::absent), medium: false, run: inquiry::inquiry,
         usage: &[0x12, 0x01, 0xFF, 0xFF, 0xFF, 0] },
     Command { name: "MODE SELECT(6)", opcode: 0x15, action: None, when: Reachable, medium: false, run: mode::mode_select_6,
         usage: &[0x15, 0x11, 0, 0, 0xFF, 0] },
@@ -131,9 +90,6 @@ pub(super) static COMMANDS: [Command; 40] = [
         usage: &[0xAF, 0xF6, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] },
 ];
 
-/// The operation code of commands of variable length.
-const VARIABLE: u8 = 0x7F;
-
 /// The command with this operation code, service action and length.
 pub(super) fn find(cdb: &Cdb) -> Option<&'static Command> {
     let (opcode, action) = (cdb.opcode(), cdb.service_action());
@@ -144,37 +100,11 @@ pub(super) fn find(cdb: &Cdb) -> Option<&'static Command> {
     })
 }
 
-/// Refuses bits that the command does not use: reserved ones, and fields that this unit does not
-/// have, CONTROL's NACA among them (SPC-5 §4.2.5).
-pub(super) fn check_usage(command: &Command, cdb: &Cdb) -> Result<(), Failure> {
-    for (at, (used, sent)) in (0u16..).zip(command.usage.iter().zip(cdb.bytes())) {
-        let stray = sent & !(used | code_bits(command, at));
-        if stray != 0 {
-            let bit = u8::try_from(stray.ilog2()).unwrap_or(7);
-            return Err(Sense::in_cdb_bit(at, bit).into());
-        }
-    }
-    Ok(())
-}
-
-/// The bits of operation code, service action and length, which [`find`] has looked at.
-fn code_bits(command: &Command, at: u16) -> u8 {
-    match (at, command.opcode == VARIABLE) {
-        (0, _) | (7..=9, true) => 0xFF,
-        (1, false) if command.action.is_some() => 0x1F,
-        _ => 0,
-    }
-}
-
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::scsi::drive::command::check_usage;
+    use crate::proto::scsi::drive::sense::Sense;
 
     #[test]
     fn every_row_agrees_with_itself() {

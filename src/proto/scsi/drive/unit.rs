@@ -5,9 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::mode::Modes;
-use super::sense::Attention;
+use super::sense::UnitAttention;
 use crate::media::Geometry;
 use crate::trap::Trap;
+
+/// T10 VENDOR IDENTIFICATION, padded with spaces.
+pub const VENDOR: &[u8; 8] = b"DIXTRAP ";
+/// PRODUCT IDENTIFICATION, padded with spaces.
+pub const PRODUCT: &[u8; 16] = b"DIX disk        ";
 
 /// Names that tell this unit from every other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub struct Unit {
     /// Its names.
     pub identity: UnitIdentity,
     modes: Mutex<Modes>,
-    attentions: Mutex<BTreeSet<Attention>>,
+    attentions: Mutex<BTreeSet<UnitAttention>>,
     stopped: AtomicBool,
     unplugged: AtomicBool,
     exclusive: RwLock<()>,
@@ -52,7 +57,7 @@ impl Unit {
             trap,
             identity,
             modes: Mutex::new(modes),
-            attentions: Mutex::new(BTreeSet::from([Attention::PowerOn])),
+            attentions: Mutex::new(BTreeSet::from([UnitAttention::PowerOn])),
             stopped: AtomicBool::new(false),
             unplugged: AtomicBool::new(false),
             exclusive: RwLock::new(()),
@@ -70,28 +75,28 @@ impl Unit {
     }
 
     /// Back to the state after power on, except for what is on the medium (SAM-6 §6.3).
-    pub fn reset(&self, why: Attention) {
+    pub fn reset(&self, why: UnitAttention) {
         *self.modes() = Modes::new(self.geometry());
         self.stopped.store(false, Ordering::Relaxed);
         self.attend(why);
     }
 
     /// Notes something that the next command is answered with.
-    pub fn attend(&self, attention: Attention) {
+    pub fn attend(&self, attention: UnitAttention) {
         let mut attentions = self.attentions();
         // SAM-6 §5.14.1: a reset makes what was noted before it meaningless.
-        if attention <= Attention::NexusLoss {
+        if attention <= UnitAttention::NexusLoss {
             attentions.clear();
         }
         attentions.insert(attention);
     }
 
     /// What the next command is answered with, if anything; it is told once.
-    pub fn take_attention(&self) -> Option<Attention> {
+    pub fn take_attention(&self) -> Option<UnitAttention> {
         self.attentions().pop_first()
     }
 
-    fn attentions(&self) -> MutexGuard<'_, BTreeSet<Attention>> {
+    fn attentions(&self) -> MutexGuard<'_, BTreeSet<UnitAttention>> {
         self.attentions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,9 +1,9 @@
 //! UNMAP (SBC-4 §5.37).
 
 use super::blocks::MAX_CLEAR_BYTES;
+use super::command::{Call, Reply, Task};
 use super::failure::Failure;
 use super::read_write::require_writable;
-use super::run::{Call, Reply, Task};
 use super::sense::Sense;
 use crate::media::Geometry;
 use crate::units::{BlockCount, Lba};

@@ -1,9 +1,9 @@
 //! VERIFY (SBC-4 §5.38): read without transferring, compare where asked to.
 
 use super::blocks::{Blocks, MAX_TRANSFER_BYTES};
+use super::command::{Call, Reply, Task};
 use super::failure::{Failure, sense_of_miscompare};
 use super::protect;
-use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::pi::{Checks, Compared, Source, Transfer, Tuple, guard};
 use crate::trap::{Cause, TrapError, read};

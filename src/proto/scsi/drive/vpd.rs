@@ -1,8 +1,7 @@
 //! Vital product data (SPC-5 §7.7, SBC-4 §6.6).
 
 use super::blocks::{MAX_CLEAR_BYTES, MAX_SAME_BYTES, MAX_TRANSFER_BYTES};
-use super::inquiry::{PRODUCT, VENDOR};
-use super::unit::Unit;
+use super::unit::{PRODUCT, Unit, VENDOR};
 use super::unmap::MAX_DESCRIPTORS;
 use crate::pi::PiType;
 

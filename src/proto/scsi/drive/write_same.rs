@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::blocks::{Blocks, MAX_SAME_BYTES};
+use super::command::{Call, Reply, Task};
 use super::failure::Failure;
 use super::held::{HeldTask, TaskWrite, Work};
 use super::protect;
 use super::read_write::require_writable;
-use super::run::{Call, Reply, Task};
 use super::unit::Unit;
 use crate::memory::Segments;
 use crate::pi::{Checks, Source, Tuple};

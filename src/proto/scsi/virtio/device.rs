@@ -15,7 +15,7 @@ use super::header::Layout;
 use super::management;
 use super::request::{self, CommandInFlight, HeldCommand};
 use crate::media::Completion;
-use crate::proto::scsi::drive::{Attention, Target, Unit};
+use crate::proto::scsi::drive::{Target, Unit, UnitAttention};
 use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
 use crate::units::QueueIndex;
 
@@ -61,8 +61,8 @@ impl ScsiDevice {
         for (unit, lun) in self.target.units().iter().zip(0u16..) {
             match unit.trap.grow() {
                 Ok(true) => {
-                    unit.attend(Attention::Capacity);
-                    self.tell(lun, News::Changed(Attention::Capacity));
+                    unit.attend(UnitAttention::Capacity);
+                    self.tell(lun, News::Changed(UnitAttention::Capacity));
                 }
                 Ok(false) => {}
                 Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
@@ -111,7 +111,7 @@ impl Device for ScsiDevice {
 
     fn reset(&self) {
         *self.sizes() = Sizes::default();
-        self.target.reset(Attention::PowerOn);
+        self.target.reset(UnitAttention::PowerOn);
     }
 
     fn config(&self, offset: u32, size: u32) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::address::Address;
-use crate::proto::scsi::drive::Attention;
+use crate::proto::scsi::drive::UnitAttention;
 
 /// The length of an event.
 const EVENT_BYTES: usize = 16;
@@ -31,7 +31,7 @@ pub struct Events {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// A parameter changed, as this attention says.
-    Changed(Attention),
+    Changed(UnitAttention),
     /// The unit came.
     Plugged,
     /// The unit went.
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_change_names_its_unit_and_reason() {
         let mut events = Events::default();
-        events.add(2, News::Changed(Attention::Capacity));
+        events.add(2, News::Changed(UnitAttention::Capacity));
         assert_eq!(events.next().unwrap(), [3, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0x2A, 0x09, 0, 0]);
         assert_eq!(events.next(), None);
     }
@@ -116,7 +116,7 @@ mod tests {
     fn lost_events_are_owned_up_to() {
         let mut events = Events::default();
         for _ in 0..=MAX_WAITING {
-            events.add(0, News::Changed(Attention::Capacity));
+            events.add(0, News::Changed(UnitAttention::Capacity));
         }
         assert_eq!(events.next().unwrap()[3], 0x80);
         assert_eq!(events.next().unwrap()[3], 0);

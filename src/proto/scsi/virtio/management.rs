@@ -6,7 +6,7 @@ use super::address::Address;
 use super::request::{CommandInFlight, HeldCommand};
 use super::response::Response;
 use crate::memory::Segments;
-use crate::proto::scsi::drive::{Attention, Target};
+use crate::proto::scsi::drive::{Target, UnitAttention};
 use crate::proto::{Answered, Exchange, Step, Sweep, Unanswerable};
 
 // Types of control requests.
@@ -100,12 +100,12 @@ impl Sweep<HeldCommand> for Management {
         match self.function {
             Function::UnitReset => {
                 if let Some(unit) = self.target.unit(self.lun) {
-                    unit.reset(Attention::Reset);
+                    unit.reset(UnitAttention::Reset);
                 }
             }
             Function::NexusReset => {
                 for unit in self.target.units() {
-                    unit.attend(Attention::NexusLoss);
+                    unit.attend(UnitAttention::NexusLoss);
                 }
             }
             _ => {}

@@ -6,7 +6,9 @@ use super::response::{Response, Slot};
 use crate::clock::Moment;
 use crate::media::{Completion, Started};
 use crate::memory::Segments;
-use crate::proto::scsi::drive::{Ending, HeldTask, Progress, Target, Task, TaskInFlight};
+use crate::proto::scsi::drive::{
+    HeldTask, Progress, ServiceResponse, Target, Task, TaskInFlight, run,
+};
 use crate::proto::{Answered, Exchange, Finished, InWindow, Step, Unanswerable};
 
 /// A command of the task set: its names and where its response goes.
@@ -58,7 +60,7 @@ impl HeldCommand {
                 return Ok(Finished::UnderWay(id, CommandInFlight { task, slot }));
             }
         };
-        if answer.ending == Ending::Silent {
+        if answer.response == ServiceResponse::NoAnswer {
             return Ok(Finished::Silent(Some(HeldCommand { task: None, slot, lun, tag })));
         }
         slot.answer(&answer).map(Finished::Answered)
@@ -92,8 +94,8 @@ pub fn begin(
     let Parts { data_out, data_in, pi_out, pi_in } = parts;
     let task = Task { arrival, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
     let tag = header.tag;
-    match target.run(lun, task) {
-        Progress::Answered(answer) if answer.ending == Ending::Silent => {
+    match run(target, lun, task) {
+        Progress::Answered(answer) if answer.response == ServiceResponse::NoAnswer => {
             Ok(Step::Silent(Some(HeldCommand { task: None, slot, lun, tag })))
         }
         Progress::Answered(answer) => slot.answer(&answer).map(Step::Done),

@@ -2,7 +2,7 @@
 
 use super::config_space::Sizes;
 use crate::memory::Segments;
-use crate::proto::scsi::drive::{Answer, Ending, Status};
+use crate::proto::scsi::drive::{Answer, ServiceResponse, Status};
 use crate::proto::{Answered, Unanswerable};
 
 /// Sense length, residual, status qualifier, status, response.
@@ -79,11 +79,11 @@ impl Slot {
 
     /// Writes what the target answered.
     pub fn answer(&self, answer: &Answer) -> Result<Answered, Unanswerable> {
-        let (response, status) = match answer.ending {
-            Ending::Status => (Response::Ok, answer.status),
-            Ending::Overrun => (Response::Overrun, answer.status),
+        let (response, status) = match answer.response {
+            ServiceResponse::Complete => (Response::Ok, answer.status),
+            ServiceResponse::Overrun => (Response::Overrun, answer.status),
             // Not asked for: a silenced command is only ever aborted.
-            Ending::Silent => (Response::Ok, Status::Busy),
+            ServiceResponse::NoAnswer => (Response::Ok, Status::Busy),
         };
         self.write(response, status, &answer.sense, answer.moved)
     }

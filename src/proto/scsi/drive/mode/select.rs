@@ -2,8 +2,8 @@
 
 use super::pages::Modes;
 use crate::media::Geometry;
+use crate::proto::scsi::drive::command::{Call, Reply, Task};
 use crate::proto::scsi::drive::failure::Failure;
-use crate::proto::scsi::drive::run::{Call, Reply, Task};
 use crate::proto::scsi::drive::sense::Sense;
 
 /// PF: the list has pages. SP: save them, please.

@@ -3,8 +3,8 @@
 use super::pages::{PAGES, PageControl};
 use crate::media::Geometry;
 use crate::proto::scsi::drive::cdb::Cdb;
+use crate::proto::scsi::drive::command::{Call, Parameters, Reply, Task};
 use crate::proto::scsi::drive::failure::Failure;
-use crate::proto::scsi::drive::run::{Call, Reply, Task};
 use crate::proto::scsi::drive::sense::Sense;
 use crate::proto::scsi::drive::unit::Unit;
 
@@ -33,7 +33,7 @@ pub(in super::super) fn mode_sense_6(call: &Call<'_>, task: Task) -> Result<Repl
     ];
     bytes.extend(descriptor);
     bytes.extend(pages);
-    Ok(Reply::Parameters { bytes, allocation: task.cdb.byte(4).into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: task.cdb.byte(4).into() }))
 }
 
 /// MODE SENSE(10).
@@ -48,7 +48,7 @@ pub(in super::super) fn mode_sense_10(call: &Call<'_>, task: Task) -> Result<Rep
     bytes.extend(u16::try_from(descriptor.len()).unwrap_or(0).to_be_bytes());
     bytes.extend(descriptor);
     bytes.extend(pages);
-    Ok(Reply::Parameters { bytes, allocation: task.cdb.be16(7).into() })
+    Ok(Reply::Parameters(Parameters { bytes, allocation: task.cdb.be16(7).into() }))
 }
 
 fn device_specific(unit: &Unit) -> u8 {

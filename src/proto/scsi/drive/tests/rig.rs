@@ -9,7 +9,7 @@ use crate::media::{Disk, DiskSpec, Started};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{PiType, TUPLE_BYTES, Tuple};
 use crate::proto::scsi::drive::{
-    Answer, Cdb, Ending, Progress, Status, Target, Task, Unit, UnitIdentity,
+    Answer, Cdb, Progress, ServiceResponse, Status, Target, Task, Unit, UnitIdentity, run,
 };
 use crate::record::OnRace;
 use crate::report::Sink;
@@ -53,11 +53,11 @@ impl Outcome {
     }
 
     pub fn is_overrun(&self) -> bool {
-        self.answer.ending == Ending::Overrun
+        self.answer.response == ServiceResponse::Overrun
     }
 
     pub fn is_good(&self) -> bool {
-        self.answer.status == Status::Good && self.answer.ending == Ending::Status
+        self.answer.status == Status::Good && self.answer.response == ServiceResponse::Complete
     }
 }
 
@@ -137,7 +137,7 @@ impl Rig {
             pi_in: (pi_room > 0).then(|| self.buffer(PI_IN, pi_room * TUPLE_BYTES as u32)),
         };
         let (data_in, pi_in) = (task.data_in.clone(), task.pi_in.clone());
-        let answer = match self.target.run(0, task) {
+        let answer = match run(&self.target, 0, task) {
             Progress::Answered(answer) => answer,
             Progress::Held(held) => match held.finish() {
                 Started::Done(answer) => answer,

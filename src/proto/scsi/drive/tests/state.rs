@@ -2,7 +2,7 @@
 
 use super::rig::{DISK_BYTES, Rig, sixteen};
 use crate::pi::PiType;
-use crate::proto::scsi::drive::Attention;
+use crate::proto::scsi::drive::UnitAttention;
 use crate::record::OnRace;
 use crate::units::BlockSize;
 
@@ -12,11 +12,11 @@ const TEST_UNIT_READY: [u8; 6] = [0; 6];
 fn an_attention_is_told_once_and_inquiry_does_not_take_it() {
     let rig = Rig::new(PiType::Type1);
     let unit = rig.target.unit(0).unwrap();
-    unit.attend(Attention::Capacity);
+    unit.attend(UnitAttention::Capacity);
     assert!(rig.ask(&[0x12, 0, 0, 0, 36]).is_good());
     assert_eq!(rig.ask(&TEST_UNIT_READY).sense(), Some((6, 0x2A, 0x09)));
     assert!(rig.ask(&TEST_UNIT_READY).is_good());
-    unit.attend(Attention::Reset);
+    unit.attend(UnitAttention::Reset);
     let told = rig.ask(&[0x03, 0, 0, 0, 18]).data;
     assert_eq!((told[2], told[12], told[13]), (6, 0x29, 0x03));
     assert!(rig.ask(&TEST_UNIT_READY).is_good());
@@ -26,8 +26,8 @@ fn an_attention_is_told_once_and_inquiry_does_not_take_it() {
 fn a_reset_hides_what_was_noted_before_it() {
     let rig = Rig::new(PiType::Type1);
     let unit = rig.target.unit(0).unwrap();
-    unit.attend(Attention::Capacity);
-    unit.reset(Attention::Reset);
+    unit.attend(UnitAttention::Capacity);
+    unit.reset(UnitAttention::Reset);
     assert_eq!(rig.ask(&TEST_UNIT_READY).sense(), Some((6, 0x29, 0x03)));
     assert!(rig.ask(&TEST_UNIT_READY).is_good());
 }

@@ -11,7 +11,7 @@ pub struct Machine {
     pub cpu: String,
     pub cores: usize,
     pub kernel: String,
-    pub guard_kernel: &'static str,
+    pub crc_backend: &'static str,
     pub qemu_storage_daemon: String,
     /// Of one, five and fifteen minutes, before the first turn; the benchmark itself adds to two.
     pub load_before: String,
@@ -27,7 +27,7 @@ impl Machine {
             cpu: cpu.map_or("unknown", |(_, name)| name).to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: line_of("/proc/sys/kernel/osrelease"),
-            guard_kernel: dixtrap::pi::Kernel::best().name(),
+            crc_backend: dixtrap::pi::CrcBackend::best().name(),
             qemu_storage_daemon: version_of("qemu-storage-daemon"),
             load_before: load(),
             load_after: String::new(),

@@ -43,7 +43,7 @@ fn machine(text: &mut String, report: &Report) -> std::fmt::Result {
     let machine = &report.machine;
     writeln!(text, "\n## The machine\n")?;
     writeln!(text, "{}, {} cores, Linux {}.", machine.cpu, machine.cores, machine.kernel)?;
-    writeln!(text, "Guard kernel: {}. {}.", machine.guard_kernel, machine.qemu_storage_daemon)?;
+    writeln!(text, "CRC backend: {}. {}.", machine.crc_backend, machine.qemu_storage_daemon)?;
     let (before, after) = (&machine.load_before, &machine.load_after);
     writeln!(text, "Load before {before}, after {after}; the benchmark itself makes about 2.")
 }

@@ -4,7 +4,7 @@ pub mod buffers;
 pub mod isal;
 
 use crc::{CRC_16_T10_DIF, Crc, Table};
-use dixtrap::pi::{GuardTag, Kernel, Store};
+use dixtrap::pi::{CrcBackend, GuardTag, Store};
 use isal::Isal;
 
 /// What a contender does with one block: reads the source, and writes the other if it copies.
@@ -58,8 +58,8 @@ pub fn guards(block: usize) -> Vec<Contender> {
             })
         }),
     ];
-    all.extend(Kernel::available().map(|kernel| {
-        contender(kernel.name(), move |_, src| blockwise(src, block, |b| kernel.guard(b).0))
+    all.extend(CrcBackend::available().map(|backend| {
+        contender(backend.name(), move |_, src| blockwise(src, block, |b| backend.guard(b).0))
     }));
     all.extend(
         Isal::load()
@@ -79,9 +79,9 @@ pub fn copies(block: usize) -> Vec<Contender> {
             copy_runs(Store::Streaming, dst, src, block)
         }),
     ];
-    all.extend(Kernel::available().map(|kernel| {
-        contender(format!("{}-copy", kernel.name()), move |dst, src| {
-            copywise(dst, src, block, |d, s| kernel.copy_guard(d, s).0)
+    all.extend(CrcBackend::available().map(|backend| {
+        contender(format!("{}-copy", backend.name()), move |dst, src| {
+            copywise(dst, src, block, |d, s| backend.copy_guard(d, s).0)
         })
     }));
     all.push(contender("memcpy", |dst, src| {

@@ -14,7 +14,7 @@ mod verify;
 pub use checks::{Checks, ExpectedApp};
 pub use generate::{generate, generate_over};
 pub use guard::{
-    Guard, IpGuard, Kernel, Store, copy_guard, copy_guard_from, copy_guards_compared,
+    CrcBackend, Guard, IpGuard, Store, copy_guard, copy_guard_from, copy_guards_compared,
     copy_guards_from, deliver_guards, guard, guards, ip_guard,
 };
 pub use kind::PiType;

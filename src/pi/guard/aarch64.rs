@@ -9,7 +9,7 @@ use super::polynomial::{Constants, MU, TWICE_P};
 use super::sink::Sink;
 use crate::pi::tuple::GuardTag;
 
-/// Whether the CPU can run this kernel.
+/// Whether the CPU can run this backend.
 pub(super) fn is_available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("aes")
 }

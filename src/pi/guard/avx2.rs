@@ -10,7 +10,7 @@ use super::sink::Sink;
 use super::x86::barrett;
 use crate::pi::tuple::GuardTag;
 
-/// Whether the CPU can run this kernel.
+/// Whether the CPU can run this backend.
 pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("vpclmulqdq")

@@ -1,4 +1,4 @@
-//! The one algorithm of all carry-less kernels, over vectors of any width.
+//! The one algorithm of all carry-less backends, over vectors of any width.
 //!
 //! Eight vectors make a stride. A message is strides, the first filled up in front with zeros,
 //! which change no guard. Each stride is folded into the next; then every lane of the last one

@@ -1,11 +1,11 @@
-//! What every carry-less kernel needs of a CPU's vectors.
+//! What every carry-less backend needs of a CPU's vectors.
 
 use super::polynomial::VECTORS;
 
-/// The longest stride of any kernel: eight vectors of 64 bytes.
+/// The longest stride of any backend: eight vectors of 64 bytes.
 pub(super) const LONGEST_STRIDE: usize = 512;
 
-/// A register of 128-bit lanes, and the instructions that a kernel needs on it.
+/// A register of 128-bit lanes, and the instructions that a backend needs on it.
 ///
 /// # Safety
 /// `load` reads `BYTES` bytes, each exactly once, whatever the compiler makes of the value:

@@ -2,10 +2,10 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `kernel` | the kernels by name, chosen once at run time |
-//! | `fold` | the algorithm that all carry-less kernels share |
+//! | `backend` | the CRC backends by name, chosen once at run time |
+//! | `fold` | the algorithm that all carry-less backends share |
 //! | `avx512`, `avx2`, `sse`, `aarch64` | its instructions, register by register |
-//! | `table` | the portable kernel |
+//! | `table` | the portable backend |
 //! | `polynomial` | the constants, derived |
 //! | `sink`, `fetch` | what is stored, and how memory that changes is read |
 //! | `ip` | the other guard: DIX with IP checksums |
@@ -16,10 +16,10 @@ mod aarch64;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod backend;
 mod fetch;
 mod fold;
 mod ip;
-mod kernel;
 mod lanes;
 mod polynomial;
 mod sink;
@@ -29,15 +29,15 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use backend::{CrcBackend, Store};
 pub use ip::{IpGuard, ip_guard};
-pub use kernel::{Kernel, Store};
 
 use super::tuple::GuardTag;
 
 /// The guard of one whole block.
 #[inline]
 pub fn guard(data: &[u8]) -> GuardTag {
-    Kernel::best().guard(data)
+    CrcBackend::best().guard(data)
 }
 
 /// The guards of consecutive blocks: `data` cut into as many equal ones as `guards` has room.
@@ -47,7 +47,7 @@ pub fn guard(data: &[u8]) -> GuardTag {
 /// If the cut is not even, or leaves blocks of no bytes.
 #[inline]
 pub fn guards(data: &[u8], guards: &mut [GuardTag]) {
-    Kernel::best().guards(data, guards);
+    CrcBackend::best().guards(data, guards);
 }
 
 /// Copies a block and returns the copy's guard, in one pass.
@@ -56,7 +56,7 @@ pub fn guards(data: &[u8], guards: &mut [GuardTag]) {
 /// If the lengths differ.
 #[inline]
 pub fn copy_guard(dst: &mut [u8], src: &[u8]) -> GuardTag {
-    Kernel::best().copy_guard(dst, src)
+    CrcBackend::best().copy_guard(dst, src)
 }
 
 /// Copies a block out of memory that others may be writing, such as a guest's, and returns the
@@ -73,7 +73,7 @@ pub fn copy_guard(dst: &mut [u8], src: &[u8]) -> GuardTag {
 #[inline]
 pub unsafe fn copy_guard_from(dst: &mut [u8], src: *const u8) -> GuardTag {
     // SAFETY: the caller's promise, passed on.
-    unsafe { Kernel::best().copy_guard_from(dst, src) }
+    unsafe { CrcBackend::best().copy_guard_from(dst, src) }
 }
 
 /// [`copy_guard_from`] with the guard of each of several consecutive blocks: `dst` cut into as
@@ -92,10 +92,10 @@ pub unsafe fn copy_guards_from(
     guards: &mut [GuardTag],
 ) {
     // SAFETY: the caller's promise, passed on.
-    unsafe { Kernel::best().copy_guards_from(store, dst, src, guards) }
+    unsafe { CrcBackend::best().copy_guards_from(store, dst, src, guards) }
 }
 
-/// [`copy_guards_from`] with a comparison in the same pass: see [`Kernel::copy_guards_compared`].
+/// [`copy_guards_from`] with a comparison in the same pass: see [`CrcBackend::copy_guards_compared`].
 ///
 /// # Panics
 /// If the cut is not even, or leaves blocks of no bytes, or `earlier` has another length.
@@ -110,16 +110,16 @@ pub unsafe fn copy_guards_compared(
     guards: &mut [GuardTag],
 ) -> bool {
     // SAFETY: the caller's promise, passed on.
-    unsafe { Kernel::best().copy_guards_compared(dst, src, earlier, guards) }
+    unsafe { CrcBackend::best().copy_guards_compared(dst, src, earlier, guards) }
 }
 
-/// Copies blocks to where others may write too, with their guards: see [`Kernel::deliver_guards`].
+/// Copies blocks to where others may write too, with their guards: see [`CrcBackend::deliver_guards`].
 ///
 /// # Panics
 /// If the cut is not even, or leaves blocks of no bytes.
 ///
 /// # Safety
-/// As for [`Kernel::deliver_guards`].
+/// As for [`CrcBackend::deliver_guards`].
 #[inline]
 pub unsafe fn deliver_guards(
     dst: *mut u8,
@@ -128,7 +128,7 @@ pub unsafe fn deliver_guards(
     guards: &mut [GuardTag],
 ) -> bool {
     // SAFETY: the caller's promise, passed on.
-    unsafe { Kernel::best().deliver_guards(dst, src, len, guards) }
+    unsafe { CrcBackend::best().deliver_guards(dst, src, len, guards) }
 }
 
 /// The guard of a block that arrives in pieces.

@@ -1,4 +1,4 @@
-//! Arithmetic on polynomials over GF(2), from which every constant of the kernels is derived.
+//! Arithmetic on polynomials over GF(2), from which every constant of the backends is derived.
 //!
 //! A polynomial is an integer: bit *i* is the coefficient of x^*i*. The guard of a message M is
 //! M·x^16 mod P; T10-DIF is not reflected, so the first byte's top bit is M's highest coefficient.
@@ -14,7 +14,7 @@ const _: () = assert!(x_to(ORDER) == 1, "the order of x modulo P");
 /// The Barrett quotient's factor: floor(x^79 / P), of degree 63.
 pub(super) const MU: u64 = quotient_of_x_to_79();
 
-/// 2·P: the kernels keep their remainders shifted left by one (see [`lane`]).
+/// 2·P: the backends keep their remainders shifted left by one (see [`lane`]).
 pub(super) const TWICE_P: u64 = (P as u64) << 1;
 
 /// a·b mod P.

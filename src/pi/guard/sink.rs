@@ -1,4 +1,4 @@
-//! Where the bytes go that a kernel has loaded.
+//! Where the bytes go that a backend has loaded.
 
 use super::lanes::Lanes;
 
@@ -56,7 +56,7 @@ impl Sink for Cached {
 
     #[inline(always)]
     unsafe fn put_bytes(self, bytes: &[u8]) -> bool {
-        // SAFETY: there is room, and `bytes` is a borrow of the kernel's own that no destination
+        // SAFETY: there is room, and `bytes` is a borrow of the backend's own that no destination
         // overlaps.
         unsafe { self.0.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
         false

@@ -1,4 +1,4 @@
-//! The portable kernel: the `crc` crate, and what the others are tested against.
+//! The portable backend: the `crc` crate, and what the others are tested against.
 
 use crc::{CRC_16_T10_DIF, Crc, Table};
 

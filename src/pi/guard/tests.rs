@@ -1,4 +1,4 @@
-//! Every kernel that this machine has, against the `crc` crate.
+//! Every backend that this machine has, against the `crc` crate.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -26,8 +26,9 @@ fn published_vectors() {
     let rising: Vec<u8> = (0..32).collect();
     let mut first_two = [0; 32];
     first_two[..2].fill(0xFF);
-    for kernel in Kernel::available() {
-        let expect = |data: &[u8], tag| assert_eq!(kernel.guard(data), GuardTag(tag), "{kernel:?}");
+    for backend in CrcBackend::available() {
+        let expect =
+            |data: &[u8], tag| assert_eq!(backend.guard(data), GuardTag(tag), "{backend:?}");
         expect(&[0; 32], 0x0000);
         expect(&[0xFF; 32], 0xA293);
         expect(&rising, 0x0224);
@@ -37,37 +38,37 @@ fn published_vectors() {
 }
 
 #[test]
-fn the_portable_kernel_is_there_and_the_best_is_the_first() {
-    let all: Vec<Kernel> = Kernel::available().collect();
-    assert_eq!(all.first(), Some(&Kernel::best()));
-    assert_eq!(all.last().map(|kernel| kernel.name()), Some("portable"));
+fn the_portable_backend_is_there_and_the_best_is_the_first() {
+    let all: Vec<CrcBackend> = CrcBackend::available().collect();
+    assert_eq!(all.first(), Some(&CrcBackend::best()));
+    assert_eq!(all.last().map(|backend| backend.name()), Some("portable"));
 }
 
 #[test]
 fn every_length_at_every_alignment() {
     let data = noise(1100 + 64);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for start in 0..64 {
             for len in 0..=1100 {
                 let data = &data[start..start + len];
-                assert_eq!(kernel.guard(data).0, table::guard(data), "{kernel:?} {start} {len}");
+                assert_eq!(backend.guard(data).0, table::guard(data), "{backend:?} {start} {len}");
             }
         }
     }
 }
 
 /// Copies `len` bytes from and to these offsets: the guard, the copy, and that nothing else changed.
-fn check_copy(kernel: Kernel, store: Store, data: &[u8], len: usize, from: usize, to: usize) {
+fn check_copy(backend: CrcBackend, store: Store, data: &[u8], len: usize, from: usize, to: usize) {
     let src = &data[from..from + len];
     let mut room = Aligned(vec![[0xA5; 64]; (to + len).div_ceil(64) + 2]);
     let room = room.bytes();
     let dst = &mut room[64 + to..64 + to + len];
     let guard = match store {
-        Store::Cached => kernel.copy_guard(dst, src),
+        Store::Cached => backend.copy_guard(dst, src),
         Store::Streaming if len == 0 => GuardTag(0),
-        Store::Streaming => streamed(kernel, dst, src),
+        Store::Streaming => streamed(backend, dst, src),
     };
-    let place = format!("{kernel:?} {store:?} {len} from {from} to {to}");
+    let place = format!("{backend:?} {store:?} {len} from {from} to {to}");
     assert_eq!(guard.0, table::guard(src), "{place}");
     assert_eq!(&room[64 + to..64 + to + len], src, "{place}");
     assert!(room[..64 + to].iter().all(|byte| *byte == 0xA5), "{place}");
@@ -75,10 +76,10 @@ fn check_copy(kernel: Kernel, store: Store, data: &[u8], len: usize, from: usize
 }
 
 /// A copy past the caches, as a run of one block.
-fn streamed(kernel: Kernel, dst: &mut [u8], src: &[u8]) -> GuardTag {
+fn streamed(backend: CrcBackend, dst: &mut [u8], src: &[u8]) -> GuardTag {
     let mut guards = [GuardTag(0xFFFF)];
     // SAFETY: a borrow of the same length.
-    unsafe { kernel.copy_guards_from(Store::Streaming, dst, src.as_ptr(), &mut guards) };
+    unsafe { backend.copy_guards_from(Store::Streaming, dst, src.as_ptr(), &mut guards) };
     guards[0]
 }
 
@@ -97,10 +98,10 @@ impl Aligned {
 #[test]
 fn copies_of_every_length() {
     let data = noise(1100 + 64);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for store in STORES {
             for len in 0..=1100 {
-                check_copy(kernel, store, &data, len, len % 64, len % 31);
+                check_copy(backend, store, &data, len, len % 64, len % 31);
             }
         }
     }
@@ -109,12 +110,12 @@ fn copies_of_every_length() {
 #[test]
 fn copies_at_every_alignment() {
     let data = noise(1536 + 64);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for store in STORES {
             for place in 0..64 {
-                check_copy(kernel, store, &data, 1536, place, 0);
-                check_copy(kernel, store, &data, 1024, 0, place);
-                check_copy(kernel, store, &data, 777, place, 63 - place);
+                check_copy(backend, store, &data, 1536, place, 0);
+                check_copy(backend, store, &data, 1024, 0, place);
+                check_copy(backend, store, &data, 777, place, 63 - place);
             }
         }
     }
@@ -123,23 +124,23 @@ fn copies_at_every_alignment() {
 #[test]
 fn blocks_in_a_row() {
     let data = noise(9 * 4104);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for block in [1, 15, 16, 512, 520, 4096, 4104] {
             for count in 0..=9 {
                 let data = &data[..count * block];
                 let expected: Vec<_> =
                     data.chunks(block).map(|block| GuardTag(table::guard(block))).collect();
                 let mut guards = vec![GuardTag(0xFFFF); count];
-                kernel.guards(data, &mut guards);
-                assert_eq!(guards, expected, "{kernel:?} {block}");
+                backend.guards(data, &mut guards);
+                assert_eq!(guards, expected, "{backend:?} {block}");
                 for store in STORES {
                     let mut room = Aligned(vec![[0; 64]; data.len() / 64 + 2]);
                     let dst = &mut room.bytes()[..data.len()];
                     guards.fill(GuardTag(0xFFFF));
                     // SAFETY: a borrow of the same length.
-                    unsafe { kernel.copy_guards_from(store, dst, data.as_ptr(), &mut guards) };
-                    assert_eq!(guards, expected, "{kernel:?} {store:?} {block}");
-                    assert_eq!(dst, data, "{kernel:?} {store:?} {block}");
+                    unsafe { backend.copy_guards_from(store, dst, data.as_ptr(), &mut guards) };
+                    assert_eq!(guards, expected, "{backend:?} {store:?} {block}");
+                    assert_eq!(dst, data, "{backend:?} {store:?} {block}");
                 }
             }
         }
@@ -147,7 +148,7 @@ fn blocks_in_a_row() {
 }
 
 /// Compares with a copy in which each of these bytes is another.
-fn check_compared(kernel: Kernel, data: &[u8], block: usize, changed: &[usize]) {
+fn check_compared(backend: CrcBackend, data: &[u8], block: usize, changed: &[usize]) {
     let mut earlier = data.to_vec();
     changed.iter().for_each(|at| earlier[*at] ^= 0x10);
     let expected: Vec<_> = data.chunks(block).map(|block| GuardTag(table::guard(block))).collect();
@@ -155,8 +156,8 @@ fn check_compared(kernel: Kernel, data: &[u8], block: usize, changed: &[usize]) 
     let mut dst = vec![0; data.len()];
     // SAFETY: a borrow of the same length.
     let found =
-        unsafe { kernel.copy_guards_compared(&mut dst, data.as_ptr(), &earlier, &mut guards) };
-    let place = format!("{kernel:?} {block} {changed:?}");
+        unsafe { backend.copy_guards_compared(&mut dst, data.as_ptr(), &earlier, &mut guards) };
+    let place = format!("{backend:?} {block} {changed:?}");
     assert_eq!(found, !changed.is_empty(), "{place}");
     assert_eq!(guards, expected, "{place}");
     assert_eq!(dst, data, "{place}");
@@ -165,12 +166,12 @@ fn check_compared(kernel: Kernel, data: &[u8], block: usize, changed: &[usize]) 
 #[test]
 fn a_change_of_any_byte_is_seen() {
     let data = noise(3 * 1032);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for block in [1, 15, 16, 512, 520, 1024, 1032] {
             let data = &data[..3 * block];
-            check_compared(kernel, data, block, &[]);
+            check_compared(backend, data, block, &[]);
             for at in 0..data.len() {
-                check_compared(kernel, data, block, &[at]);
+                check_compared(backend, data, block, &[at]);
             }
         }
     }
@@ -179,7 +180,7 @@ fn a_change_of_any_byte_is_seen() {
 #[test]
 fn delivered_blocks() {
     let data = noise(34 * 4104 + 64);
-    for kernel in Kernel::available() {
+    for backend in CrcBackend::available() {
         for (block, count) in
             [(1, 9), (16, 34), (512, 0), (512, 3), (512, 257), (520, 34), (4096, 9), (4104, 33)]
         {
@@ -192,15 +193,15 @@ fn delivered_blocks() {
                 let to = room.as_mut_ptr().wrapping_add(100 + shift);
                 // SAFETY: a borrow of the same length, and there is room.
                 let done =
-                    unsafe { kernel.deliver_guards(to, data.as_ptr(), data.len(), &mut guards) };
-                assert_eq!(done, kernel.name() != "portable");
+                    unsafe { backend.deliver_guards(to, data.as_ptr(), data.len(), &mut guards) };
+                assert_eq!(done, backend.name() != "portable");
                 if !done {
                     assert!(room.iter().all(|byte| *byte == 0xA5));
                     continue;
                 }
                 let (before, rest) = room.split_at(100 + shift);
-                assert_eq!(guards, expected, "{kernel:?} {block} x {count}");
-                assert_eq!(&rest[..data.len()], data, "{kernel:?} {block} x {count}");
+                assert_eq!(guards, expected, "{backend:?} {block} x {count}");
+                assert_eq!(&rest[..data.len()], data, "{backend:?} {block} x {count}");
                 assert!(before.iter().chain(&rest[data.len()..]).all(|byte| *byte == 0xA5));
             }
         }
@@ -238,7 +239,7 @@ fn the_guard_is_that_of_the_copy_while_the_source_changes() {
                 source.iter().for_each(|word| word.store(round, Relaxed));
             }
         });
-        let caught = Kernel::available().map(|kernel| copies_that_changed(kernel, &source));
+        let caught = CrcBackend::available().map(|backend| copies_that_changed(backend, &source));
         let caught = caught.collect();
         stop.store(true, Relaxed);
         caught
@@ -254,7 +255,7 @@ const SOURCE_WORDS: usize = 8 * 512 / 8 + 1;
 
 /// Copies until the source has changed during twenty copies, for ten seconds at most. Returns how
 /// often it did, and how many guards were not their copy's.
-fn copies_that_changed(kernel: Kernel, source: &[AtomicU64]) -> [usize; 2] {
+fn copies_that_changed(backend: CrcBackend, source: &[AtomicU64]) -> [usize; 2] {
     let end = Instant::now() + Duration::from_secs(10);
     let [mut changed, mut wrong] = [0; 2];
     for round in 0.. {
@@ -265,16 +266,16 @@ fn copies_that_changed(kernel: Kernel, source: &[AtomicU64]) -> [usize; 2] {
         let mut guards = [GuardTag(0); 8];
         let src = source.as_ptr().cast::<u8>().wrapping_add(round % 8);
         // SAFETY: the source is a word longer than the copy, and written atomically only.
-        unsafe { kernel.copy_guards_from(STORES[round % 2], &mut dst, src, &mut guards) };
+        unsafe { backend.copy_guards_from(STORES[round % 2], &mut dst, src, &mut guards) };
         let blocks = dst.chunks(512).zip(guards);
         wrong += blocks.filter(|(block, guard)| table::guard(block) != guard.0).count();
         // SAFETY: the same.
-        let guard = unsafe { kernel.copy_guard_from(&mut dst, src) };
+        let guard = unsafe { backend.copy_guard_from(&mut dst, src) };
         wrong += usize::from(table::guard(&dst) != guard.0);
         // What is said of an earlier copy is said of the bytes that were copied now.
         let earlier = dst;
         // SAFETY: the same.
-        let differs = unsafe { kernel.copy_guards_compared(&mut dst, src, &earlier, &mut guards) };
+        let differs = unsafe { backend.copy_guards_compared(&mut dst, src, &earlier, &mut guards) };
         let blocks = dst.chunks(512).zip(guards);
         wrong += blocks.filter(|(block, guard)| table::guard(block) != guard.0).count();
         wrong += usize::from(differs != (dst != earlier));
@@ -287,13 +288,13 @@ proptest! {
     #[test]
     fn any_bytes_up_to_64_kib(seed in proptest::collection::vec(any::<u8>(), 1..300), len in 0_usize..=65_536, start in 0_usize..64, to in 0_usize..64) {
         let data: Vec<u8> = seed.iter().copied().cycle().take(start + len).enumerate().map(|(at, byte)| byte ^ at.to_le_bytes()[1]).collect();
-        for kernel in Kernel::available() {
-            prop_assert_eq!(kernel.guard(&data[start..]).0, table::guard(&data[start..]));
-            check_copy(kernel, Store::Cached, &data, len, start, to);
-            check_copy(kernel, Store::Streaming, &data, len, start, 0);
+        for backend in CrcBackend::available() {
+            prop_assert_eq!(backend.guard(&data[start..]).0, table::guard(&data[start..]));
+            check_copy(backend, Store::Cached, &data, len, start, to);
+            check_copy(backend, Store::Streaming, &data, len, start, 0);
             if len > 0 {
-                check_compared(kernel, &data[start..], len, &[]);
-                check_compared(kernel, &data[start..], len, &[to * len / 64]);
+                check_compared(backend, &data[start..], len, &[]);
+                check_compared(backend, &data[start..], len, &[to * len / 64]);
             }
         }
     }
@@ -303,11 +304,11 @@ proptest! {
         let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(data.len() + 1)).collect();
         at.extend([0, data.len()]);
         at.sort_unstable();
-        for kernel in Kernel::available() {
+        for backend in CrcBackend::available() {
             let mut pieces = Guard::new();
             for pair in at.windows(2) {
                 let piece = &data[pair[0]..pair[1]];
-                pieces.append(kernel.guard(piece), piece.len());
+                pieces.append(backend.guard(piece), piece.len());
             }
             prop_assert_eq!(pieces.finish().0, table::guard(&data));
         }

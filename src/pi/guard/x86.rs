@@ -1,4 +1,4 @@
-//! What all x86 kernels share: one lane's end.
+//! What all x86 backends share: one lane's end.
 
 use std::arch::x86_64::*;
 

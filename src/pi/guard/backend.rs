@@ -1,4 +1,4 @@
-//! The kernels by name, and the choice between them.
+//! The CRC backends by name, and the choice between them.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -24,10 +24,10 @@ pub enum Store {
     Streaming,
 }
 
-/// A way to compute guards that this CPU can run: values come from [`Kernel::available`] and
-/// [`Kernel::best`] only.
+/// A way to compute guards that this CPU can run: values come from [`CrcBackend::available`] and
+/// [`CrcBackend::best`] only.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Kernel(Instructions);
+pub struct CrcBackend(Instructions);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Instructions {
@@ -71,17 +71,19 @@ impl Instructions {
     }
 }
 
-impl Kernel {
+impl CrcBackend {
     /// All that this CPU can run, fastest first; the portable one is always among them.
-    pub fn available() -> impl Iterator<Item = Kernel> {
-        Instructions::ALL.iter().copied().filter(|each| each.are_available()).map(Kernel)
+    pub fn available() -> impl Iterator<Item = CrcBackend> {
+        Instructions::ALL.iter().copied().filter(|each| each.are_available()).map(CrcBackend)
     }
 
     /// The fastest, chosen once.
     #[inline]
-    pub fn best() -> Kernel {
-        static BEST: OnceLock<Kernel> = OnceLock::new();
-        *BEST.get_or_init(|| Kernel::available().next().unwrap_or(Kernel(Instructions::Portable)))
+    pub fn best() -> CrcBackend {
+        static BEST: OnceLock<CrcBackend> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            CrcBackend::available().next().unwrap_or(CrcBackend(Instructions::Portable))
+        })
     }
 
     /// The instructions that it is made of.
@@ -134,7 +136,7 @@ impl Kernel {
         unsafe { self.copy_guard_from(dst, src.as_ptr()) }
     }
 
-    /// [`Kernel::copy_guard`] from memory that others may be writing.
+    /// [`CrcBackend::copy_guard`] from memory that others may be writing.
     ///
     /// # Safety
     /// As for [`copy_guard_from`](super::copy_guard_from).
@@ -181,7 +183,7 @@ impl Kernel {
         }
     }
 
-    /// [`Kernel::copy_guards_from`] with ordinary stores, and a comparison with an `earlier` copy
+    /// [`CrcBackend::copy_guards_from`] with ordinary stores, and a comparison with an `earlier` copy
     /// in the same pass: answers whether any byte has changed.
     ///
     /// # Panics
@@ -212,7 +214,7 @@ impl Kernel {
 
     /// Copies consecutive blocks to where others may write too, such as a guest's memory, and
     /// computes the guards of what was stored: `len` bytes cut into as many equal blocks as
-    /// `guards` has room. `false`, and nothing done, from the portable kernel, which would have to
+    /// `guards` has room. `false`, and nothing done, from the portable backend, which would have to
     /// read twice.
     ///
     /// # Panics
@@ -235,7 +237,7 @@ impl Kernel {
         unsafe { self.many(src, block, guards, Delivered(dst)) }.is_some()
     }
 
-    /// One guard; none from the portable kernel, which does without sinks.
+    /// One guard; none from the portable backend, which does without sinks.
     ///
     /// # Safety
     /// `from` is readable for `len` bytes and `sink` takes as many.
@@ -258,10 +260,10 @@ impl Kernel {
     }
 
     /// The guards of blocks in a row, and whether a sink that compares has found a difference; none
-    /// from the portable kernel.
+    /// from the portable backend.
     ///
     /// # Safety
-    /// As for [`Kernel::one`], with the length of all blocks together.
+    /// As for [`CrcBackend::one`], with the length of all blocks together.
     #[inline]
     unsafe fn many<S: Sink>(
         self,
@@ -287,9 +289,9 @@ impl Kernel {
     }
 }
 
-impl fmt::Debug for Kernel {
+impl fmt::Debug for CrcBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kernel").field(&self.name()).finish()
+        f.debug_tuple("CrcBackend").field(&self.name()).finish()
     }
 }
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::DateTime;
 
+use super::html::verdict_html;
+use super::junit::verdict_junit;
+use super::ktap::verdict_ktap;
 use super::plain::tests::{evil, is_harmless};
 use super::session::{LabelSummary, Session};
 use super::text::session_text;
-use super::{Colour, verdict_html, verdict_json, verdict_junit, verdict_ktap, verdict_text};
+use super::{Colour, FORMATS, verdict_json, verdict_text};
 use crate::record::{Broken, Owner, OwnerKind, Phases, Race};
 use crate::verdict::tests::bare_cell;
 use crate::verdict::{
@@ -44,102 +47,25 @@ fn verdict() -> Verdict {
     Verdict::over(cells, None, DateTime::UNIX_EPOCH, 12.0)
 }
 
-/// A cell as one format tells it: name, outcome, and the text that holds figures and reason.
-type Told = (String, CellOutcome, String);
-
-fn from_ktap(text: &str) -> Vec<Told> {
-    let mut told = Vec::new();
-    let mut before = String::new();
-    for line in text.lines().filter(|line| line.starts_with("  ")).map(str::trim) {
-        let (word, rest) = match line.strip_prefix("not ok ") {
-            Some(rest) => (CellOutcome::Fail, rest),
-            None => match line.strip_prefix("ok ") {
-                Some(rest) => (CellOutcome::Pass, rest),
-                None => {
-                    before.push_str(line);
-                    continue;
-                }
-            },
-        };
-        let (_, rest) = rest.split_once(' ').unwrap();
-        let (name, directive) = rest.split_once(" # ").unwrap_or((rest, ""));
-        let outcome = match directive.split(' ').next() {
-            Some("SKIP") => CellOutcome::Skip,
-            Some("ERROR") => CellOutcome::Error,
-            _ => word,
-        };
-        told.push((name.to_owned(), outcome, format!("{before} {directive}")));
-        before.clear();
-    }
-    told
-}
-
-fn from_junit(text: &str) -> Vec<Told> {
-    let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
-    text.split("<testcase ")
-        .skip(1)
-        .map(|case| {
-            let (_, rest) = case.split_once("name=\"").unwrap();
-            let (name, _) = rest.split_once('"').unwrap();
-            let outcome = [
-                ("<failure", CellOutcome::Fail),
-                ("<error", CellOutcome::Error),
-                ("<skipped", CellOutcome::Skip),
-            ]
-            .into_iter()
-            .find(|(tag, _)| case.contains(tag))
-            .map_or(CellOutcome::Pass, |(_, outcome)| outcome);
-            (unescape(name), outcome, unescape(case))
-        })
-        .collect()
-}
-
-fn from_html(page: &str) -> Vec<Told> {
-    let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
-    // The heads of the tables have no `td`.
-    let rows = page.split("<tr>").filter(|row| row.contains("<td"));
-    rows.map(|row| {
-        let columns: Vec<String> = row
-            .split("<td")
-            .skip(1)
-            .map(|column| {
-                unescape(column.split_once('>').unwrap().1.split("</td>").next().unwrap())
-            })
-            .collect();
-        let stable_writes = match columns[2].as_str() {
-            "-" => None,
-            setting => Some(if setting == "on" { StableWrites::On } else { StableWrites::Off }),
-        };
-        let name = crate::verdict::cell_name(&columns[0], &columns[1], stable_writes);
-        let outcome = [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
-            .into_iter()
-            .find(|outcome| columns[9].starts_with(&outcome.to_string()))
-            .unwrap();
-        (name, outcome, columns.join(" "))
-    })
-    .collect()
-}
-
 #[test]
 fn every_format_tells_the_same_of_every_cell() {
     let verdict = verdict();
     let json: Verdict = serde_json::from_str(&verdict_json(&verdict).unwrap()).unwrap();
     assert_eq!(json, verdict);
-    let ktap = from_ktap(&verdict_ktap(&verdict));
-    let junit = from_junit(&verdict_junit(&verdict).unwrap());
-    let html = from_html(&verdict_html(&verdict));
     let text = verdict_text(&verdict, Colour::Never);
-    assert_eq!(html.len(), verdict.cells.len());
-    assert_eq!((ktap.len(), junit.len()), (verdict.cells.len(), verdict.cells.len()));
-    for (at, cell) in verdict.cells.iter().enumerate() {
-        let row = text.lines().find(|line| line.trim_start().starts_with(&cell.scenario)).unwrap();
-        assert!(row.contains(&cell.outcome.to_string()), "{row}");
-        for (name, outcome, words) in [&ktap[at], &junit[at], &html[at]] {
-            assert_eq!((name, *outcome), (&cell.name(), cell.outcome));
+    for format in &FORMATS {
+        let told = (format.read)(&(format.make)(&verdict).unwrap());
+        assert_eq!(told.len(), verdict.cells.len(), "{format:?}");
+        for (told, cell) in told.iter().zip(&verdict.cells) {
+            assert_eq!((&told.name, told.outcome), (&cell.name(), cell.outcome), "{format:?}");
             for fact in facts(cell) {
-                assert!(words.contains(&fact), "{fact} is missing in {words}");
+                assert!(told.words.contains(&fact), "{fact} is missing in {told:?}, {format:?}");
             }
         }
+    }
+    for cell in &verdict.cells {
+        let row = text.lines().find(|line| line.trim_start().starts_with(&cell.scenario)).unwrap();
+        assert!(row.contains(&cell.outcome.to_string()), "{row}");
         for fact in facts(cell) {
             assert!(text.contains(&fact), "{fact} is missing in {text}");
         }
@@ -185,12 +111,9 @@ fn every_format_tells_what_kernels_said_before_their_first_cell() {
     let verdict = verdict().with_boots(vec![boot, Boot::default()]);
     assert_eq!(verdict.boots.len(), 1);
     let told = "boot of 6.1.0-test, device blk, boot-1";
-    for text in [
-        verdict_text(&verdict, Colour::Never),
-        verdict_ktap(&verdict),
-        verdict_junit(&verdict).unwrap(),
-        verdict_html(&verdict),
-    ] {
+    let made = FORMATS.iter().filter(|format| format.flag != "json");
+    let made = made.map(|format| (format.make)(&verdict).unwrap());
+    for text in made.chain([verdict_text(&verdict, Colour::Never)]) {
         assert!(text.contains(told) && text.contains("MAX_LOCKDEP_CHAINS"), "{text}");
         assert!(text.contains("1 of 2 tries died before the guest"), "{text}");
         assert!(text.contains("making (TCG)") && text.contains("(console-1.log)"), "{text}");

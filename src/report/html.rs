@@ -3,6 +3,7 @@
 
 use crate::verdict::{Cell, Group, Verdict};
 
+use super::format::Format;
 use super::provenance::provenance_rows;
 use super::tame::tame;
 use super::words::{boot_words, healed_words, micros_words, millis_words, noted_words, seen_words};
@@ -28,8 +29,17 @@ const COLUMNS: [&str; 13] = [
     "noted",
 ];
 
+/// An HTML page.
+pub const FORMAT: Format = Format {
+    flag: "html",
+    name: "an HTML page",
+    make: |verdict| Ok(verdict_html(verdict)),
+    #[cfg(test)]
+    read: read::cells,
+};
+
 /// The verdict as an HTML page.
-pub fn verdict_html(verdict: &Verdict) -> String {
+pub(super) fn verdict_html(verdict: &Verdict) -> String {
     let verdict = &tame(verdict);
     let tables: String = verdict.groups().iter().map(table).collect();
     format!(
@@ -117,4 +127,38 @@ fn escaped(text: &str) -> String {
         }
         out
     })
+}
+
+#[cfg(test)]
+mod read {
+    use crate::report::format::ToldCell;
+    use crate::verdict::{CellOutcome, StableWrites, cell_name};
+
+    /// What this format tells of each cell.
+    pub fn cells(page: &str) -> Vec<ToldCell> {
+        let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        // The heads of the tables have no `td`.
+        let rows = page.split("<tr>").filter(|row| row.contains("<td"));
+        rows.map(|row| {
+            let columns: Vec<String> = row
+                .split("<td")
+                .skip(1)
+                .map(|column| {
+                    unescape(column.split_once('>').unwrap().1.split("</td>").next().unwrap())
+                })
+                .collect();
+            let stable_writes = match columns[2].as_str() {
+                "-" => None,
+                setting => Some(if setting == "on" { StableWrites::On } else { StableWrites::Off }),
+            };
+            let name = cell_name(&columns[0], &columns[1], stable_writes);
+            let outcome =
+                [CellOutcome::Pass, CellOutcome::Fail, CellOutcome::Error, CellOutcome::Skip]
+                    .into_iter()
+                    .find(|outcome| columns[9].starts_with(&outcome.to_string()))
+                    .unwrap();
+            ToldCell { name, outcome, words: columns.join(" ") }
+        })
+        .collect()
+    }
 }

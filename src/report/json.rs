@@ -5,7 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::verdict::Verdict;
 
+use super::format::Format;
 use super::plain::plain_json;
+
+/// A file of JSON.
+pub const FORMAT: Format = Format {
+    flag: "json",
+    name: "JSON",
+    make: |verdict| Ok(verdict_json(verdict)?),
+    #[cfg(test)]
+    read: read::cells,
+};
 
 /// The verdict as one JSON object with a line feed at its end.
 pub fn verdict_json(verdict: &Verdict) -> Result<String, serde_json::Error> {
@@ -36,6 +46,28 @@ fn try_write(path: &Path, text: &str) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|failed| failed.error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod read {
+    use crate::report::format::ToldCell;
+    use crate::verdict::{Cell, Verdict};
+
+    /// What this format tells of each cell: its fields, in words.
+    pub fn cells(text: &str) -> Vec<ToldCell> {
+        let verdict: Verdict = serde_json::from_str(text).unwrap();
+        verdict.cells.iter().map(cell).collect()
+    }
+
+    fn cell(cell: &Cell) -> ToldCell {
+        let raced = cell.races.zip(cell.blocks_checked);
+        let seen = raced.map_or("not run".to_owned(), |(races, checked)| {
+            format!("{races} of {checked} blocks raced")
+        });
+        let told = cell.reason.iter().chain(&cell.why).chain(&cell.notes).chain([&seen]);
+        let words: Vec<&str> = told.map(String::as_str).collect();
+        ToldCell { name: cell.name(), outcome: cell.outcome, words: words.join(" ") }
+    }
 }
 
 #[cfg(test)]

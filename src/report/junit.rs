@@ -9,12 +9,22 @@ use quick_junit::{
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
+use super::format::Format;
 use super::provenance::provenance_rows;
 use super::tame::tame;
 use super::words::{boot_words, expected_words, noted_words, seen_words};
 
+/// A file of JUnit XML.
+pub const FORMAT: Format = Format {
+    flag: "junit",
+    name: "JUnit XML",
+    make: |verdict| Ok(verdict_junit(verdict)?),
+    #[cfg(test)]
+    read: read::cells,
+};
+
 /// The verdict as an XML document.
-pub fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
+pub(super) fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError> {
     let verdict = &tame(verdict);
     let mut report = Report::new("dixtrap");
     report.set_timestamp(verdict.started);
@@ -53,4 +63,31 @@ fn case(cell: &Cell) -> TestCase {
     let lines: Vec<String> = [seen].into_iter().chain(noted_words(cell)).collect();
     case.set_system_out(lines.join("\n"));
     case
+}
+
+#[cfg(test)]
+mod read {
+    use crate::report::format::ToldCell;
+    use crate::verdict::CellOutcome;
+
+    /// What this format tells of each cell.
+    pub fn cells(text: &str) -> Vec<ToldCell> {
+        let unescape = |t: &str| t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        text.split("<testcase ")
+            .skip(1)
+            .map(|case| {
+                let (_, rest) = case.split_once("name=\"").unwrap();
+                let (name, _) = rest.split_once('"').unwrap();
+                let outcome = [
+                    ("<failure", CellOutcome::Fail),
+                    ("<error", CellOutcome::Error),
+                    ("<skipped", CellOutcome::Skip),
+                ]
+                .into_iter()
+                .find(|(tag, _)| case.contains(tag))
+                .map_or(CellOutcome::Pass, |(_, outcome)| outcome);
+                ToldCell { name: unescape(name), outcome, words: unescape(case) }
+            })
+            .collect()
+    }
 }

@@ -5,12 +5,22 @@ use std::fmt::Write;
 
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
+use super::format::Format;
 use super::provenance::provenance_rows;
 use super::tame::tame;
 use super::words::{boot_words, expected_words, noted_words, seen_words};
 
+/// A file of KTAP.
+pub const FORMAT: Format = Format {
+    flag: "ktap",
+    name: "KTAP",
+    make: |verdict| Ok(verdict_ktap(verdict)),
+    #[cfg(test)]
+    read: read::cells,
+};
+
 /// The verdict as KTAP.
-pub fn verdict_ktap(verdict: &Verdict) -> String {
+pub(super) fn verdict_ktap(verdict: &Verdict) -> String {
     let verdict = &tame(verdict);
     let groups = verdict.groups();
     let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
@@ -58,5 +68,40 @@ fn result_line(number: usize, cell: &Cell) -> String {
         CellOutcome::Skip => format!("ok {number} {name} # SKIP {reason}"),
         CellOutcome::Fail => format!("not ok {number} {name} # {reason}"),
         CellOutcome::Error => format!("not ok {number} {name} # ERROR {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod read {
+    use crate::report::format::ToldCell;
+    use crate::verdict::CellOutcome;
+
+    /// What this format tells of each cell.
+    pub fn cells(text: &str) -> Vec<ToldCell> {
+        let mut told = Vec::new();
+        let mut before = String::new();
+        for line in text.lines().filter(|line| line.starts_with("  ")).map(str::trim) {
+            let (word, rest) = match line.strip_prefix("not ok ") {
+                Some(rest) => (CellOutcome::Fail, rest),
+                None => match line.strip_prefix("ok ") {
+                    Some(rest) => (CellOutcome::Pass, rest),
+                    None => {
+                        before.push_str(line);
+                        continue;
+                    }
+                },
+            };
+            let (_, rest) = rest.split_once(' ').unwrap();
+            let (name, directive) = rest.split_once(" # ").unwrap_or((rest, ""));
+            let outcome = match directive.split(' ').next() {
+                Some("SKIP") => CellOutcome::Skip,
+                Some("ERROR") => CellOutcome::Error,
+                _ => word,
+            };
+            let words = format!("{before} {directive}");
+            told.push(ToldCell { name: name.to_owned(), outcome, words });
+            before.clear();
+        }
+        told
     }
 }

@@ -1,5 +1,6 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
+mod format;
 mod hexdiff;
 mod html;
 mod incidents;
@@ -21,18 +22,19 @@ mod text;
 mod told;
 mod words;
 
+pub use format::{Format, FormatError};
 pub use hexdiff::Colour;
-pub use html::verdict_html;
 pub use json::{WriteError, verdict_json, write_whole};
 pub use jsonl::{Sink, SinkError};
-pub use junit::verdict_junit;
-pub use ktap::verdict_ktap;
 pub use lines::{SessionError, each_record};
 pub use offenders::{Offender, Offenders};
 pub use plain::{plain, plain_json, plain_lines};
 pub use session::{LabelSummary, OWNERS, Session, UNLABELLED};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 pub use words::micros_words;
+
+/// The output formats of the verdict, in the order of their flags.
+pub static FORMATS: [Format; 4] = [junit::FORMAT, ktap::FORMAT, json::FORMAT, html::FORMAT];
 
 #[cfg(test)]
 mod agree;

@@ -1,41 +1,55 @@
-//! The files that a verdict is written to, for every command that has one.
+//! The files that a verdict is written to, for every command that has one: a flag for each format.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use dixtrap::report::{verdict_html, verdict_json, verdict_junit, verdict_ktap, write_whole};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use dixtrap::report::{FORMATS, Format, verdict_json, write_whole};
 use dixtrap::verdict::Verdict;
 
-/// Where the verdict goes.
-#[derive(Debug, clap::Args)]
-pub struct Formats {
-    /// Writes the verdict as JUnit XML
-    #[arg(long, value_name = "F")]
-    junit: Option<PathBuf>,
-    /// Writes the verdict as KTAP
-    #[arg(long, value_name = "F")]
-    ktap: Option<PathBuf>,
-    /// Writes the verdict as JSON
-    #[arg(long, value_name = "F")]
-    json: Option<PathBuf>,
-    /// Writes the verdict as an HTML page
-    #[arg(long, value_name = "F")]
-    html: Option<PathBuf>,
+/// Where the verdict goes, in which formats.
+#[derive(Debug)]
+pub struct Formats(Vec<(&'static Format, PathBuf)>);
+
+impl Args for Formats {
+    fn augment_args(command: Command) -> Command {
+        command.args(FORMATS.iter().map(|format| {
+            Arg::new(format.flag)
+                .long(format.flag)
+                .value_name("F")
+                .value_parser(value_parser!(PathBuf))
+                .help(format!("Writes the verdict as {}", format.name))
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Formats {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let path = |format: &'static Format| {
+            matches.get_one::<PathBuf>(format.flag).map(|path| (format, path.clone()))
+        };
+        Ok(Formats(FORMATS.iter().filter_map(path).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl Formats {
     /// Nothing is to be written.
     pub fn is_empty(&self) -> bool {
-        self.paths().next().is_none()
-    }
-
-    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.json, &self.junit, &self.ktap, &self.html].into_iter().flatten()
+        self.0.is_empty()
     }
 
     /// Reports that could never be written are an error before the run, not after it.
     pub fn check_folders(&self) -> anyhow::Result<()> {
-        for path in self.paths() {
+        for (_, path) in &self.0 {
             let folder =
                 path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             ensure!(
@@ -57,17 +71,14 @@ impl Formats {
     /// Writes every report that can be written, and the verdict as JSON to `kept`; the first failure
     /// is the error.
     pub fn write(&self, verdict: &Verdict, kept: Option<&Path>) -> anyhow::Result<()> {
-        let json = verdict_json(verdict)?;
-        let junit = verdict_junit(verdict).context("cannot make JUnit XML")?;
-        let reports = [
-            (kept, &json),
-            (self.json.as_deref(), &json),
-            (self.junit.as_deref(), &junit),
-            (self.ktap.as_deref(), &verdict_ktap(verdict)),
-            (self.html.as_deref(), &verdict_html(verdict)),
-        ];
-        let written =
-            reports.map(|(path, text)| path.map_or(Ok(()), |path| write_whole(path, text)));
+        let json = kept.map(|path| Ok::<_, anyhow::Error>((path, verdict_json(verdict)?)));
+        let made = self.0.iter().map(|(format, path)| {
+            let text = (format.make)(verdict).map_err(anyhow::Error::from_boxed);
+            let text = text.with_context(|| format!("cannot make {}", format.name))?;
+            Ok((path.as_path(), text))
+        });
+        let texts = json.into_iter().chain(made).collect::<anyhow::Result<Vec<_>>>()?;
+        let written: Vec<_> = texts.iter().map(|(path, text)| write_whole(path, text)).collect();
         Ok(written.into_iter().collect::<Result<(), _>>()?)
     }
 }

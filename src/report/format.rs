@@ -1,0 +1,32 @@
+//! What an output format of the verdict is: its flag, and how its text is made.
+
+use std::error::Error;
+
+use crate::verdict::Verdict;
+
+/// Why the text of a format cannot be made.
+pub type FormatError = Box<dyn Error + Send + Sync>;
+
+/// An output format of the verdict.
+#[derive(Debug)]
+pub struct Format {
+    /// The flag that asks for it, without its dashes.
+    pub flag: &'static str,
+    /// What a file of it is called in sentences, with an article where it takes one.
+    pub name: &'static str,
+    /// Makes the whole text of a file.
+    pub make: fn(&Verdict) -> Result<String, FormatError>,
+    /// Reads back what the text tells of each cell, for the test that holds all formats against each other.
+    #[cfg(test)]
+    pub(super) read: fn(&str) -> Vec<ToldCell>,
+}
+
+/// A cell as one format tells it.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct ToldCell {
+    pub(super) name: String,
+    pub(super) outcome: crate::verdict::CellOutcome,
+    /// All text about the cell: it holds the figures and the reason.
+    pub(super) words: String,
+}

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use dixtrap::owner::{Details, Map, ReadAt, layout};
+use dixtrap::owner::{Map, ReadAt, layout};
 use libfuzzer_sys::fuzz_target;
 
 /// A disk that begins with the input; the rest of it is zeros.
@@ -27,16 +27,15 @@ fuzz_target!(|bytes: &[u8]| {
     let disk = Disk(bytes);
     let Ok(Some(found)) = layout(&disk) else { return };
     let mut map = Map::default();
-    for area in found.areas {
+    for area in found.areas() {
         let _ = area.end();
         map.add(area);
     }
     for at in [0, 512, 4096, BYTES / 2, u64::MAX] {
         let _ = map.owner(at, 0);
     }
-    if let Details::Ext4(ext4) = &found.details {
-        for inode in [0, 2, 8, 11, u64::MAX] {
-            let _ = ext4.tree_areas(&disk, inode, "/file");
-        }
+    for inode in [0, 2, 8, 11, u64::MAX] {
+        let _ = found.tree_areas(&disk, inode, "/file");
     }
+    let _ = found.runs(u64::MAX / 2, u64::MAX);
 });

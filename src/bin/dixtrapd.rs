@@ -10,7 +10,7 @@ use clap::Parser;
 use dixtrap::cli::{one_line, survive_file_limits};
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
-use dixtrap::control::{ControlServer, governor};
+use dixtrap::control::{ControlServer, control_handler};
 use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::messages::{Messages, last_word};
 use dixtrap::proto::Device;
@@ -214,10 +214,9 @@ fn serve<D: Device>(
         None => server,
     });
     server.resume(traps.first().and_then(|trap| trap.note()).unwrap_or_default());
-    let governor = governor(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
-    let _control = control
-        .map(|endpoint| ControlServer::start(endpoint, governor, descriptors))
-        .transpose()?;
+    let handler = control_handler(Arc::clone(&ledger), traps.clone(), Arc::clone(&server));
+    let _control =
+        control.map(|endpoint| ControlServer::start(endpoint, handler, descriptors)).transpose()?;
     ledger.start(start_record(config, &traps));
     begin()?;
     stop_on_signal(signals, Arc::clone(&server))?;

@@ -7,4 +7,4 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{NONE, Reply, Request, Stats};
-pub use server::{ControlServer, Governor, governor};
+pub use server::{ControlHandler, ControlServer, control_handler};

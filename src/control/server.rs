@@ -25,17 +25,17 @@ const RETRY: Duration = Duration::from_millis(20);
 const MAX_LABEL: usize = 256;
 
 /// Something that carries requests out.
-pub trait Governor: Send + Sync {
+pub trait ControlHandler: Send + Sync {
     /// Carries one out.
     fn carry_out(&self, request: Request) -> Reply;
 }
 
-/// A governor for traps, in the order of their units, and the server in front of them.
-pub fn governor<D: Device>(
+/// A handler for traps, in the order of their units, and the server in front of them.
+pub fn control_handler<D: Device>(
     ledger: Arc<Ledger>,
     traps: Vec<Arc<Trap>>,
     server: Arc<Server<D>>,
-) -> Arc<dyn Governor> {
+) -> Arc<dyn ControlHandler> {
     Arc::new(Daemon { ledger, traps, server })
 }
 
@@ -85,7 +85,7 @@ impl<D: Device> Daemon<D> {
     }
 }
 
-impl<D: Device> Governor for Daemon<D> {
+impl<D: Device> ControlHandler for Daemon<D> {
     fn carry_out(&self, request: Request) -> Reply {
         match request {
             Request::Stats => Reply { stats: Some(Box::new(self.stats())), ..Reply::done() },
@@ -117,7 +117,7 @@ impl ControlServer {
     /// Answers clients from a thread of its own, in a process that may have so many descriptors.
     pub fn start(
         endpoint: Endpoint,
-        governor: Arc<dyn Governor>,
+        handler: Arc<dyn ControlHandler>,
         descriptors: u64,
     ) -> io::Result<Self> {
         let share = usize::try_from(descriptors / SHARE).unwrap_or(MAX_CLIENTS);
@@ -125,16 +125,16 @@ impl ControlServer {
         let accepting = endpoint.listener().try_clone()?;
         std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             confine(Thread::Control);
-            accept_all(&accepting, &governor, &clients);
+            accept_all(&accepting, &handler, &clients);
         })?;
         Ok(ControlServer { _endpoint: endpoint })
     }
 }
 
-fn accept_all(listener: &UnixListener, governor: &Arc<dyn Governor>, clients: &Arc<Clients>) {
+fn accept_all(listener: &UnixListener, handler: &Arc<dyn ControlHandler>, clients: &Arc<Clients>) {
     for stream in listener.incoming() {
         match stream {
-            Ok(stream) => spawn_client(stream, governor, clients),
+            Ok(stream) => spawn_client(stream, handler, clients),
             Err(error) => {
                 // Out of descriptors, most likely: a client that goes frees one.
                 if !clients.make_room() {
@@ -146,7 +146,7 @@ fn accept_all(listener: &UnixListener, governor: &Arc<dyn Governor>, clients: &A
     }
 }
 
-fn spawn_client(stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<Clients>) {
+fn spawn_client(stream: UnixStream, handler: &Arc<dyn ControlHandler>, clients: &Arc<Clients>) {
     let place = match clients.enter(stream) {
         Ok(place) => place,
         Err(stream) => {
@@ -155,10 +155,10 @@ fn spawn_client(stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<
             return;
         }
     };
-    let governor = Arc::clone(governor);
+    let handler = Arc::clone(handler);
     let spawned = std::thread::Builder::new().name("control client".to_owned()).spawn(move || {
         confine(Thread::Client);
-        if let Err(error) = serve_client(&place, governor.as_ref()) {
+        if let Err(error) = serve_client(&place, handler.as_ref()) {
             log::debug!("a control client went away: {error}");
         }
     });
@@ -168,7 +168,7 @@ fn spawn_client(stream: UnixStream, governor: &Arc<dyn Governor>, clients: &Arc<
 }
 
 /// One request a line until the client goes, or has to.
-fn serve_client(place: &Place, governor: &dyn Governor) -> io::Result<()> {
+fn serve_client(place: &Place, handler: &dyn ControlHandler) -> io::Result<()> {
     let mut reader = BufReader::new(place.stream());
     // Bytes, not text: a line that is not UTF-8 is one more malformed request, not the end.
     let mut line = Vec::new();
@@ -188,10 +188,10 @@ fn serve_client(place: &Place, governor: &dyn Governor) -> io::Result<()> {
             // Answered first: afterwards the process may be gone.
             Ok(Request::Quit) => {
                 answer(place.stream(), &Reply::done())?;
-                place.work(|| governor.carry_out(Request::Quit));
+                place.work(|| handler.carry_out(Request::Quit));
                 continue;
             }
-            Ok(request) => place.work(|| governor.carry_out(request)),
+            Ok(request) => place.work(|| handler.carry_out(request)),
             Err(error) => Reply::refused(format!("not a request: {error}")),
         };
         answer(place.stream(), &reply)?;

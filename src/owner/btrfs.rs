@@ -5,7 +5,7 @@ use crate::record::OwnerKind;
 
 use super::area::Area;
 use super::bytes::{ReadAt, le16, le32, le64};
-use super::{Details, Layout, LayoutError};
+use super::layout::{Layout, LayoutError, Mounted, Run};
 
 /// The superblock and its copies.
 const SUPERBLOCKS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
@@ -24,7 +24,7 @@ const STRIPED: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8;
 
 /// What a chunk is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChunkKind {
+pub(super) enum ChunkKind {
     /// Files.
     Data,
     /// Tree blocks.
@@ -35,21 +35,21 @@ pub enum ChunkKind {
 
 /// A run of logical addresses, and where its copies lie on this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chunk {
+pub(super) struct Chunk {
     /// The first logical address.
-    pub logical: u64,
+    pub(super) logical: u64,
     /// Bytes.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// What for; chunks that mix data and metadata count as data.
-    pub kind: ChunkKind,
+    pub(super) kind: ChunkKind,
     /// The first byte of every copy on this device.
-    pub copies: Vec<u64>,
+    pub(super) copies: Vec<u64>,
 }
 
 impl Chunk {
     /// Reads a chunk item that begins at logical address `logical`. Of striped chunks no address is
     /// known.
-    pub fn parse(logical: u64, item: &[u8], device: u64) -> Option<Chunk> {
+    pub(super) fn parse(logical: u64, item: &[u8], device: u64) -> Option<Chunk> {
         let (bytes, flags) = (le64(item, 0)?, le64(item, 24)?);
         let stripes = item.get(CHUNK_BYTES..)?.chunks_exact(STRIPE_BYTES);
         let copies = stripes
@@ -95,24 +95,12 @@ impl Chunk {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Btrfs {
     /// This device's number in the file system.
-    pub device: u64,
+    pub(super) device: u64,
     /// By rising logical address.
-    pub chunks: Vec<Chunk>,
+    pub(super) chunks: Vec<Chunk>,
 }
 
 impl Btrfs {
-    /// Reads the first superblock, and the chunks that it holds itself: those of the chunk tree.
-    pub fn read(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
-        let [first, ..] = SUPERBLOCKS;
-        let bytes = disk.read_at(first, SUPERBLOCK_BYTES)?;
-        if bytes.get(0x40..0x48) != Some(MAGIC) {
-            return Ok(None);
-        }
-        let damaged = LayoutError::Damaged("superblock");
-        let Some(btrfs) = Btrfs::parse(&bytes) else { return Err(damaged) };
-        Ok(Some(Layout { name: "btrfs", areas: btrfs.areas(), details: Details::Btrfs(btrfs) }))
-    }
-
     fn parse(superblock: &[u8]) -> Option<Btrfs> {
         let device = le64(superblock, 0xC9)?;
         let length = usize::try_from(le32(superblock, 0xA0)?).ok()?;
@@ -127,9 +115,35 @@ impl Btrfs {
         }
         Some(Btrfs { device, chunks })
     }
+}
+
+impl Layout for Btrfs {
+    /// Reads the first superblock, and the chunks that it holds itself: those of the chunk tree.
+    fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
+        let [first, ..] = SUPERBLOCKS;
+        let bytes = disk.read_at(first, SUPERBLOCK_BYTES)?;
+        if bytes.get(0x40..0x48) != Some(MAGIC) {
+            return Ok(None);
+        }
+        Btrfs::parse(&bytes).map(Some).ok_or(LayoutError::Damaged("superblock"))
+    }
+
+    fn name(&self) -> &'static str {
+        "btrfs"
+    }
+
+    /// All chunks of this device; those of the superblock stay where the kernel does not tell.
+    fn learn(&mut self, mounted: &dyn Mounted) {
+        let items = mounted.chunk_items();
+        let all = items.iter().filter_map(|(at, item)| Chunk::parse(*at, item, self.device));
+        let all: Vec<Chunk> = all.collect();
+        if !all.is_empty() {
+            self.chunks = all;
+        }
+    }
 
     /// Superblocks and tree blocks.
-    pub fn areas(&self) -> Vec<Area> {
+    fn areas(&self) -> Vec<Area> {
         let names = ["superblock", "backup superblock", "backup superblock"];
         let superblocks = SUPERBLOCKS
             .iter()
@@ -139,23 +153,24 @@ impl Btrfs {
     }
 
     /// What is left of the data chunks once the files have taken theirs: to be told last.
-    pub fn freed(&self) -> Vec<Area> {
+    fn freed(&self) -> Vec<Area> {
         self.chunks.iter().flat_map(Chunk::freed).collect()
     }
 
-    /// Where `bytes` bytes at a logical address lie on this device: one run for each copy and chunk.
-    pub fn places(&self, logical: u64, bytes: u64) -> Vec<(u64, u64, u64)> {
+    /// One run for each copy and chunk: what the kernel calls physical is a logical address.
+    fn runs(&self, logical: u64, bytes: u64) -> Vec<Run> {
         let end = logical.saturating_add(bytes);
-        let mut places = Vec::new();
+        let mut runs = Vec::new();
         for chunk in &self.chunks {
             let from = logical.max(chunk.logical);
             let to = end.min(chunk.logical.saturating_add(chunk.bytes));
             if from < to {
-                places.extend(chunk.copies.iter().map(|copy| {
-                    (copy.saturating_add(from - chunk.logical), to - from, from - logical)
+                runs.extend(chunk.copies.iter().map(|copy| {
+                    let start = copy.saturating_add(from - chunk.logical);
+                    Run { start, bytes: to - from, skipped: from - logical }
                 }));
             }
         }
-        places
+        runs
     }
 }

@@ -2,7 +2,7 @@
 
 use super::area::{Area, joined};
 use super::bytes::{ReadAt, le32};
-use super::{Details, Layout, LayoutError};
+use super::layout::{Layout, LayoutError};
 
 const SUPERBLOCK: u64 = 1024;
 const MAGIC: u32 = 0xF2F5_2010;
@@ -17,21 +17,37 @@ const AREAS: [(&str, usize); 4] = [
 ];
 const MAIN: usize = 92;
 
-/// Reads the superblock.
-pub fn read(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
-    let bytes = disk.read_at(SUPERBLOCK, 1024)?;
-    if le32(&bytes, 0) != Some(MAGIC) {
-        return Ok(None);
+/// A file system; only what lies before its main area is known.
+#[derive(Debug)]
+pub struct F2fs {
+    areas: Vec<Area>,
+}
+
+impl Layout for F2fs {
+    /// Reads the superblock.
+    fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
+        let bytes = disk.read_at(SUPERBLOCK, 1024)?;
+        if le32(&bytes, 0) != Some(MAGIC) {
+            return Ok(None);
+        }
+        let begins = |at| le32(&bytes, at).map(|block| u64::from(block) * BLOCK);
+        let mut areas = vec![Area::metadata("superblock", 0, 2 * BLOCK)];
+        let ends = AREAS.iter().skip(1).map(|(_, at)| *at).chain([MAIN]);
+        for ((name, at), end) in AREAS.iter().zip(ends) {
+            let (Some(start), Some(end)) = (begins(*at), begins(end)) else {
+                return Err(LayoutError::Damaged("superblock"));
+            };
+            let bytes = end.checked_sub(start).ok_or(LayoutError::Damaged("superblock"))?;
+            areas.push(Area::metadata(name, start, bytes));
+        }
+        Ok(Some(F2fs { areas: joined(areas) }))
     }
-    let begins = |at| le32(&bytes, at).map(|block| u64::from(block) * BLOCK);
-    let mut areas = vec![Area::metadata("superblock", 0, 2 * BLOCK)];
-    let ends = AREAS.iter().skip(1).map(|(_, at)| *at).chain([MAIN]);
-    for ((name, at), end) in AREAS.iter().zip(ends) {
-        let (Some(start), Some(end)) = (begins(*at), begins(end)) else {
-            return Err(LayoutError::Damaged("superblock"));
-        };
-        let bytes = end.checked_sub(start).ok_or(LayoutError::Damaged("superblock"))?;
-        areas.push(Area::metadata(name, start, bytes));
+
+    fn name(&self) -> &'static str {
+        "f2fs"
     }
-    Ok(Some(Layout { name: "f2fs", areas: joined(areas), details: Details::None }))
+
+    fn areas(&self) -> Vec<Area> {
+        self.areas.clone()
+    }
 }

@@ -2,24 +2,42 @@
 
 use super::area::{Area, joined};
 use super::bytes::{ReadAt, le16, le32};
-use super::{Details, Layout, LayoutError};
+use super::layout::{Layout, LayoutError};
 
-/// Reads the boot sector.
-pub fn read(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
-    let boot = disk.read_at(0, 512)?;
-    if le16(&boot, 510) != Some(0xAA55) {
-        return Ok(None);
+/// A file system of this family; only what lies before its clusters is known, and its root directory.
+#[derive(Debug)]
+pub struct Fat {
+    name: &'static str,
+    areas: Vec<Area>,
+}
+
+impl Layout for Fat {
+    /// Reads the boot sector.
+    fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
+        let boot = disk.read_at(0, 512)?;
+        if le16(&boot, 510) != Some(0xAA55) {
+            return Ok(None);
+        }
+        let is =
+            |at: usize, word: &[u8]| boot.get(at..).is_some_and(|bytes| bytes.starts_with(word));
+        let (name, areas) = if is(3, b"EXFAT   ") {
+            ("exfat", exfat(&boot))
+        } else if is(54, b"FAT") || is(82, b"FAT32") {
+            ("vfat", vfat(&boot))
+        } else {
+            return Ok(None);
+        };
+        let areas = joined(areas.ok_or(LayoutError::Damaged("boot sector"))?);
+        Ok(Some(Fat { name, areas }))
     }
-    let is = |at: usize, word: &[u8]| boot.get(at..).is_some_and(|bytes| bytes.starts_with(word));
-    let (name, areas) = if is(3, b"EXFAT   ") {
-        ("exfat", exfat(&boot))
-    } else if is(54, b"FAT") || is(82, b"FAT32") {
-        ("vfat", vfat(&boot))
-    } else {
-        return Ok(None);
-    };
-    let areas = joined(areas.ok_or(LayoutError::Damaged("boot sector"))?);
-    Ok(Some(Layout { name, areas, details: Details::None }))
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn areas(&self) -> Vec<Area> {
+        self.areas.clone()
+    }
 }
 
 /// Reserved sectors, the tables, then the root directory: of fixed size and place before FAT32, a

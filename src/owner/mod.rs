@@ -11,60 +11,44 @@ mod bytes;
 mod ext4;
 mod f2fs;
 mod fat;
+mod layout;
 mod map;
 mod swap;
 mod told;
 mod xfs;
 
 pub use area::{Area, joined};
-pub use btrfs::{Btrfs, Chunk, ChunkKind};
+pub use btrfs::Btrfs;
 pub use bytes::ReadAt;
 pub use ext4::Ext4;
+pub use layout::{InodeRun, Layout, LayoutError, Mounted, Run};
 pub use map::{Map, freed};
 pub use told::{TOLD, Told};
 pub use xfs::Xfs;
 
-/// Why a layout cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum LayoutError {
-    /// The disk.
-    #[error("the file system's structures cannot be read from the disk")]
-    Read(#[from] std::io::Error),
-    /// It says of itself what cannot be.
-    #[error("the file system's {0} makes no sense: is it damaged?")]
-    Damaged(&'static str),
-}
+/// Reads one kind of layout off a disk.
+type Read = fn(&dyn ReadAt) -> Result<Option<Box<dyn Layout>>, LayoutError>;
 
-/// What a disk says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// The file system's name, that of a family for ext2, ext3 and ext4.
-    pub name: &'static str,
-    /// The structures whose place is fixed.
-    pub areas: Vec<Area>,
-    /// What finding a file's blocks takes.
-    pub details: Details,
-}
+/// What is looked for on a disk, in this order.
+static LAYOUTS: [Read; 6] = [
+    read_as::<Ext4>,
+    read_as::<Xfs>,
+    read_as::<Btrfs>,
+    read_as::<swap::Swap>,
+    read_as::<f2fs::F2fs>,
+    read_as::<fat::Fat>,
+];
 
-/// What is known of a file system beyond its fixed structures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Details {
-    /// Nothing.
-    None,
-    /// Inode tables: the blocks of a file's own tree can be found.
-    Ext4(Ext4),
-    /// The geometry that turns an inode's number into its place.
-    Xfs(Xfs),
-    /// What the kernel calls physical is an address that chunks translate.
-    Btrfs(Btrfs),
+fn read_as<L: Layout + 'static>(disk: &dyn ReadAt) -> Result<Option<Box<dyn Layout>>, LayoutError> {
+    Ok(L::read(disk)?.map(|layout| -> Box<dyn Layout> { Box::new(layout) }))
 }
 
 /// Reads what lies on `disk`; `None` where no known file system begins there.
 ///
 /// # Errors
 /// When the disk cannot be read, and when a file system contradicts itself.
-pub fn layout(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
-    for read in [Ext4::read, Xfs::read, Btrfs::read, swap::read, f2fs::read, fat::read] {
+pub fn layout(disk: &dyn ReadAt) -> Result<Option<Box<dyn Layout>>, LayoutError> {
+    for read in LAYOUTS {
         match read(disk) {
             Ok(None) => {}
             // Too short for a superblock at that place.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::btrfs::{Chunk, ChunkKind};
 use super::*;
 use crate::record::OwnerKind;
 
@@ -18,8 +19,8 @@ fn made(program: &str, args: &[&str], size: u64) -> Option<(tempfile::TempDir, F
     Some((dir, File::open(path).unwrap()))
 }
 
-fn named<'a>(layout: &'a Layout, name: &str) -> Vec<&'a Area> {
-    layout.areas.iter().filter(|area| area.owner.name == name).collect()
+fn named(layout: &dyn Layout, name: &str) -> Vec<Area> {
+    layout.areas().into_iter().filter(|area| area.owner.name == name).collect()
 }
 
 /// What xfs_db answers: the last number of every line, that in brackets where there is one.
@@ -39,26 +40,25 @@ fn xfs_db(image: &std::path::Path, commands: &[&str]) -> Vec<u64> {
 #[test]
 fn xfs_headers_log_and_inodes() {
     let (dir, image) = made("mkfs.xfs", &["-q"], 400 << 20).unwrap();
-    let layout = layout(&image).unwrap().unwrap();
-    let Details::Xfs(xfs) = &layout.details else { panic!("{layout:?}") };
+    let xfs = Xfs::read(&image).unwrap().unwrap();
     let path = dir.path().join("image");
     let show = |commands: &[&str]| xfs_db(&path, commands);
     let sb = show(&["sb 0", "p blocksize agcount agblocks logblocks rootino logstart"]);
     let [block, groups, group_blocks, log_blocks, root, log_start] = sb[..] else {
         panic!("{sb:?}")
     };
-    assert_eq!(named(&layout, "backup superblock").len() as u64, groups - 1);
-    let [log] = named(&layout, "journal")[..] else { panic!("one log") };
+    assert_eq!(named(&xfs, "backup superblock").len() as u64, groups - 1);
+    let [log] = &named(&xfs, "journal")[..] else { panic!("one log") };
     assert_eq!((log.bytes, log.owner.kind), (log_blocks * block, OwnerKind::Journal));
     assert_eq!(show(&[&format!("convert fsblock {log_start} byte")]), [log.start]);
-    roots_agree(&layout, &show, group_blocks * block, block);
+    roots_agree(&xfs, &show, group_blocks * block, block);
     let inodes = xfs.inodes(root, 64);
     assert_eq!(show(&[&format!("convert ino {root} byte")]), [inodes.start]);
     assert_eq!(inodes.bytes, 64 * 512);
 }
 
 /// The roots of the second group's trees are where xfs_db sees them.
-fn roots_agree(layout: &Layout, show: &dyn Fn(&[&str]) -> Vec<u64>, group: u64, block: u64) {
+fn roots_agree(layout: &dyn Layout, show: &dyn Fn(&[&str]) -> Vec<u64>, group: u64, block: u64) {
     for (header, field, name) in [
         ("agf 1", "p bnoroot", "free space tree"),
         ("agf 1", "p cntroot", "free space tree"),
@@ -68,7 +68,7 @@ fn roots_agree(layout: &Layout, show: &dyn Fn(&[&str]) -> Vec<u64>, group: u64, 
         let root = show(&[header, field])[0];
         let at = group + root * block;
         let mut map = Map::default();
-        layout.areas.iter().cloned().for_each(|area| map.add(area));
+        layout.areas().into_iter().for_each(|area| map.add(area));
         assert_eq!(map.owner(at, 0).name, name, "{field}");
     }
 }
@@ -76,18 +76,18 @@ fn roots_agree(layout: &Layout, show: &dyn Fn(&[&str]) -> Vec<u64>, group: u64, 
 #[test]
 fn btrfs_superblocks_and_the_chunks_of_the_chunk_tree() {
     let (_dir, image) = made("mkfs.btrfs", &["-q"], 400 << 20).unwrap();
-    let layout = layout(&image).unwrap().unwrap();
-    let Details::Btrfs(btrfs) = &layout.details else { panic!("{layout:?}") };
+    let btrfs = Btrfs::read(&image).unwrap().unwrap();
     assert_eq!(btrfs.device, 1);
     let [chunk] = &btrfs.chunks[..] else { panic!("{btrfs:?}") };
     assert_eq!((chunk.kind, chunk.bytes), (ChunkKind::System, 8 << 20));
     // mkfs makes it in two copies (DUP) that both lie behind the first MiB.
     assert!(chunk.copies.len() == 2 && chunk.copies.iter().all(|at| *at >= 1 << 20));
-    let places = btrfs.places(chunk.logical + 4096, 4096);
+    let places = btrfs.runs(chunk.logical + 4096, 4096);
     assert_eq!(places.len(), 2);
-    assert_eq!(places[0], (chunk.copies[0] + 4096, 4096, 0));
+    let first = Run { start: chunk.copies[0] + 4096, bytes: 4096, skipped: 0 };
+    assert_eq!(places[0], first);
     // What lies there is a tree block that names the address itself (`btrfs_header`, bytenr).
-    let block = ReadAt::read_at(&image, places[0].0 - 4096, 4096).unwrap();
+    let block = ReadAt::read_at(&image, places[0].start - 4096, 4096).unwrap();
     let found: Vec<u64> = (0..chunk.bytes / 16384)
         .filter_map(|n| {
             let at = chunk.copies[0] + n * 16384;
@@ -96,7 +96,7 @@ fn btrfs_superblocks_and_the_chunks_of_the_chunk_tree() {
         })
         .collect();
     assert!(!found.is_empty(), "{} bytes looked at", block.len());
-    assert_eq!(named(&layout, "backup superblock")[0].start, 64 << 20);
+    assert_eq!(named(&btrfs, "backup superblock")[0].start, 64 << 20);
     assert_eq!(btrfs.freed(), [], "the chunks of the chunk tree hold no data");
 }
 
@@ -112,7 +112,8 @@ fn a_chunk_of_data_is_data_whoever_had_it() {
     let btrfs = Btrfs { device: 1, chunks: vec![chunk] };
     let [freed] = &btrfs.freed()[..] else { panic!("{btrfs:?}") };
     assert_eq!((freed.start, freed.bytes, freed.owner.kind), (65_536, 4096, OwnerKind::Data));
-    assert_eq!(btrfs.places((1 << 20) + 512, 9_999), [(66_048, 3_584, 0)]);
+    let run = Run { start: 66_048, bytes: 3_584, skipped: 0 };
+    assert_eq!(btrfs.runs((1 << 20) + 512, 9_999), [run]);
     assert!(Chunk::parse(0, &item, 2).unwrap().copies.is_empty(), "another device");
 }
 
@@ -120,8 +121,8 @@ fn a_chunk_of_data_is_data_whoever_had_it() {
 fn swap_has_a_header_and_pages() {
     let (_dir, image) = made("mkswap", &[], 8 << 20).unwrap();
     let layout = layout(&image).unwrap().unwrap();
-    assert_eq!(layout.name, "swap");
-    let [pages] = named(&layout, "swap")[..] else { panic!("{layout:?}") };
+    assert_eq!(layout.name(), "swap");
+    let [pages] = &named(&*layout, "swap")[..] else { panic!("{layout:?}") };
     assert_eq!(
         (pages.start, pages.bytes, pages.owner.offset),
         (4096, (8 << 20) - 4096, Some(4096))
@@ -138,15 +139,15 @@ fn fat_and_f2fs_where_they_can_be_made() {
     ] {
         let Some((_dir, image)) = made(program, &[], 300 << 20) else { continue };
         let layout = layout(&image).unwrap().unwrap();
-        assert_eq!(layout.name, name);
-        assert_eq!(named(&layout, owner).len(), 1, "{layout:?}");
+        assert_eq!(layout.name(), name);
+        assert_eq!(named(&*layout, owner).len(), 1, "{layout:?}");
     }
 }
 
 #[test]
 fn an_empty_disk_is_no_file_system() {
-    assert_eq!(layout(&vec![0_u8; 1 << 20]).unwrap(), None);
-    assert_eq!(layout(&Vec::new()).unwrap(), None);
+    assert!(layout(&vec![0_u8; 1 << 20]).unwrap().is_none());
+    assert!(layout(&Vec::new()).unwrap().is_none());
 }
 
 /// A superblock's place, and what has to stand there.
@@ -159,6 +160,19 @@ const SIGNATURES: [(usize, &[u8]); 7] = [
     (510, &[0x55, 0xAA]),
     (3, b"EXFAT   "),
 ];
+
+/// A kernel that says what no kernel should.
+struct AnyKernel(u64);
+
+impl Mounted for AnyKernel {
+    fn inode_runs(&self) -> Vec<InodeRun> {
+        vec![InodeRun { first: self.0, count: self.0 }]
+    }
+
+    fn chunk_items(&self) -> Vec<(u64, Vec<u8>)> {
+        vec![(self.0, self.0.to_le_bytes().repeat(10))]
+    }
+}
 
 proptest! {
     /// Whatever follows a signature, reading it ends, and without a panic.
@@ -183,20 +197,20 @@ proptest! {
             disk[510..512].copy_from_slice(&[0x55, 0xAA]);
         }
         if let Ok(Some(layout)) = layout(&disk) {
-            match layout.details {
-                Details::Ext4(ext4) => {
-                    for inode in [0, 1, 2, 7, 8, 1 << 20, u64::MAX] {
-                        ext4.tree_areas(&disk, inode, "/x");
-                    }
-                }
-                Details::Xfs(xfs) => {
-                    xfs.inodes(seed, seed);
-                }
-                Details::Btrfs(btrfs) => {
-                    btrfs.places(seed, seed);
-                }
-                Details::None => {}
+            layout.areas().iter().for_each(|area| drop(area.end()));
+            for inode in [0, 1, 2, 7, 8, 1 << 20, u64::MAX] {
+                layout.tree_areas(&disk, inode, "/x");
             }
+            layout.runs(seed, seed);
+            layout.freed();
+        }
+        if let Ok(Some(mut xfs)) = Xfs::read(&disk) {
+            xfs.inodes(seed, seed);
+            xfs.learn(&AnyKernel(seed));
+        }
+        if let Ok(Some(mut btrfs)) = Btrfs::read(&disk) {
+            btrfs.learn(&AnyKernel(seed));
+            btrfs.runs(seed, seed);
         }
     }
 
@@ -208,7 +222,7 @@ proptest! {
         for (at, byte) in damage {
             disk[at] = byte;
         }
-        if let Ok(Some(Layout { details: Details::Ext4(ext4), .. })) = layout(&disk) {
+        if let Ok(Some(ext4)) = Ext4::read(&disk) {
             for inode in 1..20 {
                 ext4.tree_areas(&disk, inode, "/x");
             }

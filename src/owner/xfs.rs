@@ -5,15 +5,16 @@ use crate::record::OwnerKind;
 
 use super::area::{Area, joined};
 use super::bytes::{ReadAt, be16, be32, be64};
-use super::{Details, Layout, LayoutError};
+use super::layout::{Layout, LayoutError, Mounted};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"XFSB");
 /// More than any disk under test has.
 const MOST_GROUPS: u32 = 1 << 16;
 
-/// The geometry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A file system: its geometry, and what lies at fixed places.
+#[derive(Debug)]
 pub struct Xfs {
+    areas: Vec<Area>,
     block_size: u64,
     sector: u64,
     group_blocks: u64,
@@ -24,26 +25,46 @@ pub struct Xfs {
     group_blocks_log: u32,
 }
 
-impl Xfs {
+impl Layout for Xfs {
     /// Reads the superblock and the groups' headers; `None` where it is another file system.
-    pub fn read(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
+    fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
         let bytes = disk.read_at(0, 512)?;
         if be32(&bytes, 0) != Some(MAGIC) {
             return Ok(None);
         }
         let damaged = LayoutError::Damaged("superblock");
-        let Some((xfs, log)) = Xfs::parse(&bytes) else { return Err(damaged) };
+        let Some((mut xfs, log)) = Xfs::parse(&bytes) else { return Err(damaged) };
         let mut areas: Vec<Area> = log.into_iter().collect();
         for group in 0..xfs.groups {
             areas.extend(xfs.group(disk, group));
         }
-        Ok(Some(Layout { name: "xfs", areas: joined(areas), details: Details::Xfs(xfs) }))
+        xfs.areas = joined(areas);
+        Ok(Some(xfs))
     }
 
+    fn name(&self) -> &'static str {
+        "xfs"
+    }
+
+    fn areas(&self) -> Vec<Area> {
+        self.areas.clone()
+    }
+
+    /// Inodes come in chunks, where there is room for them.
+    fn learn(&mut self, mounted: &dyn Mounted) {
+        let chunks = mounted.inode_runs();
+        let chunks: Vec<Area> =
+            chunks.iter().map(|run| self.inodes(run.first, run.count)).collect();
+        self.areas.extend(chunks);
+    }
+}
+
+impl Xfs {
     /// The geometry, and the log where it is inside the file system.
     fn parse(sb: &[u8]) -> Option<(Xfs, Option<Area>)> {
         let byte = |at: usize| sb.get(at).copied().map(u32::from);
         let xfs = Xfs {
+            areas: Vec::new(),
             block_size: be32(sb, 4)?.into(),
             sector: be16(sb, 102)?.into(),
             group_blocks: be32(sb, 84)?.into(),
@@ -70,7 +91,7 @@ impl Xfs {
     }
 
     /// The area of `count` inodes that begin with number `first`: a chunk as INUMBERS tells it.
-    pub fn inodes(&self, first: u64, count: u64) -> Area {
+    pub(super) fn inodes(&self, first: u64, count: u64) -> Area {
         let block = first >> self.inodes_a_block_log;
         let in_block = first & ((1 << self.inodes_a_block_log) - 1);
         let start = self.block_at(block).saturating_add(in_block.saturating_mul(self.inode_size));

@@ -4,7 +4,7 @@
 //! the same table for people. What is not here ends the daemon with a word, see [`super::refused`].
 //! Not one of these calls takes a path.
 
-use super::Thread;
+use super::thread::Thread;
 
 /// Some kinds of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

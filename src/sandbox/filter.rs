@@ -7,8 +7,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-use super::Thread;
 use super::calls::{Arg, Call, FIRST_UNKNOWN, Is, JANITOR, POLITELY, PORTER, TABLE, URING};
+use super::thread::Thread;
 
 /// What the daemon turns out to need, besides what it always does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// The rules of all that a kind of thread may call; none for a call whose arguments do not matter.
 fn rules(thread: Thread, needs: Needs) -> Result<Rules, BackendError> {
     let rings = if needs.uring { URING } else { &[] };
-    let calls = TABLE.iter().copied().flatten().chain(rings).filter(|call| thread.may(call));
+    let calls = TABLE.iter().copied().flatten().chain(rings).filter(|call| may(thread, call));
     let mut rules = Rules::new();
     let mut anyhow = Vec::new();
     for call in calls {
@@ -68,14 +68,12 @@ fn rules(thread: Thread, needs: Needs) -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
-impl Thread {
-    /// Its own calls, and those of the threads that it starts: they are born with its filter.
-    fn may(self, call: &Call) -> bool {
-        match self {
-            Thread::Server => true,
-            Thread::Control => [self, Thread::Client].iter().any(|it| call.threads.have(*it)),
-            _ => call.threads.have(self),
-        }
+/// Its own calls, and those of the threads that it starts: they are born with its filter.
+fn may(thread: Thread, call: &Call) -> bool {
+    match thread {
+        Thread::Server => true,
+        Thread::Control => [thread, Thread::Client].iter().any(|it| call.threads.have(*it)),
+        _ => call.threads.have(thread),
     }
 }
 

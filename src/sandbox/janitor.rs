@@ -50,7 +50,7 @@ impl Janitor {
         door: Option<&dyn Door>,
         work: impl FnOnce(),
     ) -> io::Result<Janitor> {
-        super::require_one_thread()?;
+        process::require_one_thread()?;
         let (line, far) = UnixStream::pair()?;
         line.set_read_timeout(Some(PATIENCE))?;
         // Its end is noticed by nobody here, and by whoever started the daemon only after the daemon's.

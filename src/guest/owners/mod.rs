@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::owner::{
-    Area, Btrfs, Chunk, Details, Layout, LayoutError, ReadAt, Told, joined, layout,
+    Area, InodeRun, Layout, LayoutError, Mounted, ReadAt, Run, Told, joined, layout,
 };
 use crate::record::{Owner, OwnerKind};
 use walk::Entry;
@@ -113,7 +113,7 @@ fn areas(args: &Args) -> Result<Vec<Area>, OwnersError> {
     let on_device = if mounted {
         of_file_system(&Device(opened), place)?
     } else if place::is_swap(&device) {
-        layout(&Device(opened))?.map(|layout| layout.areas).unwrap_or_default()
+        layout(&Device(opened))?.map(|layout| layout.areas()).unwrap_or_default()
     } else {
         vec![bare(if offset == 0 { "disk" } else { "partition" }, &device)]
     };
@@ -147,52 +147,51 @@ impl ReadAt for Device {
 
 fn of_file_system(device: &Device, root: &Path) -> Result<Vec<Area>, OwnersError> {
     let failed = |error| OwnersError::Open(root.to_owned(), error);
-    let directory = File::open(root).map_err(failed)?;
-    let mut layout = layout(device)?.unwrap_or(Layout {
-        name: "unknown",
-        areas: Vec::new(),
-        details: Details::None,
-    });
-    let mut areas = std::mem::take(&mut layout.areas);
-    match &mut layout.details {
-        Details::Xfs(xfs) => {
-            let chunks = ioctl::inode_chunks(&directory).unwrap_or_default();
-            areas.extend(chunks.iter().map(|c| xfs.inodes(c.first, ioctl::INODES_A_CHUNK)));
-        }
-        Details::Btrfs(btrfs) => {
-            btrfs.chunks = chunks(&directory, btrfs);
-            areas = btrfs.areas();
-        }
-        Details::Ext4(_) | Details::None => {}
+    let directory = Directory(File::open(root).map_err(failed)?);
+    let mut known = layout(device)?;
+    let mut areas = Vec::new();
+    if let Some(layout) = &mut known {
+        layout.learn(&directory);
+        areas = layout.areas();
     }
-    walk::walk(root, &mut |entry| areas.extend(of_entry(&layout, device, &entry)))
-        .map_err(failed)?;
-    if let Details::Btrfs(btrfs) = &layout.details {
-        areas.extend(btrfs.freed());
-    }
-    areas.extend(ioctl::fsmap(&directory).unwrap_or_default().iter().filter_map(special::area));
+    let known = known.as_deref();
+    walk::walk(root, &mut |entry| areas.extend(of_entry(known, device, &entry))).map_err(failed)?;
+    areas.extend(known.map(Layout::freed).unwrap_or_default());
+    areas.extend(ioctl::fsmap(&directory.0).unwrap_or_default().iter().filter_map(special::area));
     Ok(areas)
 }
 
-/// All chunks of this device; those of the superblock where the kernel does not tell.
-fn chunks(root: &File, known: &Btrfs) -> Vec<Chunk> {
-    let mut all = Vec::new();
-    let mut from = 0;
-    while let Ok(items) = ioctl::chunk_items(root, from) {
-        let Some((last, _)) = items.last() else { break };
-        let Some(next) = last.checked_add(1) else { break };
-        from = next;
-        all.extend(items.iter().filter_map(|(at, item)| Chunk::parse(*at, item, known.device)));
+/// The root of a file system that is mounted here.
+struct Directory(File);
+
+impl Mounted for Directory {
+    fn inode_runs(&self) -> Vec<InodeRun> {
+        let chunks = ioctl::inode_chunks(&self.0).unwrap_or_default();
+        let run = |chunk: &ioctl::InodeChunk| InodeRun {
+            first: chunk.first,
+            count: ioctl::INODES_A_CHUNK,
+        };
+        chunks.iter().map(run).collect()
     }
-    if all.is_empty() { known.chunks.clone() } else { all }
+
+    fn chunk_items(&self) -> Vec<(u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        let mut from = 0;
+        while let Ok(items) = ioctl::chunk_items(&self.0, from) {
+            let Some((last, _)) = items.last() else { break };
+            let next = last.checked_add(1);
+            all.extend(items);
+            let Some(next) = next else { break };
+            from = next;
+        }
+        all
+    }
 }
 
 /// What one file or directory owns.
-fn of_entry(layout: &Layout, device: &Device, entry: &Entry) -> Vec<Area> {
-    let mut areas = match &layout.details {
-        Details::Ext4(ext4) => ext4.tree_areas(device, entry.inode, &entry.path),
-        _ => Vec::new(),
-    };
+fn of_entry(layout: Option<&dyn Layout>, device: &Device, entry: &Entry) -> Vec<Area> {
+    let tree = layout.map(|layout| layout.tree_areas(device, entry.inode, &entry.path));
+    let mut areas = tree.unwrap_or_default();
     let (name, kind) = if entry.directory {
         ("directory", OwnerKind::Metadata)
     } else {
@@ -200,14 +199,15 @@ fn of_entry(layout: &Layout, device: &Device, entry: &Entry) -> Vec<Area> {
     };
     let path = Some(entry.path.clone());
     for extent in &entry.extents {
-        let places = match &layout.details {
-            Details::Btrfs(btrfs) => btrfs.places(extent.physical, extent.bytes),
-            _ => vec![(extent.physical, extent.bytes, 0)],
-        };
-        areas.extend(places.into_iter().map(|(start, bytes, skipped)| {
-            let offset = Some(extent.logical.saturating_add(skipped));
+        let (physical, bytes) = (extent.physical, extent.bytes);
+        let runs = layout.map_or_else(
+            || vec![Run { start: physical, bytes, skipped: 0 }],
+            |layout| layout.runs(physical, bytes),
+        );
+        areas.extend(runs.into_iter().map(|run| {
+            let offset = Some(extent.logical.saturating_add(run.skipped));
             let owner = Owner { path: path.clone(), offset, ..Owner::new(name, kind) };
-            Area { start, bytes, owner, born_us: None }
+            Area { start: run.start, bytes: run.bytes, owner, born_us: None }
         }));
     }
     areas.into_iter().map(|area| Area { born_us: entry.born_us, ..area }).collect()

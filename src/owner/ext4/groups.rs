@@ -1,8 +1,8 @@
 //! Block groups: the copies of superblock and descriptors, bitmaps and inode tables.
 
-use crate::owner::LayoutError;
 use crate::owner::area::Area;
 use crate::owner::bytes::{ReadAt, le32};
+use crate::owner::layout::LayoutError;
 
 use super::superblock::Superblock;
 

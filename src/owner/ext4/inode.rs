@@ -1,7 +1,7 @@
 //! The blocks that one inode is made of: an extent tree, or the older lists of blocks.
 
-use crate::owner::LayoutError;
 use crate::owner::bytes::{ReadAt, le16, le32};
+use crate::owner::layout::LayoutError;
 
 use super::superblock::Superblock;
 

@@ -15,28 +15,29 @@ use crate::record::{Owner, OwnerKind};
 
 use super::area::{Area, joined};
 use super::bytes::ReadAt;
-use super::{Details, Layout, LayoutError};
+use super::layout::{Layout, LayoutError};
 use inode::Blocks;
 
 /// The inode that owns the blocks reserved for group descriptors.
 const RESIZE_INODE: u32 = 7;
 
 /// A file system of this family.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ext4 {
+    areas: Vec<Area>,
     superblock: Superblock,
     /// The first block of each group's inode table.
     inode_tables: Vec<u64>,
 }
 
-impl Ext4 {
-    /// Reads superblock and group descriptors, and everything whose place is fixed; `None` where it
-    /// is another file system.
-    pub fn read(disk: &dyn ReadAt) -> Result<Option<Layout>, LayoutError> {
+impl Layout for Ext4 {
+    /// Reads superblock and group descriptors, and everything whose place is fixed.
+    fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
         let Some(superblock) = Superblock::read(disk)? else { return Ok(None) };
         let groups = groups::read(disk, &superblock)?;
         let mut areas = groups.areas;
-        let ext4 = Ext4 { superblock, inode_tables: groups.inode_tables };
+        let inode_tables = groups.inode_tables;
+        let ext4 = Ext4 { areas: Vec::new(), superblock, inode_tables };
         if let Some(journal) = ext4.superblock.journal_inode {
             areas.extend(ext4.hidden(disk, journal, "journal", OwnerKind::Journal));
         }
@@ -44,9 +45,33 @@ impl Ext4 {
         for (name, inode) in &ext4.superblock.hidden_inodes {
             areas.extend(ext4.hidden(disk, *inode, name, OwnerKind::Metadata));
         }
-        Ok(Some(Layout { name: "ext4", areas: joined(areas), details: Details::Ext4(ext4) }))
+        Ok(Some(Ext4 { areas: joined(areas), ..ext4 }))
     }
 
+    fn name(&self) -> &'static str {
+        "ext4"
+    }
+
+    fn areas(&self) -> Vec<Area> {
+        self.areas.clone()
+    }
+
+    /// The blocks that say where a file's data lies, and that of its extended attributes.
+    fn tree_areas(&self, disk: &dyn ReadAt, inode: u64, path: &str) -> Vec<Area> {
+        let blocks = self.blocks_of(disk, inode).unwrap_or_default();
+        let name = if blocks.extents { "extent tree block" } else { "indirect block" };
+        let area = |name: &str, block: u64| {
+            let owner =
+                Owner { path: Some(path.to_owned()), ..Owner::new(name, OwnerKind::Metadata) };
+            let size = self.superblock.block_size;
+            Area { owner, ..Area::metadata(name, block.saturating_mul(size), size) }
+        };
+        let tree = blocks.tree.iter().map(|block| area(name, *block));
+        tree.chain(blocks.attributes.map(|block| area("extended attributes", block))).collect()
+    }
+}
+
+impl Ext4 {
     /// The blocks of an inode that no directory names. One that cannot be read has none: it only
     /// leaves blocks without a name.
     fn hidden(&self, disk: &dyn ReadAt, inode: u32, name: &str, kind: OwnerKind) -> Vec<Area> {
@@ -66,20 +91,6 @@ impl Ext4 {
         let blocks = self.blocks_of(disk, RESIZE_INODE.into()).ok()?;
         let (first, size) = (blocks.tree.first()?, self.superblock.block_size);
         Some(Area::metadata("reserved group descriptors", first.saturating_mul(size), size))
-    }
-
-    /// The blocks that say where a file's data lies, and that of its extended attributes.
-    pub fn tree_areas(&self, disk: &dyn ReadAt, inode: u64, path: &str) -> Vec<Area> {
-        let blocks = self.blocks_of(disk, inode).unwrap_or_default();
-        let name = if blocks.extents { "extent tree block" } else { "indirect block" };
-        let area = |name: &str, block: u64| {
-            let owner =
-                Owner { path: Some(path.to_owned()), ..Owner::new(name, OwnerKind::Metadata) };
-            let size = self.superblock.block_size;
-            Area { owner, ..Area::metadata(name, block.saturating_mul(size), size) }
-        };
-        let tree = blocks.tree.iter().map(|block| area(name, *block));
-        tree.chain(blocks.attributes.map(|block| area("extended attributes", block))).collect()
     }
 
     fn blocks_of(&self, disk: &dyn ReadAt, inode: u64) -> Result<Blocks, LayoutError> {

@@ -1,7 +1,7 @@
 //! The superblock of ext2, ext3 and ext4 (Linux, `struct ext4_super_block`).
 
-use crate::owner::LayoutError;
 use crate::owner::bytes::{ReadAt, le16, le32};
+use crate::owner::layout::LayoutError;
 
 /// Where the superblock lies, in bytes from the start of the file system.
 pub const OFFSET: u64 = 1024;

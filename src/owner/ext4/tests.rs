@@ -15,7 +15,7 @@ fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// Makes a file system with a directory, a file of one piece and one of many, and reads its layout.
-fn made(dir: &Path, options: &str, size: &str) -> (String, File, Layout) {
+fn made(dir: &Path, options: &str, size: &str) -> (String, File, Ext4) {
     let tree = dir.join("tree/directory");
     fs::create_dir_all(&tree).unwrap();
     fs::write(tree.join("whole"), vec![7; 3_000_000]).unwrap();
@@ -26,15 +26,8 @@ fn made(dir: &Path, options: &str, size: &str) -> (String, File, Layout) {
     args.extend([image.as_str(), size]);
     run("mke2fs", &args);
     let file = File::open(&image).unwrap();
-    let layout = layout(&file).unwrap().unwrap();
-    (image, file, layout)
-}
-
-fn ext4(layout: &Layout) -> &Ext4 {
-    match &layout.details {
-        Details::Ext4(ext4) => ext4,
-        other => panic!("{other:?}"),
-    }
+    let ext4 = Ext4::read(&file).unwrap().unwrap();
+    (image, file, ext4)
 }
 
 /// How many blocks each structure has, and the first and last block of each piece, as dumpe2fs says.
@@ -92,7 +85,7 @@ fn every_block_is_where_dumpe2fs_says() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (image, _, layout) = made(dir.path(), options, size);
-        let block = ext4(&layout).superblock.block_size;
+        let block = layout.superblock.block_size;
         let mut map = Map::default();
         layout.areas.iter().cloned().for_each(|area| map.add(area));
         let name = |number: u64| map.owner(number * block, 0).name;
@@ -135,7 +128,7 @@ fn the_journal_is_the_inode_that_debugfs_shows() {
     {
         let dir = tempfile::tempdir().unwrap();
         let (image, _, layout) = made(dir.path(), options, "40M");
-        let block = ext4(&layout).superblock.block_size;
+        let block = layout.superblock.block_size;
         let journal: u64 = layout
             .areas
             .iter()
@@ -148,7 +141,7 @@ fn the_journal_is_the_inode_that_debugfs_shows() {
             listed.dedup();
             assert_eq!(journal, listed.len() as u64, "{options}");
             let mut map = Map::default();
-            layout.areas.into_iter().for_each(|area| map.add(area));
+            layout.areas.iter().cloned().for_each(|area| map.add(area));
             for number in listed {
                 assert_eq!(map.owner(number * block, 0).name, "journal", "{options} {number}");
             }
@@ -168,7 +161,7 @@ fn a_files_own_tree_is_found() {
         let stat = run("debugfs", &["-R", "stat /directory/whole", &image]);
         let (_, number) = stat.split_once("Inode: ").unwrap();
         let inode: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
-        let found = ext4(&layout).blocks_of(&file, inode).unwrap();
+        let found = layout.blocks_of(&file, inode).unwrap();
         let data: u64 = found.data.iter().map(|run| run.count).sum();
         assert_eq!(data, 3_000_000_u64.div_ceil(1024), "{options}");
         let mut ours: Vec<u64> = found.tree.clone();
@@ -177,7 +170,7 @@ fn a_files_own_tree_is_found() {
         let mut listed = blocks_of(&image, "/directory/whole");
         listed.sort_unstable();
         assert_eq!(ours, listed, "{options}");
-        let areas = ext4(&layout).tree_areas(&file, inode, "/directory/whole");
+        let areas = layout.tree_areas(&file, inode, "/directory/whole");
         // 2930 blocks: 12 direct, 256 behind one list, the rest behind a list of lists.
         assert_eq!(areas.len(), tree, "{options}: {areas:?}");
         assert!(areas.iter().all(|area| area.owner.name == name && area.owner.path.is_some()));
@@ -199,7 +192,7 @@ fn a_deep_tree_of_extents_is_followed() {
     let stat = run("debugfs", &["-R", "stat /directory/holes", &image]);
     let (_, number) = stat.split_once("Inode: ").unwrap();
     let inode: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
-    let found = ext4(&layout).blocks_of(&file, inode).unwrap();
+    let found = layout.blocks_of(&file, inode).unwrap();
     assert!(found.extents && found.tree.len() >= 5, "{:?}", found.tree);
     let mut ours: Vec<u64> = found.tree.clone();
     ours.extend(found.data.iter().flat_map(|run| run.physical..run.physical + run.count));

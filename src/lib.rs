@@ -28,6 +28,7 @@
 //! | [`sandbox`] | what the daemon gives up once everything is open |
 //! | [`patient`] | writing to a descriptor whose reader may have stopped |
 //! | [`ancillary`] | bytes with descriptors over a Unix socket |
+//! | [`made`] | files that a start has made, taken away again where it is refused |
 //! | [`descriptor`] | what can be asked of an open descriptor without a path |
 //! | [`clock`] | time, passed in |
 //! | [`units`] | numbers that must not mix |
@@ -43,6 +44,7 @@ pub mod descriptor;
 pub mod explain;
 pub mod guest;
 pub mod inject;
+pub mod made;
 pub mod media;
 pub mod memory;
 pub mod messages;

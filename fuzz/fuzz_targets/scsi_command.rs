@@ -61,7 +61,7 @@ fuzz_target!(|input: Input<'_>| {
     let memory = Memory(Arc::new(ram));
     for command in input.commands.iter().take(16) {
         let task = Task {
-            queue: QueueIndex(2),
+            arrival: QueueIndex(2).into(),
             cdb: Cdb::new(command.cdb),
             data_out: memory.filled(0, command.out),
             data_in: memory.room(1, command.room.into()),

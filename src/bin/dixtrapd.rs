@@ -1,5 +1,6 @@
 //! `dixtrapd`: the vhost-user back end. Arguments → disk, trap, device → serve.
 
+use std::ops::Range;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use dixtrap::cli::{one_line, survive_file_limits};
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, control_handler};
+use dixtrap::made::MadeFiles;
 use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::messages::{Messages, last_word};
 use dixtrap::proto::Device;
@@ -92,40 +94,81 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
         Some(path) => Sink::open(path, config.races_limit)?,
         None => Sink::none(),
     };
-    let mut disks = config.disks.iter().map(Disk::open).collect::<Result<Vec<_>, _>>()?;
+    let mut made = MadeFiles::default();
+    made.add(records.take_made());
+    let mut disks = Vec::new();
+    for spec in &config.disks {
+        let mut disk = Disk::open(spec)?;
+        made.add(disk.take_made());
+        disks.push(disk);
+    }
     let io = io_queues(&config, &disks);
     disks.iter_mut().for_each(|disk| disk.overlap(&io));
     let (ledger, traps) = trap_all(&config, disks, records.clone());
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
-    let entries =
-        Entries { endpoint, relay, control, descriptors, janitor, signals, records, messages };
-    match config.device {
-        DeviceKind::Blk => {
-            let trap = traps.first().context("there is no disk")?;
-            let name = config.disks.first().map(|spec| identity(&config.socket, spec));
-            let serial = name.map_or_else(String::new, |name| format!("dix-{}", name.serial));
-            let device = BlkDevice::new(Arc::clone(trap), config.queues).with_serial(&serial);
-            let device = Arc::new(device);
-            serve(&config, Daemon { device, ledger, io, traps }, entries, || Ok(()))
-        }
-        DeviceKind::Scsi => {
-            let unit = |(spec, trap): (&DiskSpec, &Arc<Trap>)| {
-                Unit::new(Arc::clone(trap), identity(&config.socket, spec))
-            };
-            let units = config.disks.iter().zip(&traps).map(unit).collect();
-            let device = Arc::new(ScsiDevice::new(units, config.queues)?);
-            let watched = Arc::clone(&device);
-            let begin = move || watch_growth(&watched);
-            serve(&config, Daemon { device, ledger, io, traps }, entries, begin)
+    let entries = Entries {
+        endpoint,
+        relay,
+        control,
+        descriptors,
+        janitor,
+        signals,
+        records,
+        messages,
+        made,
+    };
+    (Kind::of(config.device).serve)(&config, Backend { ledger, io, traps }, entries)
+}
+
+/// What the daemon has to know of a kind of device: a row for each, and no other place.
+struct Kind {
+    /// The rings that requests come by, of a device with so many of them.
+    request_queues: fn(u16) -> Range<u16>,
+    /// The features that a driver is offered, where the disk is read-only or is not.
+    features: fn(bool) -> Vec<String>,
+    /// Makes the device and serves it.
+    serve: fn(&Config, Backend, Entries<'_>) -> anyhow::Result<()>,
+}
+
+impl Kind {
+    fn of(device: DeviceKind) -> Kind {
+        match device {
+            DeviceKind::Blk => Kind {
+                request_queues: |count| 0..count,
+                features: blk::feature_names,
+                serve: serve_blk,
+            },
+            DeviceKind::Scsi => Kind {
+                request_queues: scsi::virtio::request_queues,
+                features: |_| scsi::virtio::feature_names(),
+                serve: serve_scsi,
+            },
         }
     }
 }
 
-/// A device, the traps behind it, and the books of all of them.
-struct Daemon<D> {
-    device: Arc<D>,
+fn serve_blk(config: &Config, backend: Backend, entries: Entries<'_>) -> anyhow::Result<()> {
+    let trap = backend.traps.first().context("there is no disk")?;
+    let name = config.disks.first().map(|spec| identity(&config.socket, spec));
+    let serial = name.map_or_else(String::new, |name| format!("dix-{}", name.serial));
+    let device = BlkDevice::new(Arc::clone(trap), config.queues).with_serial(&serial);
+    serve(config, Arc::new(device), backend, entries, || Ok(()))
+}
+
+fn serve_scsi(config: &Config, backend: Backend, entries: Entries<'_>) -> anyhow::Result<()> {
+    let unit = |(spec, trap): (&DiskSpec, &Arc<Trap>)| {
+        Unit::new(Arc::clone(trap), identity(&config.socket, spec))
+    };
+    let units = config.disks.iter().zip(&backend.traps).map(unit).collect();
+    let device = Arc::new(ScsiDevice::new(units, config.queues)?);
+    let watched = Arc::clone(&device);
+    serve(config, device, backend, entries, move || watch_growth(&watched))
+}
+
+/// What is behind a device: its traps and their ledger.
+struct Backend {
     ledger: Arc<Ledger>,
     io: IoQueues,
     traps: Vec<Arc<Trap>>,
@@ -142,6 +185,8 @@ struct Entries<'a> {
     signals: Signals,
     records: Sink,
     messages: &'a Messages,
+    /// What goes again where the start is refused.
+    made: MadeFiles,
 }
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
@@ -149,10 +194,7 @@ fn io_queues(config: &Config, disks: &[Disk]) -> IoQueues {
     if !disks.iter().any(Disk::is_direct) {
         return IoQueues::none();
     }
-    IoQueues::open(match config.device {
-        DeviceKind::Blk => 0..config.queues,
-        DeviceKind::Scsi => scsi::virtio::request_queues(config.queues),
-    })
+    IoQueues::open((Kind::of(config.device).request_queues)(config.queues))
 }
 
 /// A trap for every disk; all of them write to one ledger and draw their faults from one place.
@@ -181,24 +223,36 @@ fn identity(socket: &SocketSpec, spec: &DiskSpec) -> UnitIdentity {
     UnitIdentity::of(&name)
 }
 
-/// Serves `daemon` until told to stop, and closes in order. `begin` comes after the sandbox: threads
+/// Serves `device` until told to stop, and closes in order. `begin` comes after the sandbox: threads
 /// that it starts are inside.
 fn serve<D: Device>(
     config: &Config,
-    daemon: Daemon<D>,
+    device: Arc<D>,
+    backend: Backend,
     entries: Entries<'_>,
     begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Daemon { device, ledger, io, traps } = daemon;
+    let Backend { ledger, io, traps } = backend;
     // The janitor goes first, while the sockets that it removes are still ours: no other daemon takes them
     // for stale ones, and makes its own there.
-    let Entries { endpoint, relay, control, descriptors, signals, records, messages, janitor } =
-        entries;
+    let Entries {
+        endpoint,
+        relay,
+        control,
+        descriptors,
+        signals,
+        records,
+        messages,
+        made,
+        janitor,
+    } = entries;
     let _janitor = janitor;
     if config.sandbox {
         // Before any thread, which would stay outside.
         sandbox::enter(Needs { uring: io.has_engines() })?;
     }
+    // From here on nothing can be removed any more.
+    made.keep();
     messages.begin().context("cannot start the thread that writes messages")?;
     records.begin()?;
     if config.races.is_some() {
@@ -287,17 +341,14 @@ fn start_record(config: &Config, traps: &[Arc<Trap>]) -> Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         device: config.device.name().to_owned(),
         disk: names.first().cloned().unwrap_or_default(),
-        luns: if config.device == DeviceKind::Scsi { names } else { Vec::new() },
+        luns: if config.device.most_disks() > 1 { names } else { Vec::new() },
         block_size: geometry.map_or(BlockSize::B512, |geometry| geometry.block_size),
         pi_type: geometry.map_or(0, |geometry| geometry.pi_type.number()),
         window: config.window,
         seed: config.seed,
         on_race: config.on_race,
         unchecked: config.unchecked,
-        features: match config.device {
-            DeviceKind::Blk => blk::feature_names(geometry.is_some_and(|g| g.read_only)),
-            DeviceKind::Scsi => scsi::virtio::feature_names(),
-        },
+        features: (Kind::of(config.device).features)(geometry.is_some_and(|g| g.read_only)),
         unix_ms: since_1970.as_millis().try_into().unwrap_or(u64::MAX),
     }
 }

@@ -146,9 +146,6 @@ fn poll_time(text: &str) -> Result<Duration, String> {
     Ok(poll)
 }
 
-/// The most logical units: what one byte can number.
-const MAX_UNITS: usize = 256;
-
 /// Kinds of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceKind {
@@ -164,6 +161,14 @@ impl DeviceKind {
         match self {
             DeviceKind::Blk => "blk",
             DeviceKind::Scsi => "scsi",
+        }
+    }
+
+    /// How many disks it can serve: for SCSI, the logical units that one byte can number.
+    pub const fn most_disks(self) -> usize {
+        match self {
+            DeviceKind::Blk => 1,
+            DeviceKind::Scsi => 256,
         }
     }
 }
@@ -198,13 +203,14 @@ impl Args {
 
     /// The disks: one, or for SCSI one for each logical unit.
     pub(super) fn disk_specs(&self) -> Result<Vec<DiskSpec>, ConfigError> {
-        if self.device == DeviceKind::Blk && self.blk_file.len() > 1 {
+        let most = self.device.most_disks();
+        if most == 1 && self.blk_file.len() > most {
             return Err(ConfigError::OneDisk);
         }
         if self.benchmark_without_checks && self.pi_type.is_protected() {
             return Err(ConfigError::UncheckedButProtected);
         }
-        if self.blk_file.len() > MAX_UNITS {
+        if self.blk_file.len() > most {
             return Err(ConfigError::TooManyDisks);
         }
         let mut named = std::collections::BTreeSet::new();

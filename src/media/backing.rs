@@ -16,6 +16,7 @@ use super::error::OpenError;
 use super::losses::Losses;
 use super::mapped::Mapped;
 use crate::descriptor::Description;
+use crate::made::MadeFile;
 use crate::memory::Buffer;
 
 /// How long a file that is locked is waited for, and how long between two attempts.
@@ -80,6 +81,11 @@ impl Backing {
         )?;
         let sized = file.set_len(bytes).map_err(|source| io_error("size", path, source));
         sized.and_then(|()| Self::lock(file, path, Access::Write)).inspect_err(|_| remove(path))
+    }
+
+    /// The file at `path`, which [`Backing::create`] has made; `None` where it cannot be kept in mind.
+    pub(super) fn made_at(&self, path: &Path) -> Option<MadeFile> {
+        MadeFile::of(path, &self.file).ok()
     }
 
     /// Makes a sparse memory file.

@@ -10,6 +10,7 @@ use super::header::State;
 use super::locks::{Held, Mode};
 use super::open::{DiskSpec, Parts, open};
 use super::pair::{Extent, Pair, failed};
+use crate::made::MadeFile;
 use crate::memory::{Buffer, List};
 use crate::pi::Tuple;
 use crate::units::{BlockCount, BlockRange, Lba, QueueIndex};
@@ -26,6 +27,8 @@ pub struct Disk {
     note: Option<Vec<u8>>,
     /// What this one has to say to the next.
     parting: Mutex<Option<Vec<u8>>>,
+    /// Its files that were not there before it was opened.
+    made: Vec<MadeFile>,
 }
 
 /// How far a read or write got.
@@ -68,14 +71,21 @@ impl Disk {
     }
 
     /// A disk of files that belong together.
-    pub(super) fn from_parts(parts: Parts) -> Disk {
+    pub(super) fn from_parts(mut parts: Parts) -> Disk {
+        let made = std::mem::take(&mut parts.made);
         Disk {
             pair: Arc::new(Pair::new(parts)),
             queues: IoQueues::none(),
             closed: AtomicBool::new(false),
             note: None,
             parting: Mutex::default(),
+            made,
         }
+    }
+
+    /// The files that were made for it, told once.
+    pub fn take_made(&mut self) -> Vec<MadeFile> {
+        std::mem::take(&mut self.made)
     }
 
     /// Lets reads and writes be in flight on these queues' engines, where this is a direct disk.

@@ -8,6 +8,7 @@ use super::error::OpenError;
 use super::geometry::Geometry;
 use super::header::{Header, State};
 use super::pi_file::PiFile;
+use crate::made::MadeFile;
 use crate::pi::PiType;
 use crate::units::{BlockCount, BlockSize, ByteSize};
 
@@ -39,6 +40,8 @@ pub(super) struct Parts {
     pub(super) data: Backing,
     pub(super) pi: Option<PiFile>,
     pub(super) geometry: Geometry,
+    /// Files that were not there before.
+    pub(super) made: Vec<MadeFile>,
 }
 
 /// Opens, or creates, what the specification names.
@@ -77,7 +80,8 @@ fn open_memory(spec: &DiskSpec, size: ByteSize) -> Result<Parts, OpenError> {
     } else {
         None
     };
-    Ok(Parts { data, pi, geometry: Geometry { read_only: spec.read_only, ..geometry } })
+    let geometry = Geometry { read_only: spec.read_only, ..geometry };
+    Ok(Parts { data, pi, geometry, made: Vec::new() })
 }
 
 /// Makes a sparse data file and its PI file; where one cannot be made, none is left behind.
@@ -97,17 +101,20 @@ pub(super) fn create(
         return Err(OpenError::OrphanPiFile { data: path.to_owned(), pi: pi_path });
     }
     let data = Backing::create(path, size.0)?;
-    let pi = if pi_type.is_protected() {
-        Some(create_pi(&pi_path, geometry).inspect_err(|_| remove(path))?)
-    } else {
-        None
-    };
-    Ok(Parts { data, pi, geometry })
+    let mut made = Vec::from_iter(data.made_at(path));
+    let mut pi = None;
+    if pi_type.is_protected() {
+        let (file, made_pi) = create_pi(&pi_path, geometry).inspect_err(|_| remove(path))?;
+        pi = Some(file);
+        made.extend(made_pi);
+    }
+    Ok(Parts { data, pi, geometry, made })
 }
 
-fn create_pi(path: &Path, geometry: Geometry) -> Result<PiFile, OpenError> {
+fn create_pi(path: &Path, geometry: Geometry) -> Result<(PiFile, Option<MadeFile>), OpenError> {
     let backing = Backing::create(path, PiFile::bytes_for(geometry.blocks))?;
-    format_pi(backing, geometry, path).inspect_err(|_| remove(path))
+    let made = backing.made_at(path);
+    Ok((format_pi(backing, geometry, path).inspect_err(|_| remove(path))?, made))
 }
 
 /// Gives a new PI file its header.
@@ -131,7 +138,7 @@ fn open_files(spec: &DiskSpec, path: &Path, size: Option<ByteSize>) -> Result<Pa
     let DiskSpec { block_size, pi_type, read_only, .. } = *spec;
     let geometry = Geometry { block_size, blocks, pi_type, read_only };
     let pi = open_pi(spec, path, geometry, access)?;
-    Ok(Parts { data, pi, geometry })
+    Ok(Parts { data, pi, geometry, made: Vec::new() })
 }
 
 /// Opens the PI file that belongs to existing data.
@@ -170,7 +177,7 @@ pub(super) fn open_as_header_says(path: &Path, pi_file: Option<&Path>) -> Result
     let blocks = whole_blocks(path, data.bytes(), block_size)?;
     let geometry = Geometry { block_size, blocks, pi_type, read_only: true };
     require_same(&pi_path, pi.header(), geometry)?;
-    Ok(Parts { data, pi: Some(pi), geometry })
+    Ok(Parts { data, pi: Some(pi), geometry, made: Vec::new() })
 }
 
 /// Holds a PI file's header against the disk that is to be opened.

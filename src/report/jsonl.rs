@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::output::{Output, Written};
 use super::quota::{Quota, Ruling, Withheld, begins_label};
+use crate::made::MadeFile;
 use crate::record::{Line, Record};
 use crate::sandbox::{Thread, confine};
 use crate::units::ByteSize;
@@ -55,6 +56,7 @@ struct Shared {
     /// What the writer will have, until it begins.
     ready: Mutex<Option<(Receiver<Record>, Writer)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    made: Mutex<Option<MadeFile>>,
     tail: Arc<Tail>,
 }
 
@@ -88,17 +90,23 @@ impl Sink {
     pub fn open(path: &Path, limit: Option<ByteSize>) -> Result<Sink, SinkError> {
         let name = || path.display().to_string();
         let output = if path.as_os_str() == "-" {
-            Output::stdout()
+            Output::stdout().map(|output| (output, None))
         } else {
             Output::open(path, START_PATIENCE)
         };
-        output.map(|output| Sink::to(Writer { output, quota: Quota::new(limit) })).map_err(
-            |error| match error.kind() {
-                io::ErrorKind::WouldBlock => SinkError::InUse(name()),
-                io::ErrorKind::TimedOut => SinkError::NoReader(name()),
-                _ => SinkError::Create(name(), error),
-            },
-        )
+        let (output, made) = output.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => SinkError::InUse(name()),
+            io::ErrorKind::TimedOut => SinkError::NoReader(name()),
+            _ => SinkError::Create(name(), error),
+        })?;
+        let sink = Sink::to(Writer { output, quota: Quota::new(limit) });
+        *lock(&sink.shared.made) = made;
+        Ok(sink)
+    }
+
+    /// The records' file, where [`Sink::open`] has made it; told once.
+    pub fn take_made(&self) -> Option<MadeFile> {
+        lock(&self.shared.made).take()
     }
 
     fn to(writer: Writer) -> Sink {
@@ -108,8 +116,9 @@ impl Sink {
 
     fn over(ends: Option<(Feed, (Receiver<Record>, Writer))>) -> Sink {
         let (channel, ready) = ends.unzip();
-        let (channel, ready, writer) = (Mutex::new(channel), Mutex::new(ready), Mutex::default());
-        Sink { shared: Arc::new(Shared { channel, ready, writer, tail: Arc::default() }) }
+        let (channel, ready) = (Mutex::new(channel), Mutex::new(ready));
+        let (writer, made) = (Mutex::default(), Mutex::default());
+        Sink { shared: Arc::new(Shared { channel, ready, writer, made, tail: Arc::default() }) }
     }
 
     /// Starts the thread that writes: not at once, for it has to be inside of the sandbox. Records wait

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::made::MadeFile;
 use crate::patient;
 
 /// How often a FIFO's reader is looked for.
@@ -20,8 +21,13 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Opens the file at `path`. A FIFO that nobody reads from is waited for, for so long.
-    pub(super) fn open(path: &Path, patience: Duration) -> io::Result<Output> {
+    /// Opens the file at `path`, and tells whether it was made. A FIFO that nobody reads from is waited for,
+    /// for so long.
+    pub(super) fn open(path: &Path, patience: Duration) -> io::Result<(Output, Option<MadeFile>)> {
+        if let Ok(file) = OpenOptions::new().write(true).create_new(true).open(path) {
+            let made = MadeFile::of(path, &file)?;
+            return Ok((Output::of_file(file)?, Some(made)));
+        }
         let until = Instant::now() + patience;
         loop {
             // What is no FIFO does not mind the flag; and a FIFO's writer is never made to wait.
@@ -38,7 +44,7 @@ impl Output {
                     }
                     std::thread::sleep(LOOK);
                 }
-                opened => return Output::of_file(opened?),
+                opened => return Ok((Output::of_file(opened?)?, None)),
             }
         }
     }

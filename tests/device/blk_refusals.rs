@@ -135,3 +135,27 @@ fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
+
+/// A disk of its own making would stand in the way of the next start: it is there, without `--size`.
+#[test]
+fn a_start_that_is_refused_leaves_nothing_behind() {
+    let dir = std::sync::Arc::new(TempDir::new().unwrap());
+    let left = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    Refusal::of(dir.path(), &["--inject", "busy,lba=99999..100000"]).says(&["past the end"]);
+    assert_eq!(left(), [].into());
+    let second = ["--device", "scsi", "--blk-file", "a.img", "--blk-file", "no/such/b.img"];
+    Refusal::of(dir.path(), &second).says(&["no/such/b.img"]);
+    assert_eq!(left(), [].into());
+    // What was there before stays, and as it was.
+    fs::write(dir.path().join("races.jsonl"), "kept").unwrap();
+    Refusal::of(dir.path(), &["--inject", "busy,lba=99999..100000"]).says(&["past the end"]);
+    assert_eq!(left(), ["races.jsonl".to_owned()].into());
+    assert_eq!(fs::read(dir.path().join("races.jsonl")).unwrap(), b"kept");
+    // And what a start has made that was not refused stays as well.
+    Daemon::start_in(std::sync::Arc::clone(&dir), &[]).stop();
+    assert!(left().is_superset(&["disk.img".to_owned(), "disk.img.pi".to_owned()].into()));
+}

@@ -87,6 +87,37 @@ fn a_front_end_that_says_nothing_or_nonsense_is_survived() {
     daemon.guest().proves_it_works(0, 0);
 }
 
+/// Nobody keeps others out by saying nothing, half a word, or too much: each gives way to the next, with a
+/// record that says why.
+#[test]
+fn a_front_end_that_does_not_speak_gives_way() {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    let daemon = Daemon::start(&["--window", "0"]);
+    let connect = || UnixStream::connect(daemon.socket()).unwrap();
+    let silent = connect();
+    // GET_FEATURES, half of it.
+    let mut halting = connect();
+    halting.write_all(&[1, 0, 0, 0, 1, 0]).unwrap();
+    // SET_MEM_TABLE with one descriptor more than a table has slots.
+    let crowded = connect();
+    let header = [5_u32, 1, 8].map(u32::to_ne_bytes);
+    let files: Vec<_> = (0..33).map(|_| std::os::fd::AsFd::as_fd(&silent)).collect();
+    let message = [header.as_flattened(), &[0; 8]].concat();
+    dixtrap::ancillary::send(&crowded, &message, &files, rustix::net::SendFlags::empty()).unwrap();
+    // Waits for all of them: 10 s each for the first two.
+    let mut guest = daemon.guest();
+    guest.proves_it_works(0, 0);
+    drop(guest);
+    let records = daemon.stop();
+    let reasons: Vec<_> = records.broken().iter().map(|broken| broken.reason.clone()).collect();
+    let words = ["said nothing for 10s", "had not come to its end", "33 descriptors"];
+    assert_eq!(reasons.len(), words.len(), "{reasons:?}");
+    for (reason, words) in reasons.iter().zip(words) {
+        assert!(reason.contains("cut off") && reason.contains(words), "{reason}");
+    }
+}
+
 #[test]
 fn stopping_a_ring_drains_what_it_holds() {
     let daemon = Daemon::start(&["--window", "hold"]);

@@ -12,13 +12,14 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test test-fast test-aarch64 bench bench-quick fuzz install
+.PHONY: help setup build demo test test-fast test-aarch64 soak bench bench-quick fuzz install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
 	@echo 'make test     formats, lints and tests the whole project'
 	@echo 'make test-fast  runs the tests that need neither QEMU nor the network'
 	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
+	@echo 'make soak     kills dixtrapd a thousand times under load and looks what it cost'
 	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs a C++ compiler)'
 	@echo 'make test-aarch64  tests the guard kernel of ARM (needs rustup target, cross compiler, qemu-user)'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
@@ -73,6 +74,12 @@ bench bench-quick: setup
 	@mkdir -p $(BENCH_OUT)
 	ROUNDS=$(if $(filter bench-quick,$@),15,101) cargo bench --locked --bench guard_ratios >$(BENCH_OUT)/guards.json
 	cargo bench --locked --bench daemon -- $(if $(filter bench-quick,$@),--quick)
+
+# What it printed last stands in SOAK.md.
+KILLS := 1000
+
+soak: setup
+	cargo test --release --locked --test soak -- --kills $(KILLS)
 
 # Stable Rust and a C++ compiler will do. What was found before is in fuzz/corpus/.
 FUZZ_SECONDS := 60

@@ -1,0 +1,158 @@
+//! `make soak`: dixtrapd is killed under load, again and again, with its front end living on. No write
+//! that was acknowledged may be lost, none may stay without an answer, and no race may be invented.
+//! Prints a table for SOAK.md; ends with status 101 at the first finding.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tests may state what they know"
+)]
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod load;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use kit::{Daemon, Random};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use load::{Load, Slot};
+
+/// Kills dixtrapd under load and looks what it cost.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How many kills, dealt to all kinds of disks.
+    #[arg(long, default_value_t = 1000)]
+    kills: u32,
+    /// What the load and the moments are drawn from.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// cargo's own word to benchmarks.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What a kind of disk went through.
+#[derive(Debug, Default)]
+struct Figures {
+    kills: u32,
+    /// Kills that came while at least one request was not answered.
+    hit: u32,
+    /// Requests that were not answered at a kill, and were after it.
+    resumed: u64,
+    /// Writes in all.
+    writes: u64,
+    /// Blocks that were read and compared.
+    verified: u64,
+    /// Kills after which `dixtrap image check` found blocks whose data and tuples disagree.
+    torn: u32,
+    /// The longest time from the kill to the last answer.
+    slowest: Duration,
+}
+
+/// After so many kills the guest is another one.
+const KILLS_A_GUEST: u32 = 20;
+
+fn main() {
+    let args = Args::parse();
+    println!(
+        "| device | disk | kills | under way at | requests resumed | writes | 4 KiB verified | torn images | slowest recovery |\n\
+         |---|---|---|---|---|---|---|---|---|"
+    );
+    let kinds = [("blk", false), ("blk", true), ("scsi", false), ("scsi", true)];
+    let mut random = Random::new(args.seed);
+    for (device, direct) in kinds {
+        let share = args.kills.div_ceil(kinds.len() as u32);
+        let Some(folder) = folder(direct) else { continue };
+        let figures = soak(device, direct, folder, share, &mut random);
+        let disk = if direct { "direct" } else { "mapped" };
+        let Figures { kills, hit, resumed, writes, verified, torn, slowest } = figures;
+        let slowest = slowest.as_millis();
+        println!(
+            "| {device} | {disk} | {kills} | {hit} | {resumed} | {writes} | {verified} | {torn} | {slowest} ms |"
+        );
+    }
+}
+
+fn folder(direct: bool) -> Option<Arc<TempDir>> {
+    if direct { kit::direct::folder() } else { Some(Arc::new(TempDir::new().unwrap())) }
+}
+
+fn soak(
+    device: &str,
+    direct: bool,
+    folder: Arc<TempDir>,
+    kills: u32,
+    random: &mut Random,
+) -> Figures {
+    let mut args = vec!["--device", device, "--num-queues", "2", "--window", "uniform:0..2ms"];
+    args.extend(direct.then_some("--direct"));
+    let mut figures = Figures::default();
+    let mut slots = Slot::all();
+    let mut folder = folder;
+    while figures.kills < kills {
+        let mut daemon = Daemon::start_in(folder, &args);
+        let mut load = Load::plug(&daemon, device == "scsi");
+        for _ in 0..KILLS_A_GUEST.min(kills - figures.kills) {
+            daemon = one_kill(daemon, &mut load, &args, (&mut slots, &mut figures), random);
+        }
+        drop(load);
+        folder = daemon.dir();
+        let records = daemon.stop();
+        assert!(records.broken().is_empty(), "{:?}", records.broken());
+        assert!(records.races().is_empty(), "a race was invented");
+        assert!(is_clean(&folder), "the image is not clean after an orderly end");
+    }
+    figures
+}
+
+/// Load, a kill at some moment, the next daemon; and everything is there.
+fn one_kill(
+    mut daemon: Daemon,
+    load: &mut Load,
+    args: &[&str],
+    (slots, figures): (&mut [Slot], &mut Figures),
+    random: &mut Random,
+) -> Daemon {
+    let sent = load.write_some(slots, random);
+    figures.writes += sent.len() as u64;
+    std::thread::sleep(Duration::from_micros(random.below(2500)));
+    daemon.signal(Signal::SIGKILL);
+    let killed = Instant::now();
+    daemon.wait();
+    let open = load.unanswered(&sent);
+    figures.kills += 1;
+    figures.hit += u32::from(open > 0);
+    figures.resumed += open;
+    let folder = daemon.dir();
+    drop(daemon);
+    figures.torn += u32::from(!is_clean(&folder));
+    let daemon = Daemon::start_in(folder, args);
+    load.reconnect(&daemon);
+    load.finish(sent, slots);
+    figures.slowest = figures.slowest.max(killed.elapsed());
+    figures.verified += load.verify(slots);
+    daemon
+}
+
+fn is_clean(folder: &TempDir) -> bool {
+    let checked = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
+        .args(["image", "check"])
+        .arg(folder.path().join("disk.img"))
+        .output()
+        .unwrap();
+    match checked.status.code() {
+        Some(0) => true,
+        Some(1) => false,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(&checked.stderr)),
+    }
+}

@@ -154,7 +154,7 @@ fn serve_blk(config: &Config, backend: Backend, entries: Entries<'_>) -> anyhow:
     let name = config.disks.first().map(|spec| identity(&config.socket, spec));
     let serial = name.map_or_else(String::new, |name| format!("dix-{}", name.serial));
     let device = BlkDevice::new(Arc::clone(trap), config.queues).with_serial(&serial);
-    serve(config, Arc::new(device), backend, entries, || Ok(()))
+    serve(config, Arc::new(device), backend, entries)
 }
 
 fn serve_scsi(config: &Config, backend: Backend, entries: Entries<'_>) -> anyhow::Result<()> {
@@ -163,8 +163,7 @@ fn serve_scsi(config: &Config, backend: Backend, entries: Entries<'_>) -> anyhow
     };
     let units = config.disks.iter().zip(&backend.traps).map(unit).collect();
     let device = Arc::new(ScsiDevice::new(units, config.queues)?);
-    let watched = Arc::clone(&device);
-    serve(config, device, backend, entries, move || watch_growth(&watched))
+    serve(config, device, backend, entries)
 }
 
 /// What is behind a device: its traps and their ledger.
@@ -223,14 +222,12 @@ fn identity(socket: &SocketSpec, spec: &DiskSpec) -> UnitIdentity {
     UnitIdentity::of(&name)
 }
 
-/// Serves `device` until told to stop, and closes in order. `begin` comes after the sandbox: threads
-/// that it starts are inside.
+/// Serves `device` until told to stop, and closes in order. Threads start after the sandbox, and are inside.
 fn serve<D: Device>(
     config: &Config,
     device: Arc<D>,
     backend: Backend,
     entries: Entries<'_>,
-    begin: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Backend { ledger, io, traps } = backend;
     // The janitor goes first, while the sockets that it removes are still ours: no other daemon takes them
@@ -272,7 +269,7 @@ fn serve<D: Device>(
     let _control =
         control.map(|endpoint| ControlServer::start(endpoint, handler, descriptors)).transpose()?;
     ledger.start(start_record(config, &traps));
-    begin()?;
+    watch_growth(&server)?;
     stop_on_signal(signals, Arc::clone(&server))?;
     let served = server.serve(&endpoint, config.exit_on_disconnect);
     if let Some(first) = traps.first() {
@@ -361,16 +358,16 @@ fn name_of(spec: &DiskSpec) -> String {
 /// How often images are looked at.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A thread that notices images that grow, for as long as the device lives.
-fn watch_growth(device: &Arc<ScsiDevice>) -> anyhow::Result<()> {
-    let device = Arc::downgrade(device);
+/// A thread that notices images that grow, for as long as the server lives.
+fn watch_growth<D: Device>(server: &Arc<Server<D>>) -> anyhow::Result<()> {
+    let server = Arc::downgrade(server);
     std::thread::Builder::new()
         .name("growth".to_owned())
         .spawn(move || {
             sandbox::confine(Thread::Growth);
-            while let Some(device) = device.upgrade() {
-                device.notice_growth();
-                drop(device);
+            while let Some(server) = server.upgrade() {
+                server.notice_growth();
+                drop(server);
                 std::thread::sleep(GROWTH_INTERVAL);
             }
         })

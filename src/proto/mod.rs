@@ -133,6 +133,8 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Answered, Unanswerable>;
     /// The front end resets the device.
     fn reset(&self) {}
+    /// Follows images that have grown; answers whether the configuration space is another one now.
+    fn notice_growth(&self) -> bool;
     /// Whether this queue's requests may be held, so that their bytes count against the budget.
     fn holds(&self, _queue: QueueIndex) -> bool {
         true

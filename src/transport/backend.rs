@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use rustix::net::{SendFlags, send};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::VhostUserBackend;
 use vm_memory::{
@@ -28,6 +29,10 @@ use crate::sandbox::{Thread, confine};
 use crate::trap::Ledger;
 use crate::units::QueueIndex;
 
+/// vhost-user, "Back-end message types": VHOST_USER_BACKEND_CONFIG_CHANGE_MSG.
+const CONFIG_CHANGE: u32 = 2;
+/// The flags of a message that wants no reply.
+const PROTOCOL_VERSION: u32 = 1;
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
 const MAX_RING: usize = 32_768;
 
@@ -49,6 +54,8 @@ pub struct Backend<D: Device> {
     memory: SharedMemory,
     /// What the front end may take away at any moment.
     watched: Mutex<Watched>,
+    /// By what the front end is told what it did not ask for.
+    channel: Mutex<Option<OwnedFd>>,
     /// The readable ends that the crate never closes.
     exits: Mutex<Vec<RawFd>>,
     /// Rings once for each queue's thread, at its birth.
@@ -87,6 +94,7 @@ impl<D: Device> Backend<D> {
             in_flight,
             memory,
             watched,
+            channel: Mutex::default(),
             exits,
             birth,
         })
@@ -144,6 +152,17 @@ impl<D: Device> Backend<D> {
         }
     }
 
+    /// Has the front end read the configuration space again, where it gave us a way to say so.
+    pub fn tell_config_changed(&self) {
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(channel) = &*channel else { return };
+        let header = [CONFIG_CHANGE, PROTOCOL_VERSION, 0].map(u32::to_ne_bytes);
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if let Err(error) = send(channel, header.as_flattened(), flags) {
+            log::warn!("the front end cannot be told that the disk has grown: {error}");
+        }
+    }
+
     /// Closes what the crate leaves open. Only after its threads have ended.
     pub fn close_exits(&self) {
         let exits = std::mem::take(&mut *self.exits.lock().unwrap_or_else(PoisonError::into_inner));
@@ -194,6 +213,10 @@ impl<D: Device> Keeper for Arc<Backend<D>> {
     fn adopt(&self, regions: Vec<Region>) {
         let regions = regions.into_iter().map(Some).chain(std::iter::repeat(None));
         self.in_flight.iter().zip(regions).for_each(|(queue, region)| queue.adopt(region));
+    }
+
+    fn tell_by(&self, channel: OwnedFd) {
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
     }
 
     fn complain(&self, reason: String) {

@@ -131,6 +131,15 @@ impl<D: Device> Server<D> {
         self.backend().is_some()
     }
 
+    /// Has the front end look at images that have grown, where any has.
+    pub fn notice_growth(&self) {
+        if self.device.notice_growth()
+            && let Some(backend) = self.backend()
+        {
+            backend.tell_config_changed();
+        }
+    }
+
     /// How many writes are inside their windows.
     pub fn held(&self) -> u64 {
         self.backend().map_or(0, |backend| backend.held())

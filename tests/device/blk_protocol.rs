@@ -207,7 +207,8 @@ fn the_features_of_the_contract_are_offered() {
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
         | VhostUserProtocolFeatures::RESET_DEVICE;
     assert!(guest.protocol.contains(wanted), "{:?}", guest.protocol);
-    assert!(guest.protocol.contains(VhostUserProtocolFeatures::INFLIGHT_SHMFD));
+    let more = VhostUserProtocolFeatures::INFLIGHT_SHMFD | VhostUserProtocolFeatures::BACKEND_REQ;
+    assert!(guest.protocol.contains(more), "{:?}", guest.protocol);
     assert_eq!(guest.front.get_queue_num().unwrap(), 4);
     assert!(guest.front.get_max_mem_slots().unwrap() >= 2);
 }
@@ -280,4 +281,31 @@ fn a_reset_device_can_be_driven_again() {
     guest.front.set_features(guest.offered & !Plug::default().without).unwrap();
     guest.start_ring(0);
     guest.proves_it_works(0, 16);
+}
+
+/// A front end that gave a channel is told that the configuration space has changed, as QEMU's own
+/// backends tell it; one that did not reads it when it likes.
+#[test]
+fn an_image_that_grows_is_told_to_the_front_end() {
+    use std::io::Read;
+    for channel in [true, false] {
+        let daemon = Daemon::start(&["--window", "0"]);
+        let mut guest = daemon.plug(Plug { in_flight: true, ..Plug::default() });
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        if channel {
+            guest.front.set_backend_request_fd(&theirs).unwrap();
+        }
+        assert_eq!(field(&guest.config(0, 8), 0, 8), 2048);
+        let image = std::fs::File::options().write(true).open(daemon.disk()).unwrap();
+        image.set_len(2 << 20).unwrap();
+        if channel {
+            let mut message = [0; 12];
+            ours.set_read_timeout(Some(PATIENCE)).unwrap();
+            ours.read_exact(&mut message).unwrap();
+            let fields = [2_u32, 1, 0].map(u32::to_ne_bytes);
+            assert_eq!(message, fields.as_flattened(), "VHOST_USER_BACKEND_CONFIG_CHANGE_MSG");
+        }
+        eventually("the new capacity", || (field(&guest.config(0, 8), 0, 8) == 4096).then_some(()));
+        guest.proves_it_works(0, 4000);
+    }
 }

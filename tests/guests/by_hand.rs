@@ -28,6 +28,7 @@ fi";
 const LOAD: &str = "
 head -c 8M /dev/urandom >/witness
 md5sum /witness >/sum
+while :; do echo guest: sectors $(cat /sys/block/vda/size); sleep 1; done &
 while :; do md5sum -c /sum >/dev/null 2>&1 && echo guest: sound || echo guest: DAMAGED; sleep 1; done &
 while dd if=/dev/urandom of=/dev/vda bs=4k count=8 seek=1024 conv=fsync 2>/dev/null; do
     echo guest: wrote
@@ -175,6 +176,11 @@ fn a_guest_outlives_a_daemon_that_ends_in_order_and_five_that_are_killed() {
         assert!(!records.contains(r#""type":"race""#), "kill {kill} invented a race: {records}");
     }
     console.hears("guest: sound", 3);
+    // A stock driver follows an image that grows.
+    let image = fs::File::options().write(true).open(dir.path().join("disk.img")).unwrap();
+    image.set_len(96 << 20).unwrap();
+    console.hears("guest: sectors 196608", 1);
+    console.hears("guest: wrote", 1);
     drop(guest);
     drop(daemon);
 }

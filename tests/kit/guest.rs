@@ -126,7 +126,9 @@ impl Guest {
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
         let wanted = if plug.in_flight {
-            wanted | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+            wanted
+                | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+                | VhostUserProtocolFeatures::BACKEND_REQ
         } else {
             wanted
         };

@@ -230,6 +230,14 @@ impl Device for BlkDevice {
         self.writeback.store(cached, Ordering::Relaxed);
     }
 
+    /// The capacity is part of the configuration space (VIRTIO 1.2 §5.2.5).
+    fn notice_growth(&self) -> bool {
+        self.trap.grow().unwrap_or_else(|error| {
+            log::warn!("the disk has grown and cannot follow: {error}");
+            false
+        })
+    }
+
     fn config(&self, offset: u32, size: u32) -> Vec<u8> {
         self.config_space().read(offset, size)
     }

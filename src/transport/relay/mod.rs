@@ -1,7 +1,8 @@
 //! Messages between a front end and the vhost-user crate, one thread a connection.
 //!
 //! The crate's handler knows nothing of the in-flight region and has no hook for it, so its two messages
-//! are answered here, and its bit is added to the protocol features. Every other message passes as it is,
+//! are answered here, and its bit is added to the protocol features. So is the channel by which a backend
+//! asks a front end: the crate's cannot say that the configuration space has changed. Every other message passes as it is,
 //! with its descriptors. Rings, doorbells and interrupts do not come this way: a request costs nothing
 //! more.
 
@@ -23,10 +24,13 @@ use crate::queue::{InFlightFileError, InFlightShape, Region};
 const GET_FEATURES: u32 = FrontendReq::GET_FEATURES as u32;
 const GET_PROTOCOL_FEATURES: u32 = FrontendReq::GET_PROTOCOL_FEATURES as u32;
 const SET_PROTOCOL_FEATURES: u32 = FrontendReq::SET_PROTOCOL_FEATURES as u32;
+const SET_BACKEND_REQ_FD: u32 = FrontendReq::SET_BACKEND_REQ_FD as u32;
 const GET_INFLIGHT_FD: u32 = FrontendReq::GET_INFLIGHT_FD as u32;
 const SET_INFLIGHT_FD: u32 = FrontendReq::SET_INFLIGHT_FD as u32;
 
-const IN_FLIGHT: u64 = VhostUserProtocolFeatures::INFLIGHT_SHMFD.bits();
+/// The protocol features of which the crate is told nothing.
+const OURS: u64 =
+    VhostUserProtocolFeatures::INFLIGHT_SHMFD.union(VhostUserProtocolFeatures::BACKEND_REQ).bits();
 
 /// How long a front end may say nothing at all while another one waits.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -51,6 +55,8 @@ pub(super) trait Keeper {
     fn queues(&self) -> u16;
     /// From here on requests in flight are recorded in these regions; in none, where there are none.
     fn adopt(&self, regions: Vec<Region>);
+    /// By this the front end is told what it did not ask for.
+    fn tell_by(&self, channel: OwnedFd);
     /// Something is wrong that ends nothing.
     fn complain(&self, reason: String);
 }
@@ -137,8 +143,9 @@ impl<K: Keeper> Relay<K> {
         match message.request {
             GET_INFLIGHT_FD => return self.make_region(&message),
             SET_INFLIGHT_FD => return self.take_region(message),
+            SET_BACKEND_REQ_FD => return self.take_channel(message),
             GET_FEATURES => self.owed = self.owed.saturating_add(1),
-            SET_PROTOCOL_FEATURES => change(&mut message.body, |features| features & !IN_FLIGHT),
+            SET_PROTOCOL_FEATURES => change(&mut message.body, |features| features & !OURS),
             _ => {}
         }
         Ok(message.send(&self.inner)?)
@@ -149,7 +156,7 @@ impl<K: Keeper> Relay<K> {
         let Some(mut message) = Message::receive(&self.inner)? else { return Ok(false) };
         match message.request {
             GET_FEATURES => self.owed = self.owed.saturating_sub(1),
-            GET_PROTOCOL_FEATURES => change(&mut message.body, |features| features | IN_FLIGHT),
+            GET_PROTOCOL_FEATURES => change(&mut message.body, |features| features | OURS),
             _ => {}
         }
         message.send(&self.front)?;
@@ -212,10 +219,27 @@ impl<K: Keeper> Relay<K> {
             return Ok(());
         }
         self.keeper.adopt(regions.unwrap_or_default());
-        let failed = u64::from(refused.is_some());
+        let failed = refused.is_some();
         refused.into_iter().for_each(|reason| self.keeper.complain(reason));
+        self.acknowledge(&message, failed)
+    }
+
+    /// SET_BACKEND_REQ_FD: the channel for what the front end did not ask.
+    fn take_channel(&mut self, mut message: Message) -> Result<(), RelayError> {
+        let channel = message.files.pop();
+        if !self.catch_up()? {
+            return Ok(());
+        }
+        let missing = channel.is_none();
+        channel.into_iter().for_each(|channel| self.keeper.tell_by(channel));
+        self.acknowledge(&message, missing)
+    }
+
+    /// Answers a message that has no answer of its own, where the front end wants one.
+    fn acknowledge(&self, message: &Message, failed: bool) -> Result<(), RelayError> {
         if message.needs_reply() {
-            message.reply(failed.to_ne_bytes().to_vec(), Vec::new()).send(&self.front)?;
+            let told = u64::from(failed).to_ne_bytes().to_vec();
+            message.reply(told, Vec::new()).send(&self.front)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::transport::private::Private;
 struct Kept {
     adopted: Arc<Mutex<Vec<usize>>>,
     complaints: Arc<Mutex<Vec<String>>>,
+    channels: Arc<Mutex<usize>>,
 }
 
 impl Keeper for Kept {
@@ -19,6 +20,10 @@ impl Keeper for Kept {
 
     fn adopt(&self, regions: Vec<Region>) {
         self.adopted.lock().unwrap().push(regions.len());
+    }
+
+    fn tell_by(&self, _channel: OwnedFd) {
+        *self.channels.lock().unwrap() += 1;
     }
 
     fn complain(&self, reason: String) {
@@ -62,8 +67,8 @@ fn the_bit_is_added_for_the_front_end_and_hidden_from_the_crate() {
     let line = line();
     Message::request(GET_PROTOCOL_FEATURES).send(&line.front).unwrap();
     answer(&line.inner, GET_PROTOCOL_FEATURES, 3);
-    assert_eq!(number(&line.front), 3 | IN_FLIGHT);
-    let taken = (1 | IN_FLIGHT).to_ne_bytes();
+    assert_eq!(number(&line.front), 3 | OURS);
+    let taken = (1 | OURS).to_ne_bytes();
     with_body(SET_PROTOCOL_FEATURES, &taken).send(&line.front).unwrap();
     assert_eq!(number(&line.inner), 1);
     drop(line.front);
@@ -92,7 +97,7 @@ fn a_region_is_made_mapped_and_answered_in_turn() {
     // Its own barrier: the next message is dealt with after it.
     Message::request(GET_PROTOCOL_FEATURES).send(&line.front).unwrap();
     answer(&line.inner, GET_PROTOCOL_FEATURES, 0);
-    assert_eq!(number(&line.front), IN_FLIGHT);
+    assert_eq!(number(&line.front), OURS);
     assert_eq!(*line.kept.adopted.lock().unwrap(), [2]);
     assert!(line.kept.complaints.lock().unwrap().is_empty());
 }
@@ -109,10 +114,22 @@ fn regions_that_make_no_sense_are_refused_and_the_connection_lives() {
     answer(&line.inner, GET_FEATURES, 0);
     Message::request(GET_PROTOCOL_FEATURES).send(&line.front).unwrap();
     answer(&line.inner, GET_PROTOCOL_FEATURES, 0);
-    assert_eq!(number(&line.front), IN_FLIGHT);
+    assert_eq!(number(&line.front), OURS);
     assert_eq!(*line.kept.adopted.lock().unwrap(), [0], "and nothing is kept from here on");
     let complaints = line.kept.complaints.lock().unwrap().clone();
     assert!(complaints[0].contains("5 queues of 64") && complaints[1].contains("missing"));
+}
+
+#[test]
+fn the_channel_of_the_backend_is_kept_and_acknowledged() {
+    let line = line();
+    let channel = UnixStream::pair().unwrap().0;
+    let asked = Message::request(SET_BACKEND_REQ_FD);
+    let flags = asked.flags | 8;
+    Message { flags, files: vec![channel.into()], ..asked }.send(&line.front).unwrap();
+    answer(&line.inner, GET_FEATURES, 0);
+    assert_eq!(number(&line.front), 0);
+    assert_eq!(*line.kept.channels.lock().unwrap(), 1);
 }
 
 #[test]

@@ -55,21 +55,6 @@ impl ScsiDevice {
         })
     }
 
-    /// Looks whether images have grown, and tells the driver, by event and by unit attention, of
-    /// those that have.
-    pub fn notice_growth(&self) {
-        for (unit, lun) in self.target.units().iter().zip(0u16..) {
-            match unit.trap.grow() {
-                Ok(true) => {
-                    unit.attend(UnitAttention::Capacity);
-                    self.tell(lun, News::Changed(UnitAttention::Capacity));
-                }
-                Ok(false) => {}
-                Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
-            }
-        }
-    }
-
     fn tell(&self, lun: u16, news: News) {
         self.events().add(lun, news);
         // The counter cannot overflow: it is read whenever the event queue's thread wakes.
@@ -107,6 +92,22 @@ impl Device for ScsiDevice {
         if self.acknowledged.swap(features, Ordering::Relaxed) != features {
             self.reset();
         }
+    }
+
+    /// The driver learns of it by event and by unit attention; the configuration space says nothing of
+    /// units.
+    fn notice_growth(&self) -> bool {
+        for (unit, lun) in self.target.units().iter().zip(0u16..) {
+            match unit.trap.grow() {
+                Ok(true) => {
+                    unit.attend(UnitAttention::Capacity);
+                    self.tell(lun, News::Changed(UnitAttention::Capacity));
+                }
+                Ok(false) => {}
+                Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
+            }
+        }
+        false
     }
 
     fn reset(&self) {

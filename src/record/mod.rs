@@ -213,7 +213,8 @@ pub struct RaceOwner {
 }
 
 /// The records have reached `--races-limit`, or a label its part of it. But for the first of each label beyond
-/// its limit, races and all else that a guest can make more of are only counted.
+/// its limit, races and all else that a guest can make more of are only counted; and of labels that begin beyond
+/// it the first thousand have their marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Microseconds since the start record.

@@ -2,7 +2,8 @@
 //!
 //! The file is one for many labels, and a label that races a great deal comes before others whose races
 //! matter. So a label has no more than its share of the file; and each has its first records written,
-//! whatever came before it.
+//! whatever came before it. Labels themselves come to an end: a guest may have any number of them begun, and
+//! beyond the limit only so many are listed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,8 @@ use crate::units::ByteSize;
 
 /// How many records of each label are written beyond the limit.
 const FIRST: u64 = 100;
+/// How many labels that begin beyond the limit are listed, with their marks and their first records.
+const LABELS: u64 = 1000;
 /// A label has this part of the file. (What was written before the first one, or with none, is not shared out.)
 const SHARE: u64 = 16;
 
@@ -31,8 +34,8 @@ impl Withheld {
 
     /// Counts a record that the writer would not write: it need not wait for him. `labels` have begun.
     pub(super) fn takes(&self, record: &Record, labels: u64) -> bool {
-        let is_healing = matches!(record, Record::Healed(_));
-        let takes = !is_healing
+        let is_of_label = !matches!(record, Record::Healed(_) | Record::Mark(_));
+        let takes = is_of_label
             && is_limited(record)
             && self.spent.load(Ordering::Acquire) == labels.saturating_add(1);
         if takes {
@@ -53,6 +56,10 @@ pub(super) struct Quota {
     labels: u64,
     /// How many records of this label are still written beyond the limit.
     left: u64,
+    /// How many labels may still begin beyond the limit.
+    labels_left: u64,
+    /// This label is one too many: neither its marks nor its first records are written beyond the limit.
+    unlisted: bool,
     told: bool,
 }
 
@@ -71,14 +78,15 @@ pub(super) enum Ruling {
 
 impl Quota {
     pub(super) fn new(limit: Option<ByteSize>) -> Self {
-        Quota { limit, written: 0, of_label: 0, labels: 0, left: 0, told: false }
+        let (written, of_label, labels, left) = (0, 0, 0, 0);
+        let (labels_left, unlisted, told) = (LABELS, false, false);
+        Quota { limit, written, of_label, labels, left, labels_left, unlisted, told }
     }
 
     /// Judges a record whose line has so many bytes.
     pub(super) fn judge(&mut self, record: &Record, bytes: u64, withheld: &Withheld) -> Ruling {
         if begins_label(record) {
-            self.labels = self.labels.saturating_add(1);
-            (self.left, self.of_label) = (FIRST, 0);
+            self.begin_label(bytes);
         }
         let limit = self.limit.filter(|limit| self.is_beyond(*limit, record, bytes));
         let Some((limit, t_us)) = limit.zip(limited_at(record)) else {
@@ -86,23 +94,51 @@ impl Quota {
             return Ruling::Written;
         };
         let told = std::mem::replace(&mut self.told, true);
-        let mark = (!told).then_some(Record::Limit(Limit { t_us, limit }));
-        if self.left > 0 {
-            self.left -= 1;
+        let notice = (!told).then_some(Record::Limit(Limit { t_us, limit }));
+        if self.is_listed_beyond(record) {
             self.add(bytes);
-            return mark.map_or(Ruling::Written, Ruling::WrittenAfter);
+            return notice.map_or(Ruling::Written, Ruling::WrittenAfter);
         }
-        withheld.spent.store(self.labels.saturating_add(1), Ordering::Release);
+        if !is_mark(record) {
+            withheld.spent.store(self.labels.saturating_add(1), Ordering::Release);
+        }
         withheld.count.fetch_add(1, Ordering::Relaxed);
-        mark.map_or(Ruling::Withheld, Ruling::Replaced)
+        notice.map_or(Ruling::Withheld, Ruling::Replaced)
+    }
+
+    /// Begins a label whose mark has so many bytes.
+    fn begin_label(&mut self, bytes: u64) {
+        (self.labels, self.of_label) = (self.labels.saturating_add(1), 0);
+        let beyond = self.limit.is_some_and(|limit| self.is_full(limit, bytes));
+        self.unlisted = beyond && self.labels_left == 0;
+        self.labels_left = self.labels_left.saturating_sub(u64::from(beyond));
+        self.left = if self.unlisted { 0 } else { FIRST };
+    }
+
+    /// Whether a record is written although the limit is reached.
+    fn is_listed_beyond(&mut self, record: &Record) -> bool {
+        if is_mark(record) {
+            return !self.unlisted;
+        }
+        let is_first = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_first
     }
 
     /// Whether the file, or the label's part of it, has no room for so many bytes. A healing is short, and
-    /// tells of a race of any label: it only minds the file.
+    /// tells of a race of any label: it only minds the file. So does a mark; one that ends a label is left
+    /// out where the one that began it was.
     fn is_beyond(&self, limit: ByteSize, record: &Record, bytes: u64) -> bool {
+        if is_mark(record) {
+            return self.unlisted || self.is_full(limit, bytes);
+        }
         let shared_out = self.labels > 0 && !matches!(record, Record::Healed(_));
-        self.written.saturating_add(bytes) > limit.0
+        self.is_full(limit, bytes)
             || shared_out && self.of_label.saturating_add(bytes) > limit.0 / SHARE
+    }
+
+    fn is_full(&self, limit: ByteSize, bytes: u64) -> bool {
+        self.written.saturating_add(bytes) > limit.0
     }
 
     fn add(&mut self, bytes: u64) {
@@ -116,6 +152,10 @@ pub(super) fn begins_label(record: &Record) -> bool {
     matches!(record, Record::Mark(Mark { state: MarkState::Begin, .. }))
 }
 
+fn is_mark(record: &Record) -> bool {
+    matches!(record, Record::Mark(_))
+}
+
 fn is_limited(record: &Record) -> bool {
     limited_at(record).is_some()
 }
@@ -123,13 +163,13 @@ fn is_limited(record: &Record) -> bool {
 /// When it happened, of what a guest can make as much of as it likes.
 fn limited_at(record: &Record) -> Option<u64> {
     match record {
+        Record::Mark(mark) => Some(mark.t_us),
         Record::Race(race) => Some(race.t_us),
         Record::Inject(inject) => Some(inject.t_us),
         Record::Healed(healed) => Some(healed.t_us),
         Record::Medium(fault) => Some(fault.t_us),
         Record::Broken(broken) => Some(broken.t_us),
         Record::Start(_)
-        | Record::Mark(_)
         | Record::Window(_)
         | Record::Owner(_)
         | Record::Limit(_)
@@ -153,9 +193,12 @@ mod tests {
         Record::Healed(Healed { t_us: 1, race: RaceId(1), after_us: 0 })
     }
 
+    fn mark(state: MarkState) -> Record {
+        Record::Mark(Mark { t_us: 0, label: "a".to_owned(), state, counters: None })
+    }
+
     fn begin() -> Record {
-        let (label, state) = ("a".to_owned(), MarkState::Begin);
-        Record::Mark(Mark { t_us: 0, label, state, counters: None })
+        mark(MarkState::Begin)
     }
 
     #[test]
@@ -174,12 +217,12 @@ mod tests {
     fn each_label_has_its_first_records_whatever_came_before() {
         let (mut quota, withheld) = (Quota::new(Some(ByteSize(1))), Withheld::default());
         for label in 1..=3u64 {
-            assert_eq!(quota.judge(&begin(), 50, &withheld), Ruling::Written);
+            let ruling = quota.judge(&begin(), 50, &withheld);
+            assert_eq!(matches!(ruling, Ruling::WrittenAfter(_)), label == 1);
             assert!(!withheld.takes(&fault(1), label), "spent is another label's");
             let rulings: Vec<Ruling> =
                 (0..FIRST + 5).map(|t| quota.judge(&fault(t), 60, &withheld)).collect();
-            assert_eq!(matches!(rulings[0], Ruling::WrittenAfter(_)), label == 1);
-            assert!(rulings[1..100].iter().all(|ruling| *ruling == Ruling::Written));
+            assert!(rulings[..100].iter().all(|ruling| *ruling == Ruling::Written));
             assert!(rulings[100..].iter().all(|ruling| *ruling == Ruling::Withheld));
             assert!(withheld.takes(&fault(1), label));
         }
@@ -200,6 +243,25 @@ mod tests {
             assert!(!withheld.takes(&healed(), label));
             assert_eq!(quota.judge(&healed(), 50, &withheld), Ruling::Written);
         }
+    }
+
+    /// Each would bring its marks and its first hundred records, and there may be any number of them.
+    #[test]
+    fn labels_without_end_are_listed_to_an_end() {
+        let (mut quota, withheld) = (Quota::new(Some(ByteSize(1_000))), Withheld::default());
+        let mut written = 0_u64;
+        for label in 1..=3 * LABELS {
+            let all = [begin(), fault(1), mark(MarkState::End)];
+            assert!(!withheld.takes(&all[0], label) && !withheld.takes(&all[2], label));
+            let rulings = all.map(|record| quota.judge(&record, 100, &withheld));
+            let is_written =
+                |ruling: &&Ruling| matches!(ruling, Ruling::Written | Ruling::WrittenAfter(_));
+            let count = rulings.iter().filter(is_written).count();
+            assert!(count == 0 || count == 3, "label {label}: all of it, or nothing");
+            written += count as u64;
+        }
+        assert!((3 * LABELS..3 * LABELS + 30).contains(&written), "{written}");
+        assert_eq!(withheld.count(), 9 * LABELS - written);
     }
 
     #[test]

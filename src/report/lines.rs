@@ -1,6 +1,5 @@
 //! A file of JSON lines, read one at a time: records, and what lies beside them.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use serde::Deserialize;
 
 use crate::record::{Line, Record, SCHEMA};
 
+use super::input::Input;
 use super::told::ToldError;
 
 /// Why a records file cannot be read.
@@ -16,10 +16,13 @@ pub enum SessionError {
     /// The system will not give it.
     #[error("cannot read {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
+    /// A FIFO that stayed without a writer.
+    #[error("nobody writes to the FIFO {}: start its writer first", .0.display())]
+    NoWriter(PathBuf),
     /// A line is not a record.
     #[error("{}, line {line}: not a record of dixtrapd", path.display())]
     NotARecord {
-        /// The file.
+        /// Where the line stands.
         path: PathBuf,
         /// The line's number, counted from 1.
         line: usize,
@@ -29,7 +32,7 @@ pub enum SessionError {
     /// A line of another schema.
     #[error("{}, line {line}: schema {schema}, and this build reads schema {SCHEMA}: use the dixtrap that wrote it", path.display())]
     Schema {
-        /// The file.
+        /// Where the line stands.
         path: PathBuf,
         /// The line's number, counted from 1.
         line: usize,
@@ -39,7 +42,7 @@ pub enum SessionError {
     /// A line without an end.
     #[error("{}, line {line}: longer than {} bytes, which no record of dixtrapd is", path.display(), LONGEST_LINE)]
     TooLong {
-        /// The file.
+        /// Where the line stands.
         path: PathBuf,
         /// The line's number, counted from 1.
         line: usize,
@@ -47,14 +50,14 @@ pub enum SessionError {
     /// A line of owners that makes no sense.
     #[error("{}, line {line}: neither a record of an owner nor a line of 'dixtrap-guest owners'", path.display())]
     NoOwner {
-        /// The file.
+        /// Where the line stands.
         path: PathBuf,
         /// The line's number, counted from 1.
         line: usize,
         /// What is wrong with it.
         source: ToldError,
     },
-    /// Nothing in it.
+    /// Not one line is in the file.
     #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
     Empty(PathBuf),
 }
@@ -84,15 +87,21 @@ pub fn each_text(
     path: &Path,
     take: &mut dyn FnMut(&[u8]) -> Result<(), Bad>,
 ) -> Result<bool, SessionError> {
-    let file = File::open(path).map_err(|e| SessionError::Read(path.to_owned(), e))?;
-    let mut input = BufReader::new(file);
+    let failed = |error: io::Error| match error.kind() {
+        // The system's own is of a file somewhere in a network.
+        io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
+            SessionError::NoWriter(path.to_owned())
+        }
+        _ => SessionError::Read(path.to_owned(), error),
+    };
+    let mut input = BufReader::new(Input::open(path).map_err(failed)?);
     let mut text = Vec::new();
     for line in 1.. {
         text.clear();
         let read = (&mut input)
             .take(LONGEST_LINE.saturating_add(1))
             .read_until(b'\n', &mut text)
-            .map_err(|e| SessionError::Read(path.to_owned(), e))?;
+            .map_err(failed)?;
         if read == 0 && line == 1 {
             return Err(SessionError::Empty(path.to_owned()));
         }

@@ -4,6 +4,7 @@ mod format;
 mod hexdiff;
 mod html;
 mod incidents;
+mod input;
 mod json;
 mod jsonl;
 mod junit;

@@ -125,6 +125,10 @@ fn read(path: &Path) -> anyhow::Result<Content> {
 
 /// The verdict in the file, where it holds one.
 fn verdict(path: &Path) -> anyhow::Result<Option<Verdict>> {
+    // What a pipe held is read, and there is no more to come.
+    if !path.is_file() {
+        return Ok(None);
+    }
     let mut text = String::new();
     let file = std::fs::File::open(path).map(|file| file.take(LARGEST_VERDICT));
     if file.and_then(|mut file| file.read_to_string(&mut text)).is_err() {

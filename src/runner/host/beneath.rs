@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -110,12 +111,21 @@ impl Root {
     /// # Errors
     /// As [`Root::file`], and where it is larger.
     pub fn read(&self, name: &Path, limit: u64) -> Result<Vec<u8>, BeneathError> {
+        self.read_with_mode(name, limit).map(|(contents, _)| contents)
+    }
+
+    /// The contents of the plain file `name`, and the permission bits of that same file.
+    ///
+    /// # Errors
+    /// As [`Root::read`].
+    pub fn read_with_mode(&self, name: &Path, limit: u64) -> Result<(Vec<u8>, u32), BeneathError> {
         let file = self.file(name)?;
+        let meta = file.metadata().map_err(|error| self.error(name, error))?;
         let mut contents = Vec::new();
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut contents);
         read.map_err(|error| self.error(name, error))?;
         if u64::try_from(contents.len()).is_ok_and(|len| len <= limit) {
-            Ok(contents)
+            Ok((contents, meta.permissions().mode()))
         } else {
             Err(BeneathError::TooLarge { path: self.path.join(name), limit })
         }

@@ -1,7 +1,6 @@
 //! What lies beside a scenario of somebody's own and goes into the guest with it: programs of its
 //! `# needs:` line that are paths, and the data of its `# files:` line. All of it below the script's folder.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,13 +148,13 @@ impl Reader {
         if self.found.len() >= MOST_FILES {
             return Err(CompanionError::TooMany { path: here() });
         }
-        let contents = self.root.read(path, self.left).map_err(|error| match error {
+        let read = self.root.read_with_mode(path, self.left);
+        let (contents, mode) = read.map_err(|error| match error {
             BeneathError::TooLarge { path, .. } => CompanionError::TooMuch { path },
             error => error.into(),
         })?;
         self.left = self.left.saturating_sub(u64::try_from(contents.len()).unwrap_or(u64::MAX));
-        let mode = self.root.file(path)?.metadata().map(|meta| meta.permissions().mode());
-        let executable = program || mode.is_ok_and(|mode| mode & 0o111 != 0);
+        let executable = program || mode & 0o111 != 0;
         self.found.push(Companion {
             place,
             mode: if executable { 0o755 } else { 0o644 },

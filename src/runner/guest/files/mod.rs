@@ -50,10 +50,10 @@ impl Programs {
                     None => drop(programs.missing.insert(name.to_owned())),
                 }
             }
-            for (path, place) in beside(&spec.scenario) {
-                let name = path.to_string_lossy();
+            for (path, place, contents) in beside(&spec.scenario) {
                 if seen.insert(place.clone()) {
-                    programs.add(&name, packer::pack(path, &place, &named));
+                    let needs = packer::pack_needs(path, &place, contents, &named);
+                    programs.add(&path.to_string_lossy(), needs);
                 }
             }
         }
@@ -68,12 +68,13 @@ impl Programs {
     }
 }
 
-/// The programs beside a script: where each lies here, and where in the guest.
-fn beside(scenario: &Scenario) -> impl Iterator<Item = (&Path, String)> {
+/// The programs beside a script: where each lies here, where in the guest, and what was read of it. That
+/// goes along ([`guest_files`]): a file that changes meanwhile is not read again.
+fn beside(scenario: &Scenario) -> impl Iterator<Item = (&Path, String, &[u8])> {
     let folder = script_folder(scenario);
     scenario.companions.iter().filter_map(move |companion| {
         let path = companion.program.as_deref()?;
-        Some((path, format!("{folder}/{}", companion.place)))
+        Some((path, format!("{folder}/{}", companion.place), &*companion.contents))
     })
 }
 

@@ -31,6 +31,33 @@ pub fn pack(program: &Path, place: &str, named: &BTreeSet<&str>) -> Result<Carri
     Ok(packer.bag)
 }
 
+/// Everything but itself that a program beside a script needs, of which `contents` were read.
+///
+/// # Errors
+/// In words, where something of it cannot come along.
+pub fn pack_needs(
+    program: &Path,
+    place: &str,
+    contents: &[u8],
+    named: &BTreeSet<&str>,
+) -> Result<Carried, String> {
+    let mut packer = Packer { named, bag: Carried::default() };
+    let head: Vec<u8> = contents.iter().copied().take(HEAD).collect();
+    if let Some(family) = Family::of(&last_name(program)) {
+        packer.member(family, program, place)?;
+    } else if let Some(reader) = reader(&head)? {
+        packer.reader(reader, 0)?;
+    } else if head.starts_with(b"\x7fELF") {
+        // The loader looks beside the program for some: it is asked where that lies, and not of a copy.
+        let needed = libraries(program).map_err(|error| error.to_string())?;
+        packer.bag.files.extend(needed.into_iter().map(|host| {
+            let place = host.to_string_lossy().into_owned();
+            HostFile { host, place }
+        }));
+    }
+    Ok(packer.bag)
+}
+
 impl Packer<'_> {
     fn program(&mut self, path: &Path, place: &str, readers: u32) -> Result<(), String> {
         if let Some(family) = Family::of(&last_name(path)) {
@@ -126,7 +153,7 @@ fn last_name(path: &Path) -> String {
 
 fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
@@ -166,6 +193,21 @@ mod tests {
         assert!(has(&pack(&found, "/d", &BTreeSet::new()).unwrap(), "/usr/local/bin/sed"));
         let plain = script(dir.path(), "e", "echo read by whoever calls it\n");
         assert_eq!(pack(&plain, "/e", &BTreeSet::new()).unwrap().files.len(), 1);
+    }
+
+    /// Between the two a file may become another one: what was read and checked is what the guest gets.
+    #[test]
+    fn a_program_beside_a_script_is_not_read_again() {
+        let (gone, none) = (Path::new("/nosuch/helper"), BTreeSet::new());
+        let shell = pack_needs(gone, "/x", b"#!/usr/bin/sh -e\n", &none).unwrap();
+        assert_eq!((shell.files.len(), &*shell.links.first().unwrap().place), (0, "/usr/bin/sh"));
+        let error = pack_needs(gone, "/x", b"#!/nosuch/ruby\n", &none).unwrap_err();
+        assert_eq!(error, "its interpreter /nosuch/ruby is not on this machine");
+        assert_eq!(pack_needs(gone, "/x", b"data", &none).unwrap(), Carried::default());
+        let sed = find_program("sed").unwrap();
+        let needed = pack_needs(&sed, "/x", b"\x7fELF", &none).unwrap();
+        assert!(needed.files.iter().all(|file| file.host != sed));
+        assert!(needed.files.iter().any(|file| file.place.ends_with("/libc.so.6")));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// What the kernel looks at (BINPRM_BUF_SIZE).
-pub const HEAD: u64 = 256;
+pub const HEAD: usize = 256;
 
 /// Who reads a script.
 #[derive(Debug, PartialEq, Eq)]

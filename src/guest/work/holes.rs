@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_file_keeps_its_size_and_nothing_fails() {
-        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("target");
         let clock = MonotonicClock::new();
         let bounds = Bounds::new(&clock, Duration::from_millis(300));

@@ -192,7 +192,7 @@ impl From<OnRaceArg> for OnRace {
 }
 
 impl Args {
-    /// Where to listen.
+    /// The socket that a front end connects to: a path to bind, or a descriptor that was passed.
     pub(super) fn socket(&self) -> Result<SocketSpec, ConfigError> {
         match (&self.socket_path, self.fd) {
             (Some(path), None) => Ok(SocketSpec::Path(path.clone())),

@@ -10,7 +10,7 @@ use super::protocol::{Reply, Request};
 /// Why a request over the control socket came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// The socket is not there, or nobody listens on it.
     #[error("cannot reach a daemon at {0}: start dixtrapd with --control {0}")]
     Connect(String, #[source] std::io::Error),
     /// The daemon went away or was silent for too long.

@@ -84,7 +84,7 @@ impl Table {
 }
 
 impl Place {
-    /// Its connection.
+    /// The connection that the client is served over.
     pub(super) fn stream(&self) -> &UnixStream {
         &self.stream
     }

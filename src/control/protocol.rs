@@ -13,9 +13,9 @@ pub enum Request {
     Stats,
     /// Opens or closes a label.
     Mark {
-        /// The label.
+        /// What records and counters are filed under until the mark's end.
         label: String,
-        /// Opened or closed.
+        /// Whether the label is opened (as where this is left out) or closed.
         #[serde(default = "begin")]
         state: MarkState,
     },
@@ -33,12 +33,12 @@ pub enum Request {
     Release,
     /// Takes a logical unit away from the guest (SCSI).
     Unplug {
-        /// Its number.
+        /// The unit's number, as `--blk-file` numbered it from 0.
         lun: u16,
     },
-    /// Gives it back.
+    /// Gives a logical unit that was taken away back to the guest (SCSI).
     Plug {
-        /// Its number.
+        /// The unit's number, as `--blk-file` numbered it from 0.
         lun: u16,
     },
     /// Drains, flushes and ends the daemon.
@@ -74,7 +74,7 @@ pub struct Stats {
 pub struct Reply {
     /// The request was carried out.
     pub ok: bool,
-    /// Why not.
+    /// Why the request was not carried out, in words for people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
     /// To `stats`: the counters.
@@ -97,7 +97,7 @@ impl Reply {
         Reply { ok: true, ..Reply::default() }
     }
 
-    /// Not carried out.
+    /// The request was not carried out, and `why` tells the reason.
     pub fn refused(why: impl Into<String>) -> Self {
         Reply { ok: false, error: Some(why.into()), ..Reply::default() }
     }

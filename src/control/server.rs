@@ -21,12 +21,12 @@ const MAX_CLIENTS: usize = 64;
 const SHARE: u64 = 4;
 /// How long the socket rests after it failed.
 const RETRY: Duration = Duration::from_millis(20);
-/// The longest label.
+/// The longest label, in bytes.
 const MAX_LABEL: usize = 256;
 
 /// Something that carries requests out.
 pub trait ControlHandler: Send + Sync {
-    /// Carries one out.
+    /// Carries a request out, and answers it.
     fn carry_out(&self, request: Request) -> Reply;
 }
 

@@ -15,7 +15,7 @@ const BYTES: usize = 4096;
 /// The unit of positions.
 const SECTOR: u64 = 512;
 
-/// Which transfer.
+/// Whether the one transfer that is tried reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Reads with `O_DIRECT`

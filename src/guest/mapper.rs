@@ -60,7 +60,7 @@ pub enum MapError {
     /// A name or a path that does not fit.
     #[error("'{0}' is too long")]
     TooLong(String),
-    /// The kernel refused.
+    /// The kernel refused an ioctl of the device mapper.
     #[error("the device mapper refused to {0} {1}")]
     Refused(&'static str, String, #[source] io::Error),
 }

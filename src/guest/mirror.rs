@@ -34,7 +34,7 @@ pub struct Divergent {
 pub struct Comparison {
     /// Blocks that were compared.
     pub blocks: u64,
-    /// Blocks that differ.
+    /// Blocks that differ between the copies.
     pub divergent: u64,
     /// The first few of them.
     pub first: Vec<Divergent>,

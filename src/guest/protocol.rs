@@ -96,7 +96,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
-    /// To `hello`.
+    /// To `hello`: what the guest runs.
     Hello {
         /// `uname -r`.
         release: String,
@@ -108,7 +108,7 @@ pub enum Reply {
     Output {
         /// Where it was written.
         stream: Stream,
-        /// The line.
+        /// One line of output, without its end.
         text: String,
     },
     /// The program has ended; no output follows.
@@ -124,7 +124,7 @@ pub enum Reply {
         #[serde(default)]
         left_behind: Vec<String>,
     },
-    /// To `reset`.
+    /// To `reset`: what had to be put back, and what would not be.
     Reset {
         /// What was not as it had been, and is again.
         undone: Vec<String>,
@@ -133,7 +133,7 @@ pub enum Reply {
         /// `/proc/sys/kernel/tainted`.
         taint: u64,
     },
-    /// To `read-file`.
+    /// To `read-file`: what is in the file.
     File {
         /// The contents; bytes that are not UTF-8 are replaced.
         text: String,
@@ -142,7 +142,7 @@ pub enum Reply {
     Done,
     /// The request could not be carried out.
     Error {
-        /// Why.
+        /// Why not, in words for people.
         message: String,
     },
 }

@@ -8,20 +8,20 @@ use crate::pi::{AppTag, GuardTag, RefTag, Tuple};
 /// A part of a block and its tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The data.
+    /// The block's data bytes.
     Data,
-    /// The guard.
+    /// The tuple's guard: the checksum of the data.
     Guard,
-    /// The application tag.
+    /// The tuple's application tag.
     App,
-    /// The reference tag.
+    /// The tuple's reference tag: the block's address, in Types 1 and 2.
     Reference,
 }
 
 /// Where a bit flips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// On the medium.
+    /// On the medium: the block is read as it never was written.
     Medium,
     /// Between the guest and the drive's check of a write.
     In,
@@ -85,9 +85,9 @@ impl fmt::Display for Sense {
 pub enum Status {
     /// CHECK CONDITION with this sense data.
     Sense(Sense),
-    /// BUSY.
+    /// BUSY: the initiator is asked to try again.
     Busy,
-    /// None, ever.
+    /// No status, ever: the request is not answered.
     NoAnswer,
 }
 

@@ -14,11 +14,11 @@ const STREAM: u64 = 0xD1F7_1A9E_C7ED_FA17;
 /// A request, as conditions see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {
-    /// Its class.
+    /// The class of request that `op=` names.
     pub op: Op,
     /// The logical unit it goes to.
     pub lun: u16,
-    /// Its first block.
+    /// The first block that the request is about.
     pub lba: Lba,
     /// How many it has; 0 where it has none.
     pub blocks: BlockCount,

@@ -20,7 +20,7 @@ pub use fault::{Fault, Part, Place, Sense, Status};
 pub use injector::{Injector, Shot, Site, Stage, misdirected};
 pub use ops::{Op, OpSet};
 pub use parse::SpecError;
-pub use spec::{Extent, Spec};
+pub use spec::{LbaRange, Spec};
 
 /// The language, as help texts print it.
 pub const HELP: &str = "\

@@ -17,7 +17,7 @@ pub enum Op {
     Zeroes,
     /// Flush, SYNCHRONIZE CACHE.
     Flush,
-    /// Everything else.
+    /// Everything else: commands that read, write or free no blocks.
     Other,
 }
 
@@ -57,7 +57,7 @@ impl Op {
     }
 }
 
-/// Classes of requests.
+/// A set of request classes, as `op=` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpSet(u8);
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::fault::{Fault, Part, Place, Sense};
 use super::ops::{Op, OpSet};
-use super::spec::{Extent, Spec, possible_ops};
+use super::spec::{LbaRange, Spec, possible_ops};
 use crate::units::Lba;
 
 /// The largest block; a byte of a flip lies inside it.
@@ -18,7 +18,7 @@ pub enum SpecError {
         "'{0}' names no fault: give one of flip=, misdirect=, lost, torn=, sense=, medium-error, busy, no-answer"
     )]
     NoFault(String),
-    /// More than one.
+    /// More than one fault in one specification.
     #[error("'{0}' is a second fault: give one --inject for each")]
     TwoFaults(String),
     /// A word that is neither fault nor condition.
@@ -75,7 +75,7 @@ struct Draft {
     place: Option<Place>,
     byte: Option<u16>,
     ops: Option<OpSet>,
-    blocks: Option<Extent>,
+    blocks: Option<LbaRange>,
     lun: Option<u16>,
     nth: Option<u64>,
     probability: Option<f64>,
@@ -142,7 +142,7 @@ impl Draft {
             }
             "byte" => once(&mut self.byte, "byte", byte(value)?),
             "op" => once(&mut self.ops, "op", ops(value)?),
-            "lba" => once(&mut self.blocks, "lba", extent(value)?),
+            "lba" => once(&mut self.blocks, "lba", lba_range(value)?),
             "lun" => once(&mut self.lun, "lun", number("lun", value, "a number up to 65535")?),
             "nth" => once(&mut self.nth, "nth", positive("nth", value)?),
             "p" => once(&mut self.probability, "p", probability(value)?),
@@ -265,7 +265,7 @@ fn ops(value: &str) -> Result<OpSet, SpecError> {
     })
 }
 
-fn extent(value: &str) -> Result<Extent, SpecError> {
+fn lba_range(value: &str) -> Result<LbaRange, SpecError> {
     let takes = "a block or a range of them, 100 or 100..200, the last one not included";
     let refuse = || wrong("lba", value, takes);
     let (first, end) = match value.split_once("..") {
@@ -277,7 +277,7 @@ fn extent(value: &str) -> Result<Extent, SpecError> {
             (first.parse().map_err(|_| refuse())?, end.parse().map_err(|_| refuse())?)
         }
     };
-    if first < end { Ok(Extent { first: Lba(first), end: Lba(end) }) } else { Err(refuse()) }
+    if first < end { Ok(LbaRange { first: Lba(first), end: Lba(end) }) } else { Err(refuse()) }
 }
 
 fn sense(value: &str) -> Result<Sense, SpecError> {

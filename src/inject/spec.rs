@@ -8,7 +8,7 @@ use crate::units::{BlockCount, Lba};
 
 /// Blocks from `first` up to and without `end`. Not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct LbaRange {
     /// The first block.
     pub first: Lba,
     /// The block behind the last.
@@ -23,7 +23,7 @@ pub struct Spec {
     /// To which classes of requests.
     pub ops: OpSet,
     /// To requests that touch these blocks.
-    pub blocks: Option<Extent>,
+    pub blocks: Option<LbaRange>,
     /// To requests to this logical unit.
     pub lun: Option<u16>,
     /// Not before this many requests matched; from 1.
@@ -41,10 +41,10 @@ impl Spec {
         Spec { fault, ops, blocks: None, lun: None, nth: 1, probability: 1.0, count: Some(1) }
     }
 
-    /// The first block that a request of `blocks` blocks at `lba` has in the extent; its place in the
+    /// The first block that a request of `blocks` blocks at `lba` has in that range; its place in the
     /// request.
     pub(super) fn first_hit(&self, lba: Lba, blocks: BlockCount) -> Option<u64> {
-        let Some(Extent { first, end }) = self.blocks else { return Some(0) };
+        let Some(LbaRange { first, end }) = self.blocks else { return Some(0) };
         let hit = lba.max(first);
         let index = hit.0.checked_sub(lba.0)?;
         (index < blocks.0 && hit < end).then_some(index)
@@ -88,7 +88,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Extent {
+impl fmt::Display for LbaRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first.0.checked_add(1) == Some(self.end.0) {
             return self.first.fmt(f);

@@ -25,9 +25,9 @@ const STRIPED: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8;
 /// What a chunk is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChunkKind {
-    /// Files.
+    /// For the data of files.
     Data,
-    /// Tree blocks.
+    /// For the blocks of all trees but that of the chunks.
     Metadata,
     /// The blocks of the chunk tree.
     System,

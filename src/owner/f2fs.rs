@@ -24,7 +24,7 @@ pub struct F2fs {
 }
 
 impl Layout for F2fs {
-    /// Reads the superblock.
+    /// Reads the superblock, and of it where each area lies.
     fn read(disk: &dyn ReadAt) -> Result<Option<Self>, LayoutError> {
         let bytes = disk.read_at(SUPERBLOCK, 1024)?;
         if le32(&bytes, 0) != Some(MAGIC) {

@@ -17,7 +17,7 @@ pub struct Counters {
     pub healed: u64,
     /// Races not covered yet.
     pub standing: u64,
-    /// Faults injected.
+    /// Faults that were injected, not those still to come.
     pub injected: u64,
     /// Read requests.
     pub reads: u64,
@@ -59,7 +59,7 @@ impl Counters {
     }
 }
 
-/// Races by phase.
+/// Races by the two samples that differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
     /// Submit and doorbell differ.
@@ -83,7 +83,7 @@ impl Phases {
         self.before_doorbell.saturating_add(self.in_window)
     }
 
-    /// Both together.
+    /// The sum of both; a figure is told where either has it.
     #[must_use]
     pub fn plus(self, other: Phases) -> Phases {
         let both = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -116,7 +116,7 @@ impl Phases {
 pub struct WindowStats {
     /// Half of the windows were no longer than this.
     pub median: f64,
-    /// The worst.
+    /// The longest window of all.
     pub max: f64,
 }
 

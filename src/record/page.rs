@@ -32,7 +32,7 @@ impl fmt::Display for PageHost {
 /// The state of a page, read from the kernel's own structures while the request was not completed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its number.
+    /// The page frame's number.
     pub pfn: u64,
     /// The flags that were set, by the kernel's own names: `writeback`, `dirty`, `locked`, …. Those of the
     /// folio, where the page is a part of one.

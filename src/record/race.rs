@@ -133,7 +133,7 @@ pub struct Owner {
     /// `file`, `journal`, `directory`, `inode table`, …; `freed` where the block had changed hands
     /// before anybody asked, `unknown` where nothing can be told.
     pub name: String,
-    /// In one word.
+    /// Whether it is data, journal or metadata: each has pages of its own kind.
     #[serde(default)]
     pub kind: OwnerKind,
     /// A file's path, where it has one.

@@ -11,9 +11,9 @@ const KEPT: u64 = 2_000;
 /// A block that raced, under one label, with its neighbours that were written with it and raced too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offender {
-    /// The first block.
+    /// The first of the neighbours.
     pub first: Lba,
-    /// The last block.
+    /// The last of them; the first where the block raced alone.
     pub last: Lba,
     /// How often they raced, all together.
     pub races: u64,

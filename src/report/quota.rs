@@ -66,11 +66,11 @@ pub(super) struct Quota {
 /// What becomes of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Ruling {
-    /// It is written.
+    /// It is written, as any within the limit.
     Written,
     /// It is written, and this record before it.
     WrittenAfter(Record),
-    /// It is not.
+    /// It is not written, only counted.
     Withheld,
     /// It is not, and this record stands in its place.
     Replaced(Record),

@@ -28,7 +28,7 @@ const LATER: [(ABI, &str); 6] = [
 pub(super) enum Landlock {
     /// All that this program knows of.
     Whole,
-    /// Not these.
+    /// Only this version of it, which lacks what these names say.
     Without(ABI, Vec<&'static str>),
     /// It has none, or it is switched off.
     Absent,

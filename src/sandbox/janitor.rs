@@ -30,7 +30,7 @@ const CONNECT: u8 = 2;
 
 /// A socket that the janitor can connect to.
 pub trait Door: AsFd {
-    /// Connects to it.
+    /// Connects to the socket, as its client.
     fn connect(&self) -> io::Result<UnixStream>;
 }
 

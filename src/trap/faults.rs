@@ -9,7 +9,7 @@ use super::error::{Cause, TrapError};
 use super::ledger::Ledger;
 use super::payload::{Moving, WritePayload};
 use super::tally::Span;
-use crate::inject::{Extent, Fault, Injector, Place, Shot, Site, Spec, Stage, misdirected};
+use crate::inject::{Fault, Injector, LbaRange, Place, Shot, Site, Spec, Stage, misdirected};
 use crate::media::Geometry;
 use crate::pi::{Checks, guard};
 use crate::record::Inject;
@@ -22,7 +22,7 @@ pub enum InjectError {
     #[error("lba={extent} is past the end of the disk, which has {blocks} blocks")]
     PastEnd {
         /// The blocks asked for.
-        extent: Extent,
+        extent: LbaRange,
         /// How many there are.
         blocks: BlockCount,
     },

@@ -132,3 +132,28 @@ fn nothing_that_a_file_says_acts_on_the_terminal() {
         assert_eq!(forged, 0, "{said:?}");
     }
 }
+
+/// The system's own `open` of a FIFO would wait for its writer for ever, and without a word.
+#[test]
+fn a_fifo_is_given_up_where_nobody_writes_and_a_pipe_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("races.fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (said, code) = report(&[&fifo]);
+    assert_ne!(code, 0, "{said}");
+    assert!(said.contains("nobody writes to the FIFO") && said.contains("races.fifo"), "{said}");
+    let records = dir.path().join("races.jsonl");
+    std::fs::write(
+        &records,
+        "{\"schema\":1,\"type\":\"mark\",\"t_us\":1,\"label\":\"cell7\",\"state\":\"begin\"}\n",
+    )
+    .unwrap();
+    let (plain, code) = report(&[&records]);
+    assert_eq!(code, 0, "{plain}");
+    let script = "\"$0\" report <(cat \"$1\")";
+    let mut bash = Command::new("bash");
+    let output = bash.args(["-c", script, env!("CARGO_BIN_EXE_dixtrap")]).arg(&records).output();
+    let piped = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(piped.contains("cell7"), "{piped}");
+    assert_eq!(piped, plain);
+}

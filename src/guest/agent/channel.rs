@@ -28,7 +28,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Makes them.
+    /// Makes the directory and both FIFOs in it.
     ///
     /// # Errors
     /// The system's.

@@ -30,7 +30,7 @@ const DYING: Duration = Duration::from_secs(5);
 /// How many lines may wait for the host before the program has to wait too.
 const BACKLOG: usize = 256;
 
-/// What to run.
+/// A program to run for the host, and what it is run with.
 #[derive(Debug, Clone, Default)]
 pub struct Work {
     /// The program and its arguments.

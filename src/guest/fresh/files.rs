@@ -15,7 +15,7 @@ const KEPT: [&str; 2] = ["etc", "dixtrap"];
 const LARGEST: u64 = 64 << 10;
 const MOST: u64 = 8 << 20;
 
-/// What lay there.
+/// The files that lay there, with the contents of the small ones.
 #[derive(Debug)]
 pub struct Files {
     root: PathBuf,

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, umount2};
 use super::ioctl;
 use super::swept::Swept;
 
-/// A mount.
+/// A mount, as a line of `/proc/self/mountinfo` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// The kernel's number of it.

@@ -14,7 +14,7 @@ const OURS: &str = "dixtrap-";
 pub struct Places(BTreeSet<PathBuf>);
 
 impl Places {
-    /// Looks into them.
+    /// Notes what lies in the folders now.
     pub fn read() -> Places {
         Places(Places::all().collect())
     }

@@ -50,15 +50,15 @@ pub enum OwnersError {
     /// A device between the file system and the disk.
     #[error("cannot tell where {} lies on {}: owners are known on a disk, its partitions and mirrors", device.display(), disk.display())]
     Elsewhere {
-        /// The device.
+        /// The device that the file system lies on.
         device: PathBuf,
-        /// The disk.
+        /// The disk whose owners were asked for.
         disk: PathBuf,
     },
-    /// The file system.
+    /// What is on the disk cannot be read as its file system.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The output.
+    /// Standard output takes no more.
     #[error("cannot write")]
     Output(#[source] io::Error),
 }

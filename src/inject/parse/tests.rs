@@ -13,7 +13,7 @@ fn refused(text: &str) -> String {
 fn the_example_means_what_it_says() {
     let spec: Spec = "flip=guard,at=medium,op=write,lba=100..200,count=1".parse().unwrap();
     let flip = Fault::Flip { part: Part::Guard, place: Place::Medium, byte: 0 };
-    let blocks = Some(Extent { first: Lba(100), end: Lba(200) });
+    let blocks = Some(LbaRange { first: Lba(100), end: Lba(200) });
     assert_eq!(spec, Spec { blocks, ..Spec::new(flip) });
     assert_eq!(spec.to_string(), "flip=guard,at=medium,lba=100..200");
 }
@@ -133,7 +133,7 @@ prop_compose! {
         let new = Spec::new(fault);
         let ops = if ops == OpSet::NONE { new.ops } else { ops };
         let blocks = blocks.map(|(first, len)| {
-            Extent { first: Lba(first), end: Lba(first.saturating_add(len)) }
+            LbaRange { first: Lba(first), end: Lba(first.saturating_add(len)) }
         });
         Spec { ops, blocks, lun, nth, probability, count, ..new }
     }

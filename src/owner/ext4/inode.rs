@@ -20,7 +20,7 @@ const MOST_BLOCKS: usize = 1 << 16;
 pub struct Run {
     /// The first one's number on the disk.
     pub physical: u64,
-    /// How many.
+    /// How many blocks follow one another on the disk.
     pub count: u64,
 }
 

@@ -28,13 +28,13 @@ pub struct Superblock {
     pub blocks: u64,
     /// The first block of group 0: 1 with blocks of 1 KiB, else 0.
     pub first_block: u64,
-    /// Blocks a group.
+    /// How many blocks a block group has.
     pub blocks_per_group: u64,
-    /// Groups.
+    /// How many block groups there are.
     pub groups: u64,
-    /// Inodes a group.
+    /// How many inodes a block group has.
     pub inodes_per_group: u64,
-    /// Bytes an inode.
+    /// How many bytes an inode takes in the table.
     pub inode_size: u64,
     /// Bytes a group descriptor: 32, or 64 and more with the feature `64bit`.
     pub descriptor_size: u64,

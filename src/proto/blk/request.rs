@@ -42,7 +42,7 @@ pub struct Layout {
 pub struct Range {
     /// The first block.
     pub lba: Lba,
-    /// How many.
+    /// How many blocks from there on.
     pub blocks: BlockCount,
     /// They need not stay allocated.
     pub unmap: bool,
@@ -55,14 +55,14 @@ pub enum Command {
     Read {
         /// The first block.
         lba: Lba,
-        /// How many.
+        /// How many blocks from there on.
         blocks: BlockCount,
     },
     /// Write blocks.
     Write {
         /// The first block.
         lba: Lba,
-        /// How many.
+        /// How many blocks from there on.
         blocks: BlockCount,
     },
     /// Make completed writes durable.

@@ -91,7 +91,7 @@ pub(super) struct Command {
     pub(super) when: When,
     /// It reaches the medium by the trap, which asks for faults to inject by itself.
     pub(super) medium: bool,
-    /// By what.
+    /// The function that carries the command out.
     pub(super) run: Handler,
 }
 

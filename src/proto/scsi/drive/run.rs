@@ -19,7 +19,7 @@ use crate::units::{BlockCount, Lba, QueueIndex};
 /// How far a task got.
 #[derive(Debug)]
 pub enum Progress {
-    /// It ended.
+    /// The task ended, with this answer.
     Answered(Answer),
     /// A write inside its window.
     Held(Box<HeldTask>),

@@ -3,7 +3,7 @@
 /// The sense key (SPC-5 table 49).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SenseKey {
-    /// Nothing to report.
+    /// There is nothing to report.
     NoSense,
     /// The unit cannot be reached.
     NotReady,
@@ -64,7 +64,7 @@ impl SenseKey {
 pub struct FieldPointer {
     /// In the command descriptor block; else in the parameter list.
     pub in_cdb: bool,
-    /// The byte.
+    /// Which byte of the CDB or parameter list is at fault, from 0.
     pub byte: u16,
     /// The field's highest bit, where the field is a part of a byte.
     pub bit: Option<u8>,

@@ -3,11 +3,11 @@
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Carried out.
+    /// The command was carried out.
     Good,
     /// The sense data says why not.
     CheckCondition,
-    /// Try again later.
+    /// The unit is busy: the initiator tries again later.
     Busy,
 }
 

@@ -38,9 +38,9 @@ impl UnitIdentity {
 /// A logical unit. There is one initiator, so there is one set of attentions.
 #[derive(Debug)]
 pub struct Unit {
-    /// The disk.
+    /// The trap, with the disk behind it.
     pub trap: Arc<Trap>,
-    /// Its names.
+    /// What INQUIRY tells the unit's names to be.
     pub identity: UnitIdentity,
     modes: Mutex<Modes>,
     attentions: Mutex<BTreeSet<UnitAttention>>,

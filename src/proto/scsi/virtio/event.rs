@@ -32,9 +32,9 @@ pub struct Events {
 pub enum News {
     /// A parameter changed, as this attention says.
     Changed(UnitAttention),
-    /// The unit came.
+    /// The unit is there anew: the guest may scan for it.
     Plugged,
-    /// The unit went.
+    /// The unit is gone, and the guest has to forget it.
     Unplugged,
 }
 

@@ -11,7 +11,7 @@ const FIXED_BYTES: u64 = 12;
 /// What the device itself says of a request, beside the target's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Response {
-    /// The target answered.
+    /// The target answered: its status says how the command ended.
     Ok,
     /// The buffers are shorter than what the command transfers.
     Overrun,

@@ -21,7 +21,7 @@ const SWP: (usize, u8) = (4, 0x08);
 /// Which values of a page (PC, SPC-5 table 387).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageControl {
-    /// As they are.
+    /// The values in force now.
     Current,
     /// One for every bit that can be changed.
     Changeable,

@@ -10,6 +10,7 @@ use dixtrap::pi::PiType;
 use dixtrap::proto::blk::BlkDevice;
 use dixtrap::proto::{Device, Exchange, Step};
 use dixtrap::queue::{Request, collect};
+use dixtrap::trap::Arrival;
 use dixtrap::units::{BlockSize, QueueIndex};
 use dixtrap_fuzz::trap;
 use libfuzzer_sys::fuzz_target;
@@ -33,11 +34,12 @@ fuzz_target!(|input: Input<'_>| {
     let memory = input.memory.get(..RAM).unwrap_or(input.memory);
     map.write_slice(memory, GuestAddress(0)).expect("it fits");
     let Ok(request) = collect(&map, input.table.into(), input.size, input.head) else { return };
-    let Request { readable, writable, flaw, token } = request;
+    let Request { readable, writable, flaw, resubmitted, token } = request;
     let mut bytes = vec![0; usize::try_from(readable.len()).expect("bounded")];
     readable.copy_out(&mut bytes).expect("collected segments are guest memory");
     let device = BlkDevice::new(trap("blk", PiType::Type1, BlockSize::B512), 1);
-    let exchange = Exchange { queue: QueueIndex(0), readable, writable, flawed: flaw.is_some() };
+    let arrival = Arrival { queue: QueueIndex(0), resubmitted };
+    let exchange = Exchange { arrival, readable, writable, flawed: flaw.is_some() };
     if let Ok(Step::Held(held)) = device.begin(exchange) {
         let _ = device.finish(held);
     }

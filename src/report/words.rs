@@ -46,8 +46,8 @@ pub fn healed_words(healed: Option<u64>, standing: Option<u64>) -> String {
 /// What `?` means, where a cell has it.
 fn untold_words(cell: &Cell) -> Option<String> {
     (cell.healed.is_some() && cell.standing.is_none()).then(|| {
-        "which of its races stand is not known: the records reached their limit, and later healings were \
-         only counted; raise --races-limit"
+        "which of its races stand is not known: later healings were only counted, because the records \
+         reached their limit (raise --races-limit), or because nobody could read them"
             .to_owned()
     })
 }

@@ -97,11 +97,12 @@ impl Runs {
         }
     }
 
-    /// The same; where there are no records, by the counters, which end with the cell.
+    /// The same; where there are no records, by the counters, which end with the cell: a race that they
+    /// have as standing may have been covered after it.
     fn healed_and_standing(&self) -> (u64, Option<u64>) {
         self.healed_and_standing.unwrap_or_else(|| {
             let healed = self.counters.healed.min(self.races());
-            (healed, Some(self.races().saturating_sub(healed)))
+            (healed, (healed == self.races()).then_some(0))
         })
     }
 
@@ -297,8 +298,16 @@ mod tests {
         let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs.clone()))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
         runs.healed_and_standing = Some((7, None));
-        let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs))]);
+        let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs.clone()))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), None), "nobody knows");
+        // No records: two were covered within the cell, and nobody saw what came after it.
+        runs.healed_and_standing = None;
+        let result = [CellResult::Ran(Box::new(runs.clone()))];
+        let cells = judge_cells(BOOT, &two_cells(), &result);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(2), None));
+        runs.counters.healed = 9;
+        let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs))]);
+        assert_eq!((cells[0].healed, cells[0].standing), (Some(9), Some(0)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ setup:
 # A plain `cargo build` makes it dynamic; `dixtrap run` then takes its libraries along.
 build: setup
 	cargo build --release --locked
-	cargo rustc --release --locked --bin dixtrap-guest -- -C target-feature=+crt-static
+	cargo rustc --release --locked --package dixtrap --bin dixtrap-guest -- -C target-feature=+crt-static
 
 demo: build
 	@rm -rf $(DEMO_OUT)
@@ -91,6 +91,8 @@ fuzz:
 install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/qemu/vhost-user
 	install -m 755 $(BIN)/dixtrap $(BIN)/dixtrapd $(BIN)/dixtrap-guest $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/dixtrap
+	install -m 644 $(BIN)/libdixtrap_watch.so $(DESTDIR)$(PREFIX)/lib/dixtrap
 	for unit in dixtrapd@.socket dixtrapd@.service; do \
 	  sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/$$unit >$(DESTDIR)/etc/systemd/system/$$unit; done
 	sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/50-dixtrap.json >$(DESTDIR)/etc/qemu/vhost-user/50-dixtrap.json

@@ -15,6 +15,7 @@
 //! | [`queue`] | a descriptor chain walked once into checked segments, and the completion token |
 //! | [`proto`] | request bytes → command, outcome → status bytes (virtio-blk, virtio-scsi) |
 //! | [`trap`] | samples of guest memory, the window between them, comparison, races |
+//! | [`watch`] | pages armed between doorbell and fetch, and which store explains a race |
 //! | [`explain`] | what the guest's kernel knew about a page that raced, read out of its memory |
 //! | [`inject`] | the language of faults, and which request gets which |
 //! | [`media`] | where blocks and their protection information are kept |
@@ -62,3 +63,4 @@ pub mod transport;
 pub mod trap;
 pub mod units;
 pub mod verdict;
+pub mod watch;

@@ -20,11 +20,12 @@ use dixtrap::proto::blk::{self, BlkDevice};
 use dixtrap::proto::scsi::drive::{Unit, UnitIdentity};
 use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
-use dixtrap::report::{Sink, plain};
+use dixtrap::report::{Sink, culprits_beside, plain};
 use dixtrap::sandbox::{self, Door, Janitor, Needs, Thread};
 use dixtrap::transport::{Connector, Endpoint, Pace, Private, Server, SocketPath};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
 use dixtrap::units::BlockSize;
+use dixtrap::watch::{self, Watcher};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -96,6 +97,8 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     };
     let mut made = MadeFiles::default();
     made.add(records.take_made());
+    let watch = watch(&config)?;
+    made.add(watch.as_ref().and_then(|watch| watch.culprits.take_made()));
     let mut disks = Vec::new();
     for spec in &config.disks {
         let mut disk = Disk::open(spec)?;
@@ -104,10 +107,11 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     }
     let io = io_queues(&config, &disks);
     disks.iter_mut().for_each(|disk| disk.overlap(&io));
-    let (ledger, traps) = trap_all(&config, disks, records.clone());
+    let (ledger, traps) = trap_all(&config, disks, records.clone(), watch.as_ref());
     for spec in &config.inject {
         inject(&traps, *spec).with_context(|| format!("--inject {spec} cannot happen"))?;
     }
+    let culprits = watch.map(|watch| watch.culprits);
     let entries = Entries {
         endpoint,
         relay,
@@ -116,6 +120,7 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
         janitor,
         signals,
         records,
+        culprits,
         messages,
         made,
     };
@@ -183,9 +188,28 @@ struct Entries<'a> {
     janitor: Option<Janitor>,
     signals: Signals,
     records: Sink,
+    /// Who changed the bytes, where stores are watched.
+    culprits: Option<Sink>,
     messages: &'a Messages,
     /// What goes again where the start is refused.
     made: MadeFiles,
+}
+
+/// What watching takes.
+struct Watch {
+    watcher: Arc<Watcher>,
+    culprits: Sink,
+}
+
+/// Makes the file that is shared with QEMU's plugin, and the one for what is found out.
+fn watch(config: &Config) -> anyhow::Result<Option<Watch>> {
+    let Some((path, races)) = config.watch.as_ref().zip(config.races.as_ref()) else {
+        return Ok(None);
+    };
+    let watcher = Watcher::create(path)
+        .with_context(|| format!("cannot make --watch {}: choose another file", path.display()))?;
+    let culprits = Sink::open(&culprits_beside(races), config.races_limit)?;
+    Ok(Some(Watch { watcher: Arc::new(watcher), culprits }))
 }
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
@@ -197,9 +221,15 @@ fn io_queues(config: &Config, disks: &[Disk]) -> IoQueues {
 }
 
 /// A trap for every disk; all of them write to one ledger and draw their faults from one place.
-fn trap_all(config: &Config, disks: Vec<Disk>, sink: Sink) -> (Arc<Ledger>, Vec<Arc<Trap>>) {
+fn trap_all(
+    config: &Config,
+    disks: Vec<Disk>,
+    sink: Sink,
+    watch: Option<&Watch>,
+) -> (Arc<Ledger>, Vec<Arc<Trap>>) {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let ledger = Arc::new(Ledger::new(config.device.name(), disks.len(), clock, sink));
+    let ledger = Ledger::new(config.device.name(), disks.len(), clock, sink);
+    let ledger = Arc::new(ledger.with_watcher(watch.map(|watch| Arc::clone(&watch.watcher))));
     let faults = Arc::new(Faults::new(config.seed, Arc::clone(&ledger)));
     let trap = |(disk, unit)| {
         let options = TrapOptions { on_race: config.on_race, audit: config.audit, unit };
@@ -239,6 +269,7 @@ fn serve<D: Device>(
         descriptors,
         signals,
         records,
+        culprits,
         messages,
         made,
         janitor,
@@ -257,6 +288,11 @@ fn serve<D: Device>(
             .pages()
             .begin()
             .context("cannot start the thread that looks for the guest's kernel")?;
+    }
+    if let (Some(watcher), Some(culprits)) = (ledger.watcher(), &culprits) {
+        culprits.begin()?;
+        watch::begin(watcher, ledger.pages(), culprits.clone())
+            .context("cannot start the thread that looks into races")?;
     }
     let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
     let server = Server::new(device, Arc::clone(&ledger), io, pace)?;
@@ -277,6 +313,10 @@ fn serve<D: Device>(
     }
     let closed = traps.iter().map(|trap| trap.close()).fold(Ok(()), Result::and);
     ledger.stop();
+    if let (Some(watcher), Some(culprits)) = (ledger.watcher(), &culprits) {
+        watcher.settle();
+        culprits.close(None);
+    }
     served?;
     closed.context("the disk could not be flushed: its last writes may be lost")
 }

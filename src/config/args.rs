@@ -98,6 +98,12 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub races: Option<PathBuf>,
 
+    /// Watch stores to pages that are on their way to the disk, together with the plugin of a QEMU that emulates
+    /// its guest's CPUs (docs/by-hand.md): the shared file to make, best in /dev/shm. Who changed the bytes of a race
+    /// is written to culprits.jsonl beside --races
+    #[arg(long, value_name = "PATH", requires = "races")]
+    pub watch: Option<PathBuf>,
+
     /// Only count races and their like once their file has this size; the first hundred of each label
     /// are written all the same [default: no limit]
     #[arg(long, value_name = "SIZE", requires = "races")]

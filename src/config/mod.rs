@@ -44,6 +44,9 @@ pub enum ConfigError {
         "--pi-file belongs to one disk that is a file and has protection: give --blk-file once and --pi-type 1, 2 or 3"
     )]
     StrayPiFile,
+    /// What is found out goes into a file beside the records.
+    #[error("--watch writes culprits.jsonl beside the records: give --races FILE, not -")]
+    WatchWithoutFile,
 }
 
 /// Where front ends connect.
@@ -80,6 +83,8 @@ pub struct Config {
     pub unchecked: bool,
     /// Where records go; none are kept without it.
     pub races: Option<PathBuf>,
+    /// The file to share with QEMU's plugin, where stores are watched.
+    pub watch: Option<PathBuf>,
     /// Where races and their like are only counted any more.
     pub races_limit: Option<ByteSize>,
     /// Faults to inject.
@@ -99,6 +104,11 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let disks = args.disk_specs()?;
+        if args.watch.is_some()
+            && args.races.as_deref().is_none_or(|races| races.as_os_str() == "-")
+        {
+            return Err(ConfigError::WatchWithoutFile);
+        }
         Ok(Config {
             socket: args.socket()?,
             device: args.device,
@@ -111,6 +121,7 @@ impl TryFrom<Args> for Config {
             audit: args.audit,
             unchecked: args.benchmark_without_checks,
             races: args.races,
+            watch: args.watch,
             races_limit: args.races_limit,
             inject: args.inject,
             control: args.control,

@@ -74,6 +74,19 @@ impl Btf {
         (bits % 8 == 0).then_some(u64::from(bits / 8))
     }
 
+    /// Where a member begins in a structure and how many there are of it, in bits; 0 where it is no bit field.
+    pub fn bits(&self, structure: &str, member: &str) -> Option<(u32, u32)> {
+        let of = self.named(structure, STRUCT)?;
+        let bits = self.member(of, member, DEPTH, &mut { MEMBERS })?;
+        let mut places = (0..of.vlen).filter_map(|index| {
+            let at = of.body.checked_add(index.checked_mul(12)?)?;
+            let is_it = self.string(word(&self.types, at)?)? == member;
+            is_it.then_some(word(&self.types, at + 8)?)
+        });
+        let size = places.next().filter(|_| of.flag).map_or(0, |word| word >> 24);
+        Some((bits, size))
+    }
+
     /// The names and values of an enumeration, in their order.
     pub fn values(&self, name: &str) -> Option<Vec<(&str, u32)>> {
         let head = self.named(name, ENUM)?;

@@ -40,20 +40,39 @@ struct Sections {
     section_bits: u32,
 }
 
-impl Kernel {
+/// What a kernel that runs says of itself.
+#[derive(Debug)]
+pub(super) struct Living {
+    pub(super) info: CoreInfo,
+    pub(super) space: Space,
+    pub(super) types: Btf,
+    release: Vec<u8>,
+    release_at: u64,
+}
+
+impl Living {
     /// Finds the kernel that runs; a guest that was started again has the remains of others.
-    pub fn learn(memory: &dyn Physical) -> Option<Kernel> {
-        CoreInfo::find(memory).iter().find_map(|info| Kernel::of(memory, info))
+    pub(super) fn find(memory: &dyn Physical) -> Option<Living> {
+        CoreInfo::find(memory).into_iter().find_map(|info| Living::of(memory, info))
     }
 
-    fn of(memory: &dyn Physical, info: &CoreInfo) -> Option<Kernel> {
-        let space = space_of(info)?;
+    fn of(memory: &dyn Physical, info: CoreInfo) -> Option<Living> {
+        let space = space_of(&info)?;
         let release =
             info.release().filter(|release| release.len() <= UTS_BYTES)?.as_bytes().to_vec();
-        let release_at = live_release(memory, &space, info, &release)?;
-        let sections = Sections::of(info)?;
-        let btf = Btf::parse(&types_of(memory, &space, info.symbol("_stext")?)?)?;
-        Some(Kernel { space, layout: Layout::of(&btf)?, sections, release, release_at })
+        let release_at = live_release(memory, &space, &info, &release)?;
+        let types = Btf::parse(&types_of(memory, &space, info.symbol("_stext")?)?)?;
+        Some(Living { info, space, types, release, release_at })
+    }
+}
+
+impl Kernel {
+    /// Finds the kernel that runs.
+    pub fn learn(memory: &dyn Physical) -> Option<Kernel> {
+        let living = Living::find(memory)?;
+        let sections = Sections::of(&living.info)?;
+        let Living { space, types, release, release_at, .. } = living;
+        Some(Kernel { space, layout: Layout::of(&types)?, sections, release, release_at })
     }
 
     /// Whether it still runs, by its name in the place where it had it.

@@ -35,8 +35,34 @@ pub struct Layout {
     pub sb: u64,
     /// `super_block.s_dev`.
     pub dev: u64,
+    /// Where a file's names are; a kernel that hides them has pages all the same.
+    pub entry: Option<Entry>,
     /// The bit and the name of each flag of a page.
     pub names: Vec<(u32, String)>,
+}
+
+/// Names of files, in `struct dentry`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// `inode.i_dentry`: the first name.
+    pub first: u64,
+    /// `dentry.d_u.d_alias`: what that leads to.
+    pub alias: u64,
+    /// `dentry.d_name.name`.
+    pub name: u64,
+    /// `dentry.d_parent`.
+    pub parent: u64,
+}
+
+impl Entry {
+    fn of(btf: &Btf) -> Option<Entry> {
+        Some(Entry {
+            first: btf.offset("inode", "i_dentry")?,
+            alias: btf.offset("dentry", "d_u").or_else(|| btf.offset("dentry", "d_alias"))?,
+            name: btf.offset("dentry", "d_name")?.checked_add(btf.offset("qstr", "name")?)?,
+            parent: btf.offset("dentry", "d_parent")?,
+        })
+    }
 }
 
 impl Layout {
@@ -63,6 +89,7 @@ impl Layout {
             rdev: btf.offset("inode", "i_rdev")?,
             sb: btf.offset("inode", "i_sb")?,
             dev: btf.offset("super_block", "s_dev")?,
+            entry: Entry::of(btf),
             names: flag_names(&btf.values("pageflags")?),
         })
     }

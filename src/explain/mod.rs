@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! vmcoreinfo (found by its text) → page tables → BTF (found by its magic) → layout → struct page → inode
+//!                                             └→ kallsyms, modules, ORC → symbols, callers, tasks
 //! ```
 //!
 //! Everything here comes from the guest: each read may fail, each size is bounded, and a name is taken only
@@ -11,11 +12,19 @@ mod btf;
 mod coreinfo;
 mod kernel;
 mod layout;
+mod modules;
+mod orc;
 mod page;
 mod pages;
 mod physical;
+mod program;
+mod symbols;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trace;
 
-pub use pages::Pages;
+pub use orc::Copied;
+pub use pages::{Found, Pages};
+pub use physical::Physical;
+pub use trace::{Named, Tasks, Tracer};

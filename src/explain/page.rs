@@ -50,6 +50,19 @@ pub fn read(kernel: &Kernel, memory: &dyn Physical, address: u64) -> Option<Page
     })
 }
 
+/// The inode whose page has a guest-physical address, by its address, and which of its bytes that is.
+pub fn file_of(kernel: &Kernel, memory: &dyn Physical, address: u64) -> Option<(u64, u64)> {
+    let layout = &kernel.layout;
+    let number = |at: u64, offset: u64| kernel.space.number(memory, at.checked_add(offset)?, 8);
+    let own = kernel.page_at(memory, address >> 12)?;
+    let pages = Pages { own, head: head_of(own, number(own, layout.compound)?) };
+    let mapping = number(pages.head, layout.mapping)?;
+    let inode =
+        (mapping & MAPPING_FLAGS == 0 && mapping != 0).then(|| number(mapping, layout.host))??;
+    let index = number(pages.head, layout.index)?.wrapping_add(pages.distance(layout.page_bytes));
+    (inode != 0).then_some((inode, (index << 12).wrapping_add(address & 0xfff)))
+}
+
 impl Pages {
     /// How many pages lie before this one in its folio.
     fn distance(&self, page_bytes: u64) -> u64 {

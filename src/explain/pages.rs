@@ -13,6 +13,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::kernel::Kernel;
 use super::page;
+use super::program;
 use crate::memory::MemoryMap;
 use crate::record::Page;
 use crate::sandbox::{Thread, confine};
@@ -82,10 +83,20 @@ impl Known {
 }
 
 /// A kernel that was there a moment ago.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Found(Arc<Kernel>);
 
 impl Found {
+    /// Whether both are the same one.
+    pub fn is(&self, other: &Found) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The file whose page has this guest-physical address, and which byte of it that is.
+    pub fn file(&self, memory: &MemoryMap, address: u64) -> Option<(String, u64)> {
+        program::file_at(&self.0, memory, address)
+    }
+
     /// The page that has this guest-physical address.
     pub fn page(&self, memory: &MemoryMap, address: u64) -> Option<Page> {
         page::read(&self.0, memory, address)

@@ -53,6 +53,23 @@ impl Space {
         Some(())
     }
 
+    /// A text that ends with a zero, and may not be longer than `most`.
+    pub fn text(&self, memory: &dyn Physical, address: u64, most: usize) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        while text.len() <= most {
+            let at = address.checked_add(text.len() as u64)?;
+            let room = usize::try_from(PAGE - at % PAGE).ok()?.min(64);
+            let mut part = vec![0; room];
+            self.read(memory, at, &mut part)?;
+            if let Some(end) = part.iter().position(|byte| *byte == 0) {
+                text.extend(part.get(..end)?);
+                return (text.len() <= most).then_some(text);
+            }
+            text.extend(part);
+        }
+        None
+    }
+
     /// A little-endian number of up to eight bytes.
     pub fn number(&self, memory: &dyn Physical, address: u64, bytes: usize) -> Option<u64> {
         let mut buffer = [0; 8];

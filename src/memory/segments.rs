@@ -188,6 +188,23 @@ impl Segments {
         if rest.is_empty() { Ok(()) } else { Err(self.past_end(offset, wanted)) }
     }
 
+    /// The pieces of guest memory that `len` bytes from `offset` on lie in: guest-physical address and length.
+    pub fn pieces(&self, offset: u64, len: u64) -> Vec<(u64, u32)> {
+        let (mut at, end) = (0_u64, offset.saturating_add(len));
+        let mut pieces = Vec::new();
+        for segment in self.list.iter() {
+            let next = at.saturating_add(segment.len.into());
+            let (from, to) = (at.max(offset), next.min(end));
+            if let Ok(len) = u32::try_from(to.saturating_sub(from))
+                && len > 0
+            {
+                pieces.push((segment.addr.saturating_add(from - at), len));
+            }
+            at = next;
+        }
+        pieces
+    }
+
     /// The guest-physical address of the byte at `offset`, if there is one.
     pub fn address_at(&self, offset: u64) -> Option<u64> {
         let mut at = 0u64;

@@ -4,12 +4,14 @@
 //! contract between the two programs. Names say when a sample was taken, never who is right.
 
 mod counters;
+mod culprit;
 mod page;
 mod race;
 
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
+pub use culprit::{Culprit, Side, StackBy, StoreSeen, Submitter};
 pub use page::{Page, PageHost};
 pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 
@@ -56,6 +58,8 @@ pub enum Record {
     Broken(Broken),
     /// Whose block a race was; found out afterwards, so it stands in a file of its own.
     Owner(RaceOwner),
+    /// Who changed the bytes of a race; in a file of its own, too.
+    Culprit(Box<Culprit>),
     /// The file has reached its limit: what follows of races and their like is only counted.
     Limit(Limit),
     /// The daemon ended; the figures of the whole session.

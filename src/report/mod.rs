@@ -30,7 +30,7 @@ pub use jsonl::{Sink, SinkError};
 pub use lines::{SessionError, each_record};
 pub use offenders::{Offender, Offenders};
 pub use plain::{plain, plain_json, plain_lines};
-pub use session::{LabelSummary, OWNERS, Session, UNLABELLED};
+pub use session::{CULPRITS, LabelSummary, OWNERS, Session, UNLABELLED, culprits_beside};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};
 pub use words::micros_words;
 

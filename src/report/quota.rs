@@ -165,6 +165,8 @@ fn limited_at(record: &Record) -> Option<u64> {
     match record {
         Record::Mark(mark) => Some(mark.t_us),
         Record::Race(race) => Some(race.t_us),
+        // In a file of its own, which tells no time.
+        Record::Culprit(_) => Some(0),
         Record::Inject(inject) => Some(inject.t_us),
         Record::Healed(healed) => Some(healed.t_us),
         Record::Medium(fault) => Some(fault.t_us),

@@ -76,11 +76,19 @@ const RECORDS: &str = "races.jsonl";
 
 /// The same for any records: of those with a name of their own it is that name's, or the owners of one
 /// session would be put to the races of another.
-fn owners_beside(records: &Path) -> PathBuf {
+fn beside(records: &Path, name: &str) -> PathBuf {
     match records.file_name() {
-        Some(name) if name == RECORDS => records.with_file_name(OWNERS),
-        _ => records.with_extension(OWNERS),
+        Some(file) if file == RECORDS => records.with_file_name(name),
+        _ => records.with_extension(name),
     }
+}
+
+/// The file that says who changed the bytes, as [`OWNERS`] says whose they are.
+pub const CULPRITS: &str = "culprits.jsonl";
+
+/// Where the culprits of these records are.
+pub fn culprits_beside(records: &Path) -> PathBuf {
+    beside(records, CULPRITS)
 }
 
 /// The label of races that have none.
@@ -124,7 +132,7 @@ impl Session {
     /// Reads the file at `path`, and the owners that lie beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
         let mut session = Session::default();
-        let beside = owners_beside(path);
+        let beside = beside(path, OWNERS);
         if beside.is_file() && beside != path {
             session.read_owners(&beside)?;
         }
@@ -198,6 +206,7 @@ impl Session {
             Record::Window(change) => self.incidents.add_window(change),
             Record::Limit(limit) => self.limit = Some(limit),
             Record::Owner(owner) => self.owners.learn(owner),
+            Record::Culprit(_) => {}
             Record::Inject(_) => self.incidents.injected += 1,
             Record::Medium(fault) => self.incidents.add_medium(fault),
             Record::Broken(broken) => self.incidents.add_broken(broken),

@@ -1,5 +1,6 @@
 //! What a record says about a race.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compare::{difference, hex};
@@ -9,6 +10,7 @@ use crate::clock::Moment;
 use crate::memory::Segments;
 use crate::pi::{TUPLE_BYTES, Tuple, guard};
 use crate::record::{Outcome, Phase, PiChange, Race, RaceId, RequestInfo};
+use crate::watch::{Armed, Suspect};
 
 /// Two samples of a write that differ, and what is known about them.
 #[derive(Debug)]
@@ -69,6 +71,24 @@ impl Evidence<'_> {
             page: None,
             owner: None,
         }
+    }
+
+    /// What a watcher needs to find out who did it; nothing where it was not watching between the samples.
+    pub fn suspect(&self, raced: &RacedBlock, race: &Race, armed: &Arc<Armed>) -> Option<Suspect> {
+        let size = self.earlier.bytes.len() / self.state.guards.len().max(1);
+        let data = &self.state.write.data;
+        let offset = (raced.index as u64).saturating_mul(size as u64);
+        let runs = race.changed.iter().map(|run| run.offset..run.offset.saturating_add(run.len));
+        (raced.phase == Phase::InWindow && !race.changed.is_empty()).then(|| Suspect {
+            race: race.id,
+            armed: Arc::clone(armed),
+            memory: Arc::clone(data.memory()),
+            pieces: data.pieces(offset, size as u64),
+            old: bytes_of(self.earlier, raced, size).to_vec(),
+            new: bytes_of(self.later, raced, size).to_vec(),
+            runs: runs.collect(),
+            page: None,
+        })
     }
 
     fn window_us(&self, phase: Phase) -> f64 {

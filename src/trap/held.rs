@@ -15,6 +15,7 @@ use crate::memory::{List, Pooled, listed};
 use crate::pi::GuardTag;
 use crate::record::Phase;
 use crate::units::Lba;
+use crate::watch::Armed;
 
 /// A write inside its window: its doorbell sample is taken, its data is not fetched yet.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(super) struct WriteState {
     pub(super) at: Moment,
     /// The races in the order of their blocks; a block can have one a phase.
     pub(super) raced: Vec<RacedBlock>,
+    /// Its pages, where stores to them are watched.
+    pub(super) armed: Option<Arc<Armed>>,
 }
 
 listed!(WriteState);

@@ -21,6 +21,7 @@ use crate::record::{
 };
 use crate::report::Sink;
 use crate::units::{BlockCount, QueueIndex, WindowSpec};
+use crate::watch::{Armed, Suspect, Watcher};
 
 /// The books of a session.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     sink: Sink,
     /// What the guest's kernel knows of its pages.
-    pages: Pages,
+    pages: Arc<Pages>,
+    /// Who sees stores to pages that are on their way to the disk, where somebody does.
+    watcher: Option<Arc<Watcher>>,
     /// `blk` or `scsi`, as records say it.
     device: &'static str,
     /// There are several disks, so that records have to say which.
@@ -60,7 +63,8 @@ impl Ledger {
         Ledger {
             clock,
             sink,
-            pages: Pages::default(),
+            pages: Arc::default(),
+            watcher: None,
             device,
             names_units: disks > 1,
             tally: Tally::new(),
@@ -72,13 +76,30 @@ impl Ledger {
         }
     }
 
+    /// Has stores watched.
+    #[must_use]
+    pub fn with_watcher(self, watcher: Option<Arc<Watcher>>) -> Self {
+        Ledger { watcher, ..self }
+    }
+
+    /// Arms the pages of a write whose doorbell was rung, where stores are watched.
+    #[inline]
+    pub(super) fn arm(&self, data: &Segments) -> Option<Arc<Armed>> {
+        self.watcher.as_ref().map(|watcher| watcher.arm(data))
+    }
+
+    /// Who sees stores, where somebody does.
+    pub fn watcher(&self) -> Option<&Arc<Watcher>> {
+        self.watcher.as_ref()
+    }
+
     /// The time on the session's clock.
     pub fn now(&self) -> Moment {
         self.clock.now()
     }
 
     /// What is known of the guest's pages.
-    pub fn pages(&self) -> &Pages {
+    pub fn pages(&self) -> &Arc<Pages> {
         &self.pages
     }
 
@@ -220,9 +241,18 @@ impl Ledger {
 
     /// Counts and records a race in `memory`, with the state of its page; not of one that is the guest's own
     /// again, which says nothing about the request.
-    pub(super) fn note_race(&self, span: &Span, memory: &MemoryMap, mut race: Race) {
+    pub(super) fn note_race(
+        &self,
+        span: &Span,
+        memory: &MemoryMap,
+        mut race: Race,
+        suspect: Option<Suspect>,
+    ) {
         if !race.after_completion {
             race.page = self.page_of(memory, race.gpa);
+        }
+        if let Some((watcher, suspect)) = self.watcher.as_ref().zip(suspect) {
+            watcher.suspect(Suspect { page: race.page.clone(), ..suspect });
         }
         let count =
             if race.after_completion { Count::AfterCompletion } else { Count::Race(race.phase) };
@@ -251,7 +281,7 @@ impl Ledger {
         finding: Finding,
     ) {
         let seen = (self.take_race_id(), self.now(), self.device);
-        self.note_race(span, into.memory(), reader.race(seen, span, (id, into), finding));
+        self.note_race(span, into.memory(), reader.race(seen, span, (id, into), finding), None);
     }
 
     /// Remembers a race, fetched at `at`, until a clean write covers its block.

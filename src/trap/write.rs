@@ -64,6 +64,7 @@ pub(super) fn hold(
     let rung = trap.ledger.now();
     // The medium's memory is prefetched while the window lasts.
     trap.disk.expect_write(write.lba, write.blocks);
+    let armed = trap.ledger.arm(&write.data);
     let doorbell = trap.policy.doorbell(&write)?;
     Ok(Held::new(WriteState {
         id,
@@ -76,6 +77,7 @@ pub(super) fn hold(
         changed: None,
         guards: List::empty(),
         at: Moment::NEVER,
+        armed,
     }))
 }
 
@@ -107,7 +109,11 @@ impl Judged {
 pub(super) fn fetch(trap: &Trap, held: Held) -> Result<Fetched, TrapError> {
     held.fetched(|state| {
         state.at = trap.ledger.now();
-        trap.policy.fetch(state, trap.block_bytes())
+        let fetched = trap.policy.fetch(state, trap.block_bytes());
+        if let Some(armed) = &state.armed {
+            armed.fetched();
+        }
+        fetched
     })
 }
 
@@ -237,7 +243,8 @@ fn record_race(trap: &Trap, evidence: &Evidence<'_>, block: &RacedBlock) -> Race
     let unit = trap.ledger.name_of(trap.options.unit);
     let race = evidence.race(block, id, trap.ledger.device(), unit);
     let state = evidence.state;
-    trap.ledger.note_race(&state.span, state.write.data.memory(), race);
+    let suspect = state.armed.as_ref().and_then(|armed| evidence.suspect(block, &race, armed));
+    trap.ledger.note_race(&state.span, state.write.data.memory(), race, suspect);
     id
 }
 

@@ -44,7 +44,7 @@ fn told(first: u64, second: u64) -> u64 {
     if second == OURS.addr() as u64 { first } else { second }
 }
 
-/// Begins: `shared=FILE` names the file that `dixtrapd --watch` made.
+/// Begins: `shared=FILE` names the file that `dixtrapd --watch` made. With `probe=on` it is loaded, and does nothing.
 ///
 /// # Safety
 /// QEMU calls it, as its documentation says.
@@ -76,6 +76,9 @@ fn begin(id: Id, info: &Info, words: Vec<String>) -> Result<(), String> {
     let target = unsafe { text(info.target) };
     if target != b"x86_64" || !info.system {
         return Err("only a whole x86_64 machine can be watched".to_owned());
+    }
+    if words == ["probe=on"] {
+        return Ok(());
     }
     let [word] = &words[..] else { return Err("its one argument is shared=FILE".to_owned()) };
     let path = word.strip_prefix("shared=").ok_or_else(|| format!("{word} is not shared=FILE"))?;

@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(address_of(Meaning::BelowBase(BASE), 0, -1), BASE);
         assert_eq!(address_of(Meaning::BelowBase(BASE), 0, -17), BASE + 16);
         assert_eq!(address_of(Meaning::BelowBase(BASE), 0, 0x1fbc0), 0x1fbc0, "of each CPU");
-        assert_eq!(address_of(Meaning::Base(BASE), 0, -1), BASE + 0xffff_ffff);
+        assert_eq!(address_of(Meaning::Base(BASE), 0, 16), BASE + 16);
         assert_eq!(address_of(Meaning::Itself(BASE), 2, -8), BASE);
     }
 

@@ -14,7 +14,8 @@ use super::{Colour, FORMATS, verdict_json, verdict_text};
 use crate::record::{Broken, Owner, OwnerKind, Phases, Race};
 use crate::verdict::tests::bare_cell;
 use crate::verdict::{
-    Boot, Cell, CellOutcome, Expect, OwnerGroup, Provenance, Repeat, ShardOf, StableWrites, Verdict,
+    Boot, Cell, CellOutcome, CulpritGroup, Expect, OwnerGroup, Provenance, Repeat, ShardOf,
+    StableWrites, Verdict,
 };
 
 fn verdict() -> Verdict {
@@ -136,6 +137,8 @@ fn said_everywhere(evil: &str) -> Verdict {
         cell.notes = vec![evil.to_owned()];
         cell.owner_groups = Some(vec![group.clone()]);
         cell.owners = Some(BTreeMap::from([(evil.to_owned(), 3)]));
+        let (symbol, stack) = (evil.to_owned(), vec![evil.to_owned()]);
+        cell.culprits = Some(vec![CulpritGroup { symbol, races: 3, stack }]);
     }
     let (kernel, device) = (evil.to_owned(), evil.to_owned());
     let (directory, notes) = (Some(evil.to_owned()), vec![evil.to_owned()]);

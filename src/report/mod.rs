@@ -1,5 +1,6 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
+mod culprits;
 mod format;
 mod hexdiff;
 mod html;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::owner::TOLD;
 use crate::record::{Counters, Healed, Limit, Mark, MarkState, Race, RaceId, Record, Start, Stop};
-use crate::verdict::OwnerGroup;
+use crate::verdict::{CulpritGroup, OwnerGroup};
 
+use super::culprits::Culprits;
 use super::incidents::Incidents;
 use super::lines::{Bad, SessionError, each_record, each_text, parse};
 use super::offenders::Offenders;
@@ -33,6 +34,8 @@ pub struct LabelSummary {
     pub began_us: Option<u64>,
     /// Whose blocks raced; empty where nobody found out.
     pub owners: Vec<OwnerGroup>,
+    /// Who changed the bytes; nothing where nobody watched.
+    pub culprits: Option<Vec<CulpritGroup>>,
     /// Races of this session were healed, or may have been, and no line says which: it may be these.
     pub healings_withheld: bool,
 }
@@ -114,6 +117,8 @@ pub struct Session {
     /// What else there is on record.
     pub incidents: Incidents,
     owners: Owners,
+    /// Who changed the bytes.
+    pub culprits: Culprits,
     /// The label of every race that nothing has covered yet.
     standing: BTreeMap<RaceId, Arc<str>>,
     /// The last label that raced, shared by its races: there may be millions.
@@ -138,6 +143,10 @@ impl Session {
         }
         if session.owners.were_told() {
             session.date_owners(path)?;
+        }
+        let culprits = culprits_beside(path);
+        if culprits.is_file() && culprits != path {
+            session.read_culprits(&culprits)?;
         }
         session.truncated = each_record(path, &mut |record| session.add(record))?;
         session.finish();
@@ -164,6 +173,21 @@ impl Session {
         }
     }
 
+    /// Reads what a watcher saw of each race.
+    fn read_culprits(&mut self, path: &Path) -> Result<(), SessionError> {
+        // A limit there is not the records'.
+        let read = each_record(path, &mut |record| {
+            if let Record::Culprit(_) = record {
+                self.add(record);
+            }
+        });
+        match read {
+            // Nothing raced.
+            Ok(_) | Err(SessionError::Empty(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tells owners when the session was: one that was made after a race cannot have been it.
     fn date_owners(&mut self, records: &Path) -> Result<(), SessionError> {
         let (mut start, mut end_us) = (None, None);
@@ -184,6 +208,9 @@ impl Session {
             if let Some(summary) = self.labels.get_mut(&label) {
                 summary.owners = groups;
             }
+        }
+        for (label, summary) in &mut self.labels {
+            summary.culprits = self.culprits.groups(label);
         }
         let withheld = self.healings_withheld();
         self.labels.values_mut().for_each(|summary| summary.healings_withheld = withheld);
@@ -206,7 +233,7 @@ impl Session {
             Record::Window(change) => self.incidents.add_window(change),
             Record::Limit(limit) => self.limit = Some(limit),
             Record::Owner(owner) => self.owners.learn(owner),
-            Record::Culprit(_) => {}
+            Record::Culprit(culprit) => self.culprits.learn(&culprit),
             Record::Inject(_) => self.incidents.injected += 1,
             Record::Medium(fault) => self.incidents.add_medium(fault),
             Record::Broken(broken) => self.incidents.add_broken(broken),
@@ -231,6 +258,7 @@ impl Session {
         let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
         self.owners.add(&label, &mut race);
         self.pages.add(&label, &race);
+        self.culprits.add(&label, race.id);
         let known = self.name.take().filter(|name| **name == *label);
         let name = known.unwrap_or_else(|| label.as_str().into());
         self.standing.insert(race.id, Arc::clone(&name));

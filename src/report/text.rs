@@ -6,6 +6,7 @@ use console::Style;
 use crate::record::{Limit, Phase};
 use crate::verdict::{Cell, CellOutcome, Expect, Group, OwnerGroup, Verdict};
 
+use super::culprits::culprits_text;
 use super::hexdiff::{Colour, hexdiff, longest_run};
 use super::offenders::Offender;
 use super::owners::{Fates, owner_words, owners_text};
@@ -41,6 +42,9 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
             }
             let groups = cell.owner_groups.as_deref().unwrap_or(&[]);
             out.push_str(&owners_text(&cell.name(), groups, fates_of(cell, groups)));
+            if let Some(culprits) = cell.culprits.as_ref().filter(|all| !all.is_empty()) {
+                out.push_str(&culprits_text(&cell.name(), culprits));
+            }
         }
         out.push('\n');
     }
@@ -186,6 +190,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
         let fates = Fates::new(summary.healed, healed, standing);
         out.push_str(&owners_text(&of_those_listed(label, summary), &summary.owners, fates));
         out.push_str(&session.pages.text(label));
+        out.push_str(&session.culprits.text(label));
     }
     out.push_str(&session.incidents.lines(|figure| session.counted(figure)));
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));

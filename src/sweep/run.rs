@@ -133,6 +133,7 @@ pub fn sweep(
         repeat: options.repeat.get(),
         seed: options.seed,
         races_limit: RACES_LIMIT,
+        culprit: false,
         out: options.directory.to_owned(),
         machine: options.machine.clone(),
         disk: options.disk,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::Phases;
 use crate::units::WindowSpec;
 
+use super::culprits::CulpritGroup;
 use super::owners::OwnerGroup;
 
 /// What a cell is expected to show.
@@ -166,6 +167,9 @@ pub struct Cell {
     /// The same with what became of them, the most races first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner_groups: Option<Vec<OwnerGroup>>,
+    /// Races by who changed the bytes, the most first; nothing where nobody watched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub culprits: Option<Vec<CulpritGroup>>,
     /// In how many repetitions something raced.
     pub repeat: Option<Repeat>,
     /// The file of what the script printed, seen from the directory of `--out`.
@@ -209,6 +213,7 @@ impl Cell {
             window_us: None,
             owners: None,
             owner_groups: None,
+            culprits: None,
             repeat: None,
             log: None,
             notes: Vec::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::shard::{Given, what_is_wrong};
 use super::{
     Cell, CellOutcome, CellWindow, ExitStatus, Part, Repeat, ShardOf, StopReason, Verdict,
-    merge_groups,
+    merge_culprits, merge_groups,
 };
 use crate::record::Phases;
 
@@ -177,6 +177,7 @@ impl Cell {
             window_us: _,
             owners,
             owner_groups,
+            culprits,
             repeat,
             log,
             notes,
@@ -214,6 +215,10 @@ impl Cell {
         self.owners = both(self.owners.take(), owners, add_owners);
         self.owner_groups = both(self.owner_groups.take(), owner_groups, |mut all, more| {
             merge_groups(&mut all, &more);
+            all
+        });
+        self.culprits = both(self.culprits.take(), culprits, |mut all, more| {
+            merge_culprits(&mut all, &more);
             all
         });
         Ok(())

@@ -4,6 +4,7 @@
 
 mod boot;
 mod cell;
+mod culprits;
 mod exit;
 mod judge;
 mod merge;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use boot::Boot;
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
+pub use culprits::{CulpritGroup, merge_culprits};
 pub use exit::{ExitStatus, Ruling};
 pub use judge::{ControlEvidence, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};

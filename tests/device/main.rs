@@ -47,3 +47,4 @@ mod scsi_compare;
 mod scsi_device;
 mod scsi_direct;
 mod sockets;
+mod watch;

@@ -19,6 +19,7 @@ mod bisect;
 mod boot;
 mod by_hand;
 mod cases;
+mod culprits;
 mod early;
 mod modprobe;
 mod owner;

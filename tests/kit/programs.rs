@@ -1,7 +1,10 @@
 //! The programs of this project as child processes, and what they say.
 
+use std::fs;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +12,19 @@ use nix::unistd::Pid;
 pub const DIXTRAP: &str = env!("CARGO_BIN_EXE_dixtrap");
 pub const DIXTRAPD: &str = env!("CARGO_BIN_EXE_dixtrapd");
 pub const DIXTRAP_GUEST: &str = env!("CARGO_BIN_EXE_dixtrap-guest");
+
+/// Puts the plugin of QEMU's beside the programs, as `cargo build` does; a test's build leaves it in a folder below.
+pub fn put_plugin_beside_programs() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let folder = Path::new(DIXTRAP).parent().unwrap();
+        let name = "libdixtrap_watch.so";
+        // Whole at any moment: other tests may load it.
+        let new = folder.join(format!("{name}.{}", std::process::id()));
+        fs::copy(folder.join("deps").join(name), &new).unwrap();
+        fs::rename(new, folder.join(name)).unwrap();
+    });
+}
 
 /// `dixtrap`, which finds the daemon and the helper that were built with it.
 pub fn dixtrap(words: &[&str]) -> Command {

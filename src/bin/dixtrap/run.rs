@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
+use clap::ValueEnum;
 use dixtrap::report::{
     Colour, Session, offenders_text, plain, plain_lines, verdict_line, verdict_text,
 };
@@ -60,6 +61,10 @@ pub struct Args {
     /// written all the same
     #[arg(long, value_name = "SIZE", default_value_t = RACES_LIMIT)]
     races_limit: ByteSize,
+    /// Find out who changed the bytes of each race, where the guest is emulated (TCG): its stores are watched, and
+    /// it takes about twice as long
+    #[arg(long, value_enum, default_value_t = Culprit::Off)]
+    culprit: Culprit,
     /// Keeps every boot's console log, race records and QEMU command line here: a folder of this run's
     /// own
     #[arg(long, value_name = "DIR")]
@@ -71,6 +76,15 @@ pub struct Args {
     machine: MachineArgs,
     #[command(flatten)]
     formats: Formats,
+}
+
+/// Whether stores are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Culprit {
+    /// In every cell
+    On,
+    /// In none
+    Off,
 }
 
 /// Guests side by side unless more are asked for: each may need close to 2 GiB.
@@ -109,6 +123,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         machine,
         disk,
         races_limit: args.races_limit,
+        culprit: args.culprit == Culprit::On,
         timeout,
     };
     let taken = OutDir::take(&options.out)?;

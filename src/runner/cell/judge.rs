@@ -7,7 +7,8 @@ use crate::runner::guest::notes::Notes;
 use crate::runner::select::plan::PlannedCell;
 use crate::units::WindowSpec;
 use crate::verdict::{
-    Cell, CellOutcome, CellWindow, ControlEvidence, OwnerGroup, Repeat, Seen, StableWrites, judge,
+    Cell, CellOutcome, CellWindow, ControlEvidence, CulpritGroup, OwnerGroup, Repeat, Seen,
+    StableWrites, judge,
 };
 
 /// What became of a planned cell.
@@ -57,6 +58,8 @@ pub struct Runs {
     pub notes: Notes,
     /// Whose blocks raced; `None` before anybody asked.
     pub owners: Option<Vec<OwnerGroup>>,
+    /// Who changed the bytes; `None` where nobody watched.
+    pub culprits: Option<Vec<CulpritGroup>>,
     /// Races that a later clean write covered, and those that nothing has, by the records, which go on to
     /// the end of the boot; `None` before anybody looked.
     pub healed_and_standing: Option<(u64, Option<u64>)>,
@@ -205,6 +208,7 @@ fn judge_one(
                 repeat: Some(runs.repeat),
                 owners: runs.owners.as_ref().map(|groups| by_name(groups)),
                 owner_groups: runs.owners.clone(),
+                culprits: runs.culprits.clone(),
                 log: runs.log.clone(),
                 notes: runs.notes.lines(),
                 ran_with: runs.ran_with(),

@@ -10,7 +10,7 @@ use crate::runner::cell::owners::write_owners;
 use crate::runner::cell::{CellRun, End};
 use crate::runner::host::errors::{one_line, whole_text};
 use crate::runner::select::plan::PlannedCell;
-use crate::verdict::{OwnerGroup, merge_groups};
+use crate::verdict::{CulpritGroup, OwnerGroup, merge_culprits, merge_groups};
 
 /// What the runs of a cell came to.
 pub fn result_of(cell: &PlannedCell, ran: &[CellRun]) -> CellResult {
@@ -80,6 +80,7 @@ pub fn fill_from_records(
         if let CellResult::Ran(known) = result {
             known.first_catch_ms = runs.iter().find_map(|one| first_catch_ms(&session, one));
             known.owners = Some(owners(&session, runs, known.races()));
+            known.culprits = culprits(&session, runs);
             known.healed_and_standing = Some(healed_and_standing(&session, runs));
         }
     }
@@ -109,6 +110,16 @@ fn owners(session: &Session, runs: &[CellRun], races: u64) -> Vec<OwnerGroup> {
         merge_groups(&mut groups, &[OwnerGroup::of(&Owner::unknown(), lost)]);
     }
     groups
+}
+
+/// The races of a cell by who changed the bytes; nothing where nobody watched.
+fn culprits(session: &Session, runs: &[CellRun]) -> Option<Vec<CulpritGroup>> {
+    let labels = runs.iter().filter_map(|one| session.labels.get(&one.label));
+    labels.filter_map(|label| label.culprits.as_ref()).fold(None, |all, more| {
+        let mut all = all.unwrap_or_default();
+        merge_culprits(&mut all, more);
+        Some(all)
+    })
 }
 
 fn first_catch_ms(session: &Session, ran: &CellRun) -> Option<f64> {

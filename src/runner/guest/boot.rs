@@ -12,7 +12,7 @@ use crate::runner::guest::notes::Notes;
 use crate::runner::host::accel::Accel;
 use crate::runner::host::again;
 use crate::runner::host::machine::Machine;
-use crate::runner::host::qemu::{self, Disk, Qemu, QemuConfig, QemuError};
+use crate::runner::host::qemu::{self, Disk, Plugin, Qemu, QemuConfig, QemuError};
 use crate::runner::kernel::Kernel;
 use crate::runner::kernel::modules;
 
@@ -38,6 +38,8 @@ pub struct BootRequest<'a> {
     pub qemu: Option<PathBuf>,
     /// Words behind all others on QEMU's command line.
     pub qemu_args: Vec<String>,
+    /// The plugin that watches its stores.
+    pub plugin: Option<Plugin>,
     /// What executes its instructions.
     pub accel: Accel,
     /// Where the boot's files go; made if missing. One boot at a time may use it.
@@ -73,6 +75,7 @@ impl<'a> BootRequest<'a> {
             kernel,
             qemu: None,
             qemu_args: Vec::new(),
+            plugin: None,
             accel,
             dir: dir.to_owned(),
             require: Vec::new(),
@@ -205,6 +208,7 @@ fn config<'a>(request: &'a BootRequest<'_>) -> QemuConfig<'a> {
     QemuConfig {
         program: request.qemu.as_deref(),
         dir: &request.dir,
+        plugin: request.plugin.as_ref(),
         accel: request.accel,
         memory_mib: request.memory_mib,
         cpus: request.cpus,

@@ -20,6 +20,11 @@ impl Accel {
         }
     }
 
+    /// Whether QEMU does so itself, and sees every store.
+    pub fn is_emulated(self) -> bool {
+        self == Accel::Tcg
+    }
+
     /// QEMU's words for it.
     pub fn qemu_arguments(self) -> &'static [&'static str] {
         match self {

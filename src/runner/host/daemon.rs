@@ -83,6 +83,8 @@ pub struct DaemonOptions {
     pub seed: u64,
     /// `--races-limit`.
     pub races_limit: ByteSize,
+    /// `--watch`.
+    pub watch: Option<PathBuf>,
 }
 
 /// A daemon that runs. Dropped, it is killed; it also dies with the thread that started it.
@@ -110,7 +112,9 @@ impl Daemon {
             records: directory.join(RECORDS),
         };
         let mut again = vec![program.display().to_string()];
-        let words = arguments(&Files::again(), options);
+        // By hand nobody has the plugin loaded.
+        let alone = DaemonOptions { watch: None, ..options.clone() };
+        let words = arguments(&Files::again(), &alone);
         again.extend(words.iter().map(|word| word.to_string_lossy().into_owned()));
         again.push("--exit-on-disconnect".to_owned());
         let mut command = Command::new(&program);
@@ -253,6 +257,9 @@ fn arguments(files: &Files, options: &DaemonOptions) -> Vec<OsString> {
     add("--num-queues", &options.queues.to_string());
     add("--seed", &options.seed.to_string());
     add("--races-limit", &options.races_limit.to_string());
+    if let Some(shared) = &options.watch {
+        add("--watch", shared);
+    }
     words
 }
 

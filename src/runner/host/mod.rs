@@ -14,3 +14,4 @@ pub mod outdir;
 pub mod progress;
 pub mod qemu;
 pub mod tools;
+pub mod watching;

@@ -73,6 +73,39 @@ impl Disk {
     }
 }
 
+/// The plugin that watches stores (`plugin/`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// The library.
+    pub library: PathBuf,
+    /// The file that it shares with `dixtrapd --watch`.
+    pub shared: PathBuf,
+    /// The version of QEMU's interface that it has to be told.
+    pub interface: Option<i32>,
+}
+
+impl Plugin {
+    /// What the library is told the version by.
+    const INTERFACE: &str = "DIXTRAP_PLUGIN_API";
+
+    fn words(&self, arguments: &str) -> String {
+        format!("{},{arguments}", doubled(&self.library.display().to_string()))
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        match self.interface {
+            Some(version) => command.env(Self::INTERFACE, version.to_string()),
+            None => command.env_remove(Self::INTERFACE),
+        };
+    }
+
+    /// Has it loaded, and do nothing.
+    pub fn add_probe_to(&self, command: &mut Command) {
+        command.arg("-plugin").arg(self.words("probe=on"));
+        self.prepare(command);
+    }
+}
+
 /// What the command line is made of.
 #[derive(Debug, Clone)]
 pub struct QemuConfig<'a> {
@@ -80,6 +113,8 @@ pub struct QemuConfig<'a> {
     pub program: Option<&'a Path>,
     /// The directory that QEMU works in.
     pub dir: &'a Path,
+    /// The plugin that watches its stores.
+    pub plugin: Option<&'a Plugin>,
     /// What executes the guest's instructions.
     pub accel: Accel,
     /// The guest's memory.
@@ -207,7 +242,13 @@ pub fn arguments(config: &QemuConfig<'_>, front: Front) -> Vec<String> {
         args.add("-no-reboot", "");
     }
     match front {
-        Front::Agent => args.agent(),
+        Front::Agent => {
+            args.agent();
+            if let Some(plugin) = config.plugin {
+                let shared = doubled(&plugin.shared.display().to_string());
+                args.add("-plugin", plugin.words(&format!("shared={shared}")));
+            }
+        }
         Front::Shell => args.add("-serial", "mon:stdio"),
     }
     args.add("-device", "virtio-rng-pci");
@@ -226,6 +267,11 @@ pub fn arguments(config: &QemuConfig<'_>, front: Front) -> Vec<String> {
 /// check of the timer would panic, and an innocent kernel would count as one that does not boot.
 fn kernel_command_line(more: &str) -> String {
     format!("console=ttyS0 panic=-1 no_timer_check {more}").trim_end().to_owned()
+}
+
+/// A value inside an option, where a comma alone would end it.
+fn doubled(value: &str) -> String {
+    value.replace(',', ",,")
 }
 
 struct Args<'a> {
@@ -287,7 +333,7 @@ impl Args<'_> {
         let path = if path.is_relative() { self.dir.join(path) } else { path.to_owned() };
         let path = absolute(&path);
         let short = path.strip_prefix(absolute(self.dir)).unwrap_or(&path);
-        short.display().to_string().replace(',', ",,")
+        doubled(&short.display().to_string())
     }
 
     fn chardev(&mut self, index: usize, socket: &Path) {
@@ -327,6 +373,9 @@ impl Qemu {
         let mut command = Command::new(program);
         command.args(args).current_dir(dir);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if let Some(plugin) = config.plugin {
+            plugin.prepare(&mut command);
+        }
         Ok(Qemu { process: spawn_tied(command)?, messages })
     }
 
@@ -351,6 +400,7 @@ pub(crate) mod tests {
         QemuConfig {
             program: None,
             dir,
+            plugin: None,
             accel: Accel::Tcg,
             memory_mib: 512,
             cpus: 2,
@@ -359,6 +409,15 @@ pub(crate) mod tests {
             more: &[],
             allow_reboot: false,
         }
+    }
+
+    #[test]
+    fn a_plugin_is_the_agents_guests_alone() {
+        let plugin = Plugin { library: "/a,b/lib.so".into(), shared: "/s".into(), interface: None };
+        let config = QemuConfig { plugin: Some(&plugin), ..config(Path::new("/out"), &[], "") };
+        let line = |front| arguments(&config, front).join(" ");
+        assert!(line(Front::Agent).contains("-plugin /a,,b/lib.so,shared=/s"));
+        assert!(!line(Front::Shell).contains("-plugin"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::runner::host::device::Device;
 use crate::runner::host::errors::{one_line, whole_text};
 use crate::runner::host::machine::DiskShape;
 use crate::runner::host::progress::Progress;
+use crate::runner::host::watching::{Watching, watching};
 use crate::runner::kernel::Kernel;
 use crate::runner::kernel::modules;
 use crate::runner::run::context::Context;
@@ -208,7 +209,7 @@ fn try_run(
     let device = boot.device;
     let ready = start_guest(context, (kernel, device), selection, directory, &mut boot.deaths)?;
     // In this order: a guest goes before its disk.
-    let Ready { mut daemon, mut guest, planned } = ready;
+    let Ready { mut daemon, mut guest, planned, watching: _watching } = ready;
     boot.records = Some(directory.join(RECORDS));
     guest.release().clone_into(&mut boot.kernel);
     boot.planned = planned;
@@ -231,6 +232,8 @@ pub struct Ready {
     pub daemon: Daemon,
     /// The cells of the selection on this kernel.
     pub planned: Vec<PlannedCell>,
+    /// How its stores are watched, where they are.
+    pub watching: Option<Watching>,
 }
 
 /// Boots `kernel` on a daemon of its own, with everything that the selection needs. Kernels that died on the
@@ -247,10 +250,16 @@ pub fn start_guest(
 ) -> Result<Ready, RunError> {
     let accel = context.accel(kernel, &directory.join("probe"))?;
     context.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
-    let daemon = Daemon::start(directory, &daemon_options(context, device))?;
+    let watching = if context.options.culprit {
+        watching(context.options.machine.qemu.as_deref(), accel, context.progress)
+    } else {
+        None
+    };
+    let daemon = Daemon::start(directory, &daemon_options(context, device, watching.as_ref()))?;
     let place = (selection, directory);
-    match boot_guest(context, (kernel, accel), device, place, &daemon, deaths) {
-        Ok((guest, planned)) => Ok(Ready { guest, daemon, planned }),
+    match boot_guest(context, (kernel, accel), device, place, (&daemon, watching.as_ref()), deaths)
+    {
+        Ok((guest, planned)) => Ok(Ready { guest, daemon, planned, watching }),
         Err(error) => {
             // Its records end in order, whatever ended the guest, which is the error to tell.
             if let Err(also) = daemon.stop() {
@@ -267,11 +276,12 @@ fn boot_guest(
     (kernel, accel): (&Kernel, Accel),
     device: Device,
     (selection, directory): (&Selection, &Path),
-    daemon: &Daemon,
+    (daemon, watching): (&Daemon, Option<&Watching>),
     deaths: &mut Deaths,
 ) -> Result<(Guest, Vec<PlannedCell>), RunError> {
     let programs = Programs::find(selection);
     let mut request = boot_request(context, kernel, accel, directory, selection)?;
+    request.plugin = watching.map(Watching::plugin);
     request.require = owned(device.drivers());
     request.wish.extend(owned(device.wishes()));
     request.carried = programs.carried;
@@ -294,7 +304,11 @@ fn boot_guest(
     Ok((guest, planned))
 }
 
-fn daemon_options(context: &Context<'_>, device: Device) -> DaemonOptions {
+fn daemon_options(
+    context: &Context<'_>,
+    device: Device,
+    watching: Option<&Watching>,
+) -> DaemonOptions {
     DaemonOptions {
         device,
         window: context.options.window,
@@ -302,6 +316,7 @@ fn daemon_options(context: &Context<'_>, device: Device) -> DaemonOptions {
         queues: context.queues(),
         seed: context.options.seed,
         races_limit: context.options.races_limit,
+        watch: watching.map(|watching| watching.shared().to_owned()),
     }
 }
 

@@ -76,6 +76,7 @@ impl Words {
             machine: Machine { qemu: _, qemu_args, append, memory, cpus, boot_limit: _ },
             disk: DiskShape { block_size, pi_type, size },
             races_limit: _,
+            culprit: _,
             timeout: _,
         } = options;
         self.add(window.to_string());
@@ -105,6 +106,7 @@ mod tests {
             machine: Machine::default(),
             disk: DiskShape::default(),
             races_limit: crate::units::ByteSize(1 << 28),
+            culprit: false,
             timeout: None,
         }
     }

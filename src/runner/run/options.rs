@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub disk: DiskShape,
     /// How large the records of a boot become before races are only counted.
     pub races_limit: ByteSize,
+    /// Stores to pages on their way to the disk are watched, where the guest is emulated.
+    pub culprit: bool,
     /// How long a cell may take in all; two minutes more than it writes where nothing is said.
     pub timeout: Option<Duration>,
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{Block, Page, root};
 use crate::kit::commands::{OURS, commands_of, unknown_flags};
+use crate::kit::programs::put_plugin_beside_programs;
 use crate::kit::programs::said;
 
 /// Our programs' flags exist.
@@ -38,6 +39,7 @@ pub fn make(block: &Block) {
 
 /// Runs it in a folder as the reader has it: the project's own folders, and our programs in PATH.
 pub fn shell(script: &str, dir: &Path) -> Output {
+    put_plugin_beside_programs();
     for folder in ["qemu", "guest-scripts", "docs"] {
         let link = dir.join(folder);
         if root().join(folder).exists() && !link.exists() {
@@ -63,6 +65,7 @@ pub fn run(block: &Block, dir: &Path) {
 
 /// Installs into a folder; a unit that is started and a file that is given have to be there then.
 pub fn install(block: &Block) {
+    put_plugin_beside_programs();
     let dir = TempDir::new().unwrap();
     let programs = Path::new(OURS[0].1).parent().unwrap().display().to_string();
     for command in commands_of(&block.script) {

@@ -1,10 +1,4 @@
 //! The watcher's two sides on one file: the plugin's log is driven here, the daemon's side finds who did it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "tests may state what they know"
-)]
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

@@ -222,7 +222,11 @@ impl Selection {
         let proves = |cell: &PlannedCell| cell.expectation.control && cell.skip.is_none();
         if !cells.iter().any(proves) {
             let planned = |spec: &CellSpec| self.planned(spec, around);
-            let control = self.controls.iter().map(planned).find(proves);
+            // Two cells of one name would be one in records and verdict: the control would be taken for the
+            // answer to what was asked.
+            let is_chosen = |spec: &CellSpec| self.chosen.iter().any(|it| it.name() == spec.name());
+            let others = self.controls.iter().filter(|spec| !is_chosen(spec));
+            let control = others.chain(&self.controls).map(planned).find(proves);
             cells.splice(0..0, control);
         }
         cells
@@ -472,6 +476,17 @@ mod tests {
         }
         let cells = selection.expecting(None).plan(&around(&[], &[]));
         assert!(cells.iter().all(|c| c.spec.fs.name == "ext4"), "{cells:?}");
+    }
+
+    #[test]
+    fn a_control_is_never_the_cell_that_is_asked_about() {
+        let selection = select(&["direct-rewrite"], &["raw"]).unwrap();
+        let cells = selection.expecting(Some(Expect::Race)).plan(&around(&[], &[]));
+        assert!(cells[0].expectation.control && cells.len() == 3);
+        let mut names: Vec<_> = cells.iter().map(|cell| cell.spec.name()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3, "{names:?}");
     }
 
     #[test]

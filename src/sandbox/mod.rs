@@ -15,7 +15,7 @@
 //! | `janitor` | who removes the sockets at the end, and connects to the private one |
 //!
 //! Landlock holds for a thread and those that it starts, and threads share their memory: one that is
-//! outside lets all of them out. So [`enter`] comes before any other thread, and looks.
+//! outside lets all of them out. So [`enter()`] comes before any other thread, and looks.
 
 mod calls;
 mod enter;

@@ -40,7 +40,7 @@ impl Deaths {
 /// stays, that of the last one where it always is.
 ///
 /// # Errors
-/// As [`super::boot`]; where it was tried several times, the error says so.
+/// As [`super::boot()`]; where it was tried several times, the error says so.
 pub fn boot(
     request: &BootRequest<'_>,
     deaths: &mut Deaths,

@@ -27,7 +27,7 @@ use dixtrap::pi::PiType;
 use dixtrap::proto::blk::BlkDevice;
 use dixtrap::record::OnRace;
 use dixtrap::report::Sink;
-use dixtrap::transport::{Endpoint, Pace, Server};
+use dixtrap::transport::{Endpoint, Server, WindowControl};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions};
 use dixtrap::units::{BlockSize, ByteSize, SocketMode, WindowSpec};
 
@@ -99,9 +99,9 @@ fn requests_allocate_nothing(window: WindowSpec) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let trap = trap();
-    let pace = Arc::new(Pace::new(window, 1, Duration::ZERO));
+    let control = Arc::new(WindowControl::new(window, 1, Duration::ZERO));
     let device = Arc::new(BlkDevice::new(Arc::clone(&trap), 1));
-    let server = Server::new(device, Arc::clone(trap.ledger()), IoQueues::none(), pace).unwrap();
+    let server = Server::new(device, Arc::clone(trap.ledger()), IoQueues::none(), control).unwrap();
     let endpoint = Endpoint::bind(&socket, SocketMode::default()).unwrap();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| server.serve(&endpoint, true).unwrap());

@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use dixtrap::memory::MemoryMap;
 use dixtrap::pi::PiType;
 use dixtrap::proto::blk::BlkDevice;
-use dixtrap::proto::{Device, Exchange, Step};
+use dixtrap::proto::{BeginOutcome, Device, DeviceRequest};
 use dixtrap::queue::{Request, collect};
 use dixtrap::trap::Arrival;
 use dixtrap::units::{BlockSize, QueueIndex};
@@ -39,8 +39,8 @@ fuzz_target!(|input: Input<'_>| {
     readable.copy_out(&mut bytes).expect("collected segments are guest memory");
     let device = BlkDevice::new(trap("blk", PiType::Type1, BlockSize::B512), 1);
     let arrival = Arrival { queue: QueueIndex(0), resubmitted };
-    let exchange = Exchange { arrival, readable, writable, flawed: flaw.is_some() };
-    if let Ok(Step::Held(held)) = device.begin(exchange) {
+    let request = DeviceRequest { arrival, readable, writable, flawed: flaw.is_some() };
+    if let Ok(BeginOutcome::Held(held)) = device.begin(request) {
         let _ = device.finish(held);
     }
     token.abandon();

@@ -22,7 +22,7 @@ use dixtrap::proto::scsi::{self, virtio::ScsiDevice};
 use dixtrap::record::Start;
 use dixtrap::report::{Sink, culprits_beside, plain};
 use dixtrap::sandbox::{self, Door, Janitor, Needs, Thread};
-use dixtrap::transport::{Connector, Endpoint, Pace, Private, Server, SocketPath};
+use dixtrap::transport::{Connector, Endpoint, Private, Server, SocketPath, WindowControl};
 use dixtrap::trap::{Faults, Ledger, Trap, TrapOptions, inject};
 use dixtrap::units::BlockSize;
 use dixtrap::watch::{self, Watcher};
@@ -294,8 +294,8 @@ fn serve<D: Device>(
         watch::begin(watcher, ledger.pages(), culprits.clone())
             .context("cannot start the thread that looks into races")?;
     }
-    let pace = Arc::new(Pace::new(config.window, config.seed, config.poll));
-    let server = Server::new(device, Arc::clone(&ledger), io, pace)?;
+    let windows = Arc::new(WindowControl::new(config.window, config.seed, config.poll));
+    let server = Server::new(device, Arc::clone(&ledger), io, windows)?;
     let server = Arc::new(match relay {
         Some((listener, connector)) => server.with_relay(listener, connector),
         None => server,

@@ -50,7 +50,7 @@ impl<D: Device> Daemon<D> {
         Stats {
             t_us: self.ledger.now().micros(),
             label: self.ledger.label(),
-            window: self.server.pace().window(),
+            window: self.server.control().window(),
             held: self.server.held(),
             connected: self.server.is_connected(),
             counters: self.ledger.counters(),
@@ -91,7 +91,7 @@ impl<D: Device> ControlHandler for Daemon<D> {
             Request::Stats => Reply { stats: Some(Box::new(self.stats())), ..Reply::done() },
             Request::Mark { label, state } => self.mark(&label, state),
             Request::Window { spec } => {
-                self.server.pace().set_window(spec);
+                self.server.control().set_window(spec);
                 self.ledger.note_window(spec);
                 Reply::done()
             }

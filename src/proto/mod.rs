@@ -15,7 +15,7 @@ use crate::units::QueueIndex;
 
 /// A request as a device sees it.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct DeviceRequest {
     /// Where it comes from.
     pub arrival: Arrival,
     /// What the device may read.
@@ -29,7 +29,7 @@ pub struct Exchange {
 /// The answer is in guest memory: this many bytes of the writable part were filled
 /// (VIRTIO 1.2 §2.7.8.2, the used element's `len`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answered {
+pub struct Completed {
     /// Bytes written.
     pub written: u32,
 }
@@ -50,47 +50,47 @@ pub enum PlugError {
     NoUnit(u16),
 }
 
-/// How far a request got.
+/// How far a request got when it was taken up.
 #[derive(Debug)]
-pub enum Step<H, U> {
-    /// Answered.
-    Done(Answered),
+pub enum BeginOutcome<H, U> {
+    /// Completed.
+    Done(Completed),
     /// Inside its window; [`Device::finish`] answers it.
     Held(H),
     /// Not answered, because a fault was injected that says so.
-    Silent(Silence<H>),
-    /// Its data is under way; [`Device::conclude`] answers it.
-    UnderWay(TransferId, U),
-    /// Kept until the device has [`Device::news`], which go to the place given.
-    Parked(Segments),
+    Unanswered(LeftUnanswered<H>),
+    /// Its data is in flight; [`Device::conclude`] answers it.
+    InFlight(TransferId, U),
+    /// Kept until there is a [`Device::event`], which goes to the place given.
+    EventBuffer(Segments),
     /// Acts on the held requests of every queue before it is answered.
-    Sweep(Box<dyn Sweep<H>>),
+    TaskManagement(Box<dyn TaskManagement<H>>),
 }
 
-/// What is left of a request that an injected fault silenced: where its driver can ask for an end to
-/// it (SCSI task management), it is kept for that; where it cannot, there is nothing to keep.
-pub type Silence<H> = Option<H>;
+/// What is left of a request that an injected fault leaves unanswered: where its driver can ask for an end
+/// to it (SCSI task management), it is kept for that; where it cannot, there is nothing to keep.
+pub type LeftUnanswered<H> = Option<H>;
 
 /// How a held request ended.
 #[derive(Debug)]
 pub enum Finished<H, U> {
-    /// Answered.
-    Answered(Answered),
+    /// Completed.
+    Completed(Completed),
     /// Not answered, because a fault was injected that says so.
-    Silent(Silence<H>),
-    /// Its data is under way; [`Device::conclude`] answers it.
-    UnderWay(TransferId, U),
+    Unanswered(LeftUnanswered<H>),
+    /// Its data is in flight; [`Device::conclude`] answers it.
+    InFlight(TransferId, U),
 }
 
-/// A request that acts on held and silenced requests: it sees each of them, ends those that it takes,
-/// and is answered after them.
-pub trait Sweep<H>: Send + std::fmt::Debug {
+/// A request that acts on held and unanswered requests (SCSI task management): it sees each of them, ends
+/// those that it takes, and is answered after them.
+pub trait TaskManagement<H>: Send + std::fmt::Debug {
     /// Whether it ends this one.
     fn takes(&mut self, held: &H) -> bool;
     /// Ends one that it takes; nothing of it is stored.
-    fn end(&mut self, held: H) -> Result<Answered, Unanswerable>;
+    fn end(&mut self, held: H) -> Result<Completed, Unanswerable>;
     /// All queues have been seen: answers the request itself.
-    fn conclude(self: Box<Self>) -> Result<Answered, Unanswerable>;
+    fn conclude(self: Box<Self>) -> Result<Completed, Unanswerable>;
 }
 
 /// A held request, as the schedule sees it.
@@ -106,7 +106,7 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// A request inside its window.
     type Held: InWindow;
     /// A request whose data is on its way to or from the medium.
-    type UnderWay: Send + std::fmt::Debug;
+    type InFlight: Send + std::fmt::Debug;
 
     /// The number of rings.
     fn queues(&self) -> u16;
@@ -119,18 +119,21 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     /// The driver writes to the configuration space; `false` where that is not allowed.
     fn set_config(&self, offset: u32, bytes: &[u8]) -> bool;
     /// Takes a request up to its answer or into its window.
-    fn begin(&self, exchange: Exchange) -> Result<Step<Self::Held, Self::UnderWay>, Unanswerable>;
+    fn begin(
+        &self,
+        request: DeviceRequest,
+    ) -> Result<BeginOutcome<Self::Held, Self::InFlight>, Unanswerable>;
     /// Ends a request's window: fetch, check, store, answer.
     fn finish(
         &self,
         held: Self::Held,
-    ) -> Result<Finished<Self::Held, Self::UnderWay>, Unanswerable>;
+    ) -> Result<Finished<Self::Held, Self::InFlight>, Unanswerable>;
     /// Answers a request whose data has landed.
     fn conclude(
         &self,
-        request: Self::UnderWay,
+        request: Self::InFlight,
         completion: Completion,
-    ) -> Result<Answered, Unanswerable>;
+    ) -> Result<Completed, Unanswerable>;
     /// The front end resets the device.
     fn reset(&self) {}
     /// Follows images that have grown; answers whether the configuration space is another one now.
@@ -139,16 +142,16 @@ pub trait Device: Send + Sync + std::fmt::Debug + 'static {
     fn holds(&self, _queue: QueueIndex) -> bool {
         true
     }
-    /// The queue with parked requests, and what becomes readable when there is something to tell.
-    fn bell(&self) -> Option<(QueueIndex, RawFd)> {
+    /// The queue with event buffers, and what becomes readable when there is an event.
+    fn event_fd(&self) -> Option<(QueueIndex, RawFd)> {
         None
     }
-    /// What to tell with the next parked request.
-    fn news(&self) -> Option<Vec<u8>> {
+    /// The next event, which goes to the next event buffer.
+    fn event(&self) -> Option<Vec<u8>> {
         None
     }
-    /// What parked requests come back with when their ring stops.
-    fn no_news(&self) -> Vec<u8> {
+    /// What event buffers come back with when their ring stops.
+    fn no_event(&self) -> Vec<u8> {
         Vec::new()
     }
     /// Takes a logical unit away from the driver, or gives it back; what is so already stays so.

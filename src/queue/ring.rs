@@ -214,12 +214,12 @@ impl Ring {
     }
 
     /// Asks the driver not to ring the doorbell while the ring is being emptied.
-    pub fn hush(&self) -> Result<(), RingError> {
+    pub fn disable_notifications(&self) -> Result<(), RingError> {
         self.vring.disable_notification().map_err(RingError::Used)
     }
 
     /// Asks for doorbells again; `true` when requests came in meanwhile.
-    pub fn listen(&self) -> Result<bool, RingError> {
+    pub fn enable_notifications(&self) -> Result<bool, RingError> {
         self.vring.enable_notification().map_err(RingError::Available)
     }
 

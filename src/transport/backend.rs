@@ -1,4 +1,4 @@
-//! What the vhost-user crate asks of a backend, answered by a device and its lanes.
+//! What the vhost-user crate asks of a backend, answered by a device and its queues' workers.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,14 +16,14 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::lane::Lane;
-use super::pace::Pace;
+use super::control::WindowControl;
+use super::peers::PeerQueues;
 use super::relay::Keeper;
-use super::sweep::Others;
+use super::worker::QueueWorker;
 use crate::descriptor::Description;
 use crate::media::IoQueues;
 use crate::memory::{MemoryMap, Watched};
-use crate::proto::{Device, Sweep};
+use crate::proto::{Device, TaskManagement};
 use crate::queue::{InFlight, LastPlace, Region, Ring, SharedMemory, Vring};
 use crate::sandbox::{Thread, confine};
 use crate::trap::Ledger;
@@ -36,7 +36,7 @@ const PROTOCOL_VERSION: u32 = 1;
 /// The largest ring: VIRTIO 1.2 §2.7's own limit. QEMU's default is 128.
 const MAX_RING: usize = 32_768;
 
-/// One connection of a front end: the device, a lane a queue, and the guest's memory.
+/// One connection of a front end: the device, a worker a queue, and the guest's memory.
 ///
 /// Shared, with interior mutability: `stop_vring` runs on the connection's thread while the queue
 /// threads are at work, and has to drain what is in flight.
@@ -44,8 +44,8 @@ const MAX_RING: usize = 32_768;
 pub struct Backend<D: Device> {
     device: Arc<D>,
     ledger: Arc<Ledger>,
-    lanes: Vec<Lane<D>>,
-    /// The ring of each lane, once its queue has been used.
+    workers: Vec<QueueWorker<D>>,
+    /// The ring of each queue, once it has been used.
     rings: Mutex<Vec<Option<Ring>>>,
     /// Where each ring was left, by this connection or one before it.
     places: Vec<LastPlace>,
@@ -68,27 +68,27 @@ impl<D: Device> Backend<D> {
         device: Arc<D>,
         ledger: &Arc<Ledger>,
         io: &IoQueues,
-        pace: &Arc<Pace>,
+        control: &Arc<WindowControl>,
         memory: SharedMemory,
         places: &[LastPlace],
     ) -> io::Result<Self> {
-        let lane = |queue| {
+        let worker = |queue| {
             let (device, ledger) = (Arc::clone(&device), Arc::clone(ledger));
-            let (queue, pace) = (QueueIndex(queue), Arc::clone(pace));
-            Lane::new(queue, device, ledger, io.of(queue), pace)
+            let (queue, control) = (QueueIndex(queue), Arc::clone(control));
+            QueueWorker::new(queue, device, ledger, io.of(queue), control)
         };
-        let lanes = (0..device.queues()).map(lane).collect::<io::Result<Vec<_>>>()?;
-        let rings = Mutex::new(lanes.iter().map(|_| None).collect());
+        let workers = (0..device.queues()).map(worker).collect::<io::Result<Vec<_>>>()?;
+        let rings = Mutex::new(workers.iter().map(|_| None).collect());
         let (watched, exits) = (Mutex::default(), Mutex::default());
         let places = places.to_vec();
-        let in_flight = lanes.iter().map(|_| InFlight::default()).collect();
+        let in_flight = workers.iter().map(|_| InFlight::default()).collect();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let birth = EventFd::from_value_and_flags(1, flags)?;
         let ledger = Arc::clone(ledger);
         Ok(Backend {
             device,
             ledger,
-            lanes,
+            workers,
             rings,
             places,
             in_flight,
@@ -107,41 +107,41 @@ impl<D: Device> Backend<D> {
 
     /// The timer of each queue's thread, to be watched by that thread.
     pub fn timers(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.lanes.iter().map(AsRawFd::as_raw_fd)
+        self.workers.iter().map(AsRawFd::as_raw_fd)
     }
 
     /// What wakes each queue's thread when the medium is done with something, where it takes its time.
-    pub fn medium_bells(&self) -> impl Iterator<Item = Option<RawFd>> + '_ {
-        self.lanes.iter().map(Lane::completion_fd)
+    pub fn completion_fds(&self) -> impl Iterator<Item = Option<RawFd>> + '_ {
+        self.workers.iter().map(QueueWorker::completion_fd)
     }
 
     /// What each queue's thread hears of first, and as which event: the thread is the crate's, and takes
     /// its own filter of system calls before a guest can reach it.
     pub fn birth(&self) -> (RawFd, u16) {
-        // After the queues' own events, the crate's and the lanes'.
+        // After the queues' own events, the crate's and the workers'.
         (self.birth.as_fd().as_raw_fd(), self.queue_count().saturating_add(2))
     }
 
-    /// The thread that tells the device's news, and what wakes it.
-    pub fn bell(&self) -> Option<(usize, RawFd)> {
-        self.device.bell().map(|(queue, fd)| (usize::from(queue.0), fd))
+    /// The thread that reports the device's events, and what wakes it.
+    pub fn event_fd(&self) -> Option<(usize, RawFd)> {
+        self.device.event_fd().map(|(queue, fd)| (usize::from(queue.0), fd))
     }
 
     /// How many writes are inside their windows.
     pub fn held(&self) -> u64 {
-        self.lanes.iter().map(Lane::held).sum()
+        self.workers.iter().map(QueueWorker::held).sum()
     }
 
     /// Ends every window now; answers how many writes that let go.
     pub fn drain(&self) -> u64 {
-        self.running().map(|(lane, ring)| lane.drain(&ring)).sum()
+        self.running().map(|(worker, ring)| worker.drain(&ring)).sum()
     }
 
     /// Answers all that was taken, and takes nothing more: a front end that is cut off next finds
     /// `used.idx` where it will stay.
     pub fn retire(&self) {
-        for (lane, ring) in self.lanes.iter().zip(self.rings()) {
-            lane.retire(ring.as_ref());
+        for (worker, ring) in self.workers.iter().zip(self.rings()) {
+            worker.retire(ring.as_ref());
         }
     }
 
@@ -173,10 +173,10 @@ impl<D: Device> Backend<D> {
         }
     }
 
-    /// The lanes whose rings have been used.
-    fn running(&self) -> impl Iterator<Item = (&Lane<D>, Ring)> + '_ {
+    /// The workers whose rings have been used.
+    fn running(&self) -> impl Iterator<Item = (&QueueWorker<D>, Ring)> + '_ {
         let rings = self.rings();
-        self.lanes.iter().zip(rings).filter_map(|(lane, ring)| ring.map(|ring| (lane, ring)))
+        self.workers.iter().zip(rings).filter_map(|(worker, ring)| ring.map(|ring| (worker, ring)))
     }
 
     fn rings(&self) -> Vec<Option<Ring>> {
@@ -196,10 +196,10 @@ impl<D: Device> Backend<D> {
         if watched.add(map) { Ok(()) } else { Err(refused()) }
     }
 
-    fn stop_lane(&self, queue: usize) {
+    fn stop_worker(&self, queue: usize) {
         let ring = self.rings().get(queue).and_then(Option::clone);
-        if let (Some(lane), Some(ring)) = (self.lanes.get(queue), ring) {
-            lane.stop(&ring);
+        if let (Some(worker), Some(ring)) = (self.workers.get(queue), ring) {
+            worker.stop(&ring);
             ring.leave();
         }
     }
@@ -229,7 +229,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     type Vring = Vring;
 
     fn num_queues(&self) -> usize {
-        self.lanes.len()
+        self.workers.len()
     }
 
     fn max_queue_size(&self) -> usize {
@@ -257,8 +257,8 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn reset_device(&self) {
-        for queue in 0..self.lanes.len() {
-            self.stop_lane(queue);
+        for queue in 0..self.workers.len() {
+            self.stop_worker(queue);
         }
         self.in_flight.iter().for_each(InFlight::forget);
         self.device.reset();
@@ -300,7 +300,7 @@ impl<D: Device> VhostUserBackend for Backend<D> {
 
     /// A thread for every queue.
     fn queues_per_thread(&self) -> Vec<u64> {
-        (0..self.lanes.len()).map(|queue| 1 << queue).collect()
+        (0..self.workers.len()).map(|queue| 1 << queue).collect()
     }
 
     fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
@@ -311,11 +311,11 @@ impl<D: Device> VhostUserBackend for Backend<D> {
     }
 
     fn stop_vring(&self, queue: u32) -> io::Result<()> {
-        self.stop_lane(usize::try_from(queue).unwrap_or(usize::MAX));
+        self.stop_worker(usize::try_from(queue).unwrap_or(usize::MAX));
         Ok(())
     }
 
-    /// Doorbell or timer: either way the lane looks at both. Each thread has one queue, so the
+    /// Doorbell or timer: either way the worker looks at both. Each thread has one queue, so the
     /// thread's number is the queue's. An error here would end the thread, so there is none.
     fn handle_event(
         &self,
@@ -328,29 +328,29 @@ impl<D: Device> VhostUserBackend for Backend<D> {
         if event == self.birth().1 {
             return Ok(());
         }
-        let parts = (self.lanes.get(thread), vrings.first(), self.places.get(thread));
-        if let (Some(lane), Some(vring), Some(place)) = parts {
+        let parts = (self.workers.get(thread), vrings.first(), self.places.get(thread));
+        if let (Some(worker), Some(vring), Some(place)) = parts {
             let in_flight = self.in_flight.get(thread).cloned().unwrap_or_default();
             let ring = Ring::new(vring.clone(), self.memory.clone(), place.clone(), in_flight);
             self.remember(thread, &ring);
-            lane.turn(&ring, &AllBut { backend: self, lane });
+            worker.turn(&ring, &Peers { backend: self, worker });
         }
         Ok(())
     }
 }
 
-/// The lanes but one, which holds its own lock already. Only the control queue sweeps, so no two
-/// lanes ever wait for each other.
-struct AllBut<'a, D: Device> {
+/// The queues but one, whose worker holds its own lock already. Only the control queue manages tasks, so no
+/// two workers ever wait for each other.
+struct Peers<'a, D: Device> {
     backend: &'a Backend<D>,
-    lane: &'a Lane<D>,
+    worker: &'a QueueWorker<D>,
 }
 
-impl<D: Device> Others<D> for AllBut<'_, D> {
-    fn sweep(&self, sweep: &mut dyn Sweep<D::Held>) {
-        for (lane, ring) in self.backend.running() {
-            if !std::ptr::eq(lane, self.lane) {
-                lane.sweep(&ring, sweep);
+impl<D: Device> PeerQueues<D> for Peers<'_, D> {
+    fn end(&self, management: &mut dyn TaskManagement<D::Held>) {
+        for (worker, ring) in self.backend.running() {
+            if !std::ptr::eq(worker, self.worker) {
+                worker.manage(&ring, management);
             }
         }
     }

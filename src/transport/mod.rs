@@ -1,29 +1,36 @@
-//! vhost-user: listener, connections, and the lane of each queue.
+//! vhost-user: listener, connections, and the worker of each queue.
 //!
-//! One thread a queue does everything for it: doorbell, samples, timer, completion. A lane's lock is
-//! taken by that thread, and by whoever has to empty the lane from outside (a ring that stops, a
-//! release, a disconnect).
+//! One thread a queue does everything for it: doorbell, samples, timer, completion. A worker's lock is
+//! taken by that thread, and by whoever has to empty its queue from outside (a ring that stops, a
+//! release, a disconnect). What the worker has in hand are collections that own their requests (windows,
+//! in flight, unanswered, event buffers, audits) and know nothing of the worker.
 
-mod audit;
+mod answers;
+mod audits;
 mod backend;
 mod budget;
-mod lane;
+mod control;
+mod error;
+mod event_buffers;
+mod in_flight;
 mod listener;
-mod pace;
-mod parked;
+mod management;
+mod peers;
 mod place;
 mod private;
+mod queue;
 mod relay;
+mod requests;
 mod schedule;
 mod server;
-mod silenced;
-mod sweep;
+mod state;
 mod timer;
-mod under_way;
+mod unanswered;
 mod watch;
-mod work;
+mod windows;
+mod worker;
 
+pub use control::WindowControl;
 pub use listener::{Endpoint, ListenError, SocketPath};
-pub use pace::Pace;
 pub use private::{Connector, Private};
 pub use server::{Server, ServerError};

@@ -16,8 +16,8 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
 
 use super::backend::Backend;
+use super::control::WindowControl;
 use super::listener::Endpoint;
-use super::pace::Pace;
 use super::private::Connector;
 use super::relay::{Relay, RelayError};
 use crate::media::IoQueues;
@@ -45,13 +45,13 @@ pub enum ServerError {
     Setup(String),
 }
 
-/// The device, the pace and, while there is one, the connection.
+/// The device, the window and, while there is one, the connection.
 #[derive(Debug)]
 pub struct Server<D: Device> {
     device: Arc<D>,
     ledger: Arc<Ledger>,
     io: IoQueues,
-    pace: Arc<Pace>,
+    control: Arc<WindowControl>,
     /// The vhost-user crate's own way in, with the relay before it. Where there is none, front ends are not
     /// offered the in-flight region.
     private: Option<(UnixListener, Connector)>,
@@ -81,7 +81,7 @@ impl<D: Device> Server<D> {
         device: Arc<D>,
         ledger: Arc<Ledger>,
         io: IoQueues,
-        pace: Arc<Pace>,
+        control: Arc<WindowControl>,
     ) -> Result<Self, ServerError> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
@@ -91,7 +91,7 @@ impl<D: Device> Server<D> {
             device,
             ledger,
             io,
-            pace,
+            control,
             private: None,
             places,
             stop,
@@ -117,8 +117,8 @@ impl<D: Device> Server<D> {
     }
 
     /// The window and what belongs to it.
-    pub fn pace(&self) -> &Pace {
-        &self.pace
+    pub fn control(&self) -> &WindowControl {
+        &self.control
     }
 
     /// The device.
@@ -230,7 +230,7 @@ impl<D: Device> Server<D> {
             Arc::clone(&self.device),
             &self.ledger,
             &self.io,
-            &self.pace,
+            &self.control,
             memory.clone(),
             &self.places,
         )?);
@@ -340,7 +340,7 @@ fn setup(error: BackendError) -> ServerError {
     ServerError::Setup(error.to_string())
 }
 
-/// Each queue's thread watches its own lane's timer, and one of them the device's bell.
+/// Each queue's thread watches its own worker's timer, and one of them for the device's events.
 fn watch_timers<D: Device>(
     daemon: &VhostUserDaemon<Arc<Backend<D>>>,
     backend: &Backend<D>,
@@ -355,17 +355,17 @@ fn watch_timers<D: Device>(
     for (handler, timer) in daemon.get_epoll_handlers().iter().zip(backend.timers()) {
         handler.register_listener(timer, EventSet::IN, event)?;
     }
-    for (handler, bell) in daemon.get_epoll_handlers().iter().zip(backend.medium_bells()) {
-        if let Some(bell) = bell {
-            // Every end of a transfer rings once; nobody has to read it.
-            handler.register_listener(bell, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
+    for (handler, completed) in daemon.get_epoll_handlers().iter().zip(backend.completion_fds()) {
+        if let Some(completed) = completed {
+            // Every end of a transfer wakes once; nobody has to read it.
+            handler.register_listener(completed, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
         }
     }
-    if let Some((thread, bell)) = backend.bell()
+    if let Some((thread, event_fd)) = backend.event_fd()
         && let Some(handler) = daemon.get_epoll_handlers().get(thread)
     {
-        // News may have to wait for a request to go with: the bell wakes once.
-        handler.register_listener(bell, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
+        // An event may have to wait for a buffer to go in: it wakes once.
+        handler.register_listener(event_fd, EventSet::IN | EventSet::EDGE_TRIGGERED, event)?;
     }
     Ok(())
 }

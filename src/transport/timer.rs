@@ -1,7 +1,7 @@
-//! A timer that wakes a lane, a little early.
+//! A timer that wakes a worker, a little early.
 //!
 //! A thread that sleeps wakes up late: 50 us and more, on a machine that went idle. So the timer is
-//! set ahead of the deadline by as much as it was late before, and the lane watches its ring for the
+//! set ahead of the deadline by as much as it was late before, and the worker watches its ring for the
 //! rest. Ahead by no more than [`MAX_LEAD`]: what is spun away is bounded.
 
 use std::io;
@@ -13,7 +13,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::clock::Moment;
 
-/// The furthest ahead of a deadline that a lane is woken.
+/// The furthest ahead of a deadline that a worker is woken.
 const MAX_LEAD: Duration = Duration::from_micros(100);
 /// Added to what was measured, for the next one may be a little later.
 const MARGIN: Duration = Duration::from_micros(5);
@@ -24,12 +24,12 @@ pub struct Timer {
     fd: TimerFd,
 }
 
-/// What a lane knows about its timer; it goes with the lane's lock.
+/// What a worker knows about its timer; it goes with the worker's lock.
 #[derive(Debug, Default)]
 pub struct Alarm {
     /// When it will fire, or did without having been looked at.
     set_for: Option<Moment>,
-    /// It was set ahead of a deadline, so it shows how late the lane wakes up.
+    /// It was set ahead of a deadline, so it shows how late the worker wakes up.
     ahead: bool,
     lead: Lead,
 }
@@ -64,13 +64,13 @@ impl Timer {
         Ok(Timer { fd: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)? })
     }
 
-    /// Wakes its lane once, `delay` from now; a delay of zero at once.
+    /// Wakes its worker once, `delay` from now; a delay of zero at once.
     pub fn wake_in(&self, alarm: &mut Alarm, now: Moment, delay: Duration) -> io::Result<()> {
         alarm.ahead = false;
         self.set(alarm, now, now.after(delay))
     }
 
-    /// Wakes its lane once, ahead of `deadline`.
+    /// Wakes its worker once, ahead of `deadline`.
     pub fn wake_for(&self, alarm: &mut Alarm, now: Moment, deadline: Moment) -> io::Result<()> {
         alarm.ahead = true;
         self.set(alarm, now, deadline.before(alarm.lead.get()))

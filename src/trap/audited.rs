@@ -5,7 +5,7 @@
 //! they were handed over, and changed afterwards.
 
 use super::compare::difference;
-use super::completed::Completed;
+use super::completed::AuditedRead;
 use super::delivered::{has_repeated_page, look_at_tuples};
 use super::evidence::tuple_change;
 use super::ledger::Ledger;
@@ -19,7 +19,7 @@ use crate::record::PiChange;
 /// Looks at a read's buffers, and records every block that is not as it was before the completion.
 ///
 /// Memory that is gone by now is no matter of this look: there is nothing to compare.
-pub fn look_after_completion(read: Completed, ledger: &Ledger) {
+pub fn look_after_completion(read: AuditedRead, ledger: &Ledger) {
     let bytes = read.bytes.len() as u64;
     let Ok(data) = copy(&read.into.clone().split_at(bytes).0) else { return };
     let tuples = read.tuples.as_ref();
@@ -46,7 +46,7 @@ pub fn look_after_completion(read: Completed, ledger: &Ledger) {
     }
 }
 
-fn pi_change(read: &Completed, index: usize, now: Option<&List<Tuple>>) -> Option<PiChange> {
+fn pi_change(read: &AuditedRead, index: usize, now: Option<&List<Tuple>>) -> Option<PiChange> {
     let (list, tuples) = read.tuples.as_ref()?;
     tuple_change(list, index, (*tuples.get(index)?, *now?.get(index)?))
 }

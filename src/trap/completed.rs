@@ -10,7 +10,7 @@ use crate::pi::{TUPLE_BYTES, Tuple};
 
 /// A read that was looked at before its completion, and will be once more after it.
 #[derive(Debug)]
-pub struct Completed {
+pub struct AuditedRead {
     pub(super) reader: Reader,
     /// The number of the request, where there was something to tell of it already.
     pub(super) id: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Completed {
     pub(super) span: Arc<Span>,
 }
 
-impl Completed {
+impl AuditedRead {
     /// How many bytes are kept of it.
     pub fn bytes(&self) -> u64 {
         let tuples = self.tuples.as_ref().map_or(0, |(_, tuples)| tuples.len() * TUPLE_BYTES);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::compare::{Difference, difference};
-use super::completed::Completed;
+use super::completed::AuditedRead;
 use super::error::TrapError;
 use super::evidence::tuple_change;
 use super::read_race::{Finding, Reader};
@@ -153,7 +153,7 @@ impl Look<'_> {
         let reader = self.reader();
         let tuples = self.delivery.tuples.map(|sent| sent.into.clone()).zip(self.tuples);
         let (into, span, id) = (self.delivery.into.clone(), Arc::clone(self.span), self.id);
-        self.trap.ledger.keep(Completed { reader, id, into, bytes, tuples, told, span });
+        self.trap.ledger.keep(AuditedRead { reader, id, into, bytes, tuples, told, span });
     }
 
     fn reader(&self) -> Reader {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::by_block::{ByBlock, Place};
-use super::completed::Completed;
+use super::completed::AuditedRead;
 use super::read_race::{Finding, Reader};
 use super::tally::{Count, Span, Tally};
 use crate::clock::{Clock, Moment};
@@ -39,7 +39,7 @@ pub struct Ledger {
     tally: Tally,
     standing: ByBlock<Standing>,
     /// By queue, the reads that were delivered for an audit and are not completed yet.
-    delivered: Mutex<HashMap<QueueIndex, Vec<Completed>>>,
+    delivered: Mutex<HashMap<QueueIndex, Vec<AuditedRead>>>,
     /// There ever were any. A load is all that reads cost where nothing is audited.
     audits: AtomicBool,
     next_request: AtomicU64,
@@ -222,20 +222,20 @@ impl Ledger {
     }
 
     /// Keeps a read that is looked at again after its completion.
-    pub(super) fn keep(&self, read: Completed) {
+    pub(super) fn keep(&self, read: AuditedRead) {
         self.audits.store(true, Ordering::Release);
         self.lock_delivered().entry(read.reader.queue).or_default().push(read);
     }
 
     /// Takes out the reads of a queue that were delivered for an audit since the last time.
-    pub fn take_delivered(&self, queue: QueueIndex) -> Vec<Completed> {
+    pub fn take_delivered(&self, queue: QueueIndex) -> Vec<AuditedRead> {
         if !self.audits.load(Ordering::Acquire) {
             return Vec::new();
         }
         self.lock_delivered().get_mut(&queue).map(std::mem::take).unwrap_or_default()
     }
 
-    fn lock_delivered(&self) -> MutexGuard<'_, HashMap<QueueIndex, Vec<Completed>>> {
+    fn lock_delivered(&self) -> MutexGuard<'_, HashMap<QueueIndex, Vec<AuditedRead>>> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

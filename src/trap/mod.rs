@@ -49,7 +49,7 @@ mod window;
 pub mod write;
 
 pub use audited::look_after_completion;
-pub use completed::Completed;
+pub use completed::AuditedRead;
 pub use delivered::{Delivered, look_at_delivered};
 pub use error::{Cause, TrapError};
 pub use faults::{Faults, InjectError};

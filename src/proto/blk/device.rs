@@ -13,7 +13,9 @@ use crate::clock::Moment;
 use crate::inject::Op;
 use crate::media::{Completion, Started, TransferId};
 use crate::memory::Segments;
-use crate::proto::{Answered, Device, Exchange, Finished, InWindow, Step, Unanswerable};
+use crate::proto::{
+    BeginOutcome, Completed, Device, DeviceRequest, Finished, InWindow, Unanswerable,
+};
 use crate::trap::{
     Arrival, Held, ReadInFlight, Trap, TrapError, Write, WriteInFlight, read_into, write,
 };
@@ -52,7 +54,7 @@ impl InWindow for HeldWrite {
 /// A request whose data is under way, and where its status byte goes.
 #[derive(Debug)]
 #[must_use = "a request under way has to be concluded"]
-pub struct UnderWay {
+pub struct InFlight {
     transfer: Transfer,
     status: Segments,
 }
@@ -104,11 +106,11 @@ impl BlkDevice {
     }
 
     /// Cuts header and payload apart and reads the header.
-    fn dissect(&self, exchange: Exchange, data_in: Segments) -> Result<Parts, Failure> {
-        if exchange.flawed {
+    fn dissect(&self, request: DeviceRequest, data_in: Segments) -> Result<Parts, Failure> {
+        if request.flawed {
             return Err(Failure::Flawed);
         }
-        let (head, data_out) = exchange.readable.split_at(HEADER_BYTES as u64);
+        let (head, data_out) = request.readable.split_at(HEADER_BYTES as u64);
         let mut header = [0; HEADER_BYTES];
         if head.len() != HEADER_BYTES as u64 {
             return Err(RequestError::Malformed("a header shorter than 16 bytes").into());
@@ -116,7 +118,7 @@ impl BlkDevice {
         head.copy_out(&mut header)?;
         let layout = Layout { data_out: data_out.len(), data_in: data_in.len() };
         let command = Command::parse(&header, layout, self.trap.geometry().block_size)?;
-        Ok(Parts { arrival: exchange.arrival, command, data_out, data_in })
+        Ok(Parts { arrival: request.arrival, command, data_out, data_in })
     }
 
     fn execute(&self, parts: Parts) -> Result<Progress, Failure> {
@@ -190,7 +192,7 @@ impl BlkDevice {
         &self,
         status: &Segments,
         outcome: Result<u32, Failure>,
-    ) -> Result<Answered, Unanswerable> {
+    ) -> Result<Completed, Unanswerable> {
         if let Err(failure) = &outcome {
             log::debug!("request failed: {failure}");
             if !failure.is_counted_elsewhere() {
@@ -200,7 +202,7 @@ impl BlkDevice {
         status
             .copy_in(0, &[status_byte(&outcome)])
             .map_err(|error| Unanswerable(error.to_string()))?;
-        Ok(Answered { written: outcome.unwrap_or(0).saturating_add(1) })
+        Ok(Completed { written: outcome.unwrap_or(0).saturating_add(1) })
     }
 }
 
@@ -214,7 +216,7 @@ fn identify(serial: &str, into: &Segments) -> Result<Progress, Failure> {
 
 impl Device for BlkDevice {
     type Held = HeldWrite;
-    type UnderWay = UnderWay;
+    type InFlight = InFlight;
 
     fn queues(&self) -> u16 {
         self.queues
@@ -248,46 +250,49 @@ impl Device for BlkDevice {
         true
     }
 
-    fn begin(&self, mut exchange: Exchange) -> Result<Step<HeldWrite, UnderWay>, Unanswerable> {
-        let Some(last) = exchange.writable.len().checked_sub(1) else {
+    fn begin(
+        &self,
+        mut request: DeviceRequest,
+    ) -> Result<BeginOutcome<HeldWrite, InFlight>, Unanswerable> {
+        let Some(last) = request.writable.len().checked_sub(1) else {
             return Err(Unanswerable("the chain has no writable byte".to_owned()));
         };
-        let empty = exchange.readable.empty_like();
-        let writable = std::mem::replace(&mut exchange.writable, empty);
+        let empty = request.readable.empty_like();
+        let writable = std::mem::replace(&mut request.writable, empty);
         let (data_in, status) = writable.split_at(last);
-        match self.dissect(exchange, data_in).and_then(|parts| self.execute(parts)) {
-            Ok(Progress::Held(held)) => Ok(Step::Held(HeldWrite { held, status })),
-            Ok(Progress::Reading(ticket, reading, bytes)) => Ok(Step::UnderWay(
+        match self.dissect(request, data_in).and_then(|parts| self.execute(parts)) {
+            Ok(Progress::Held(held)) => Ok(BeginOutcome::Held(HeldWrite { held, status })),
+            Ok(Progress::Reading(ticket, reading, bytes)) => Ok(BeginOutcome::InFlight(
                 ticket,
-                UnderWay { transfer: Transfer::Read(reading, bytes), status },
+                InFlight { transfer: Transfer::Read(reading, bytes), status },
             )),
-            Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(Step::Done),
-            Err(failure) if failure.is_silence() => Ok(Step::Silent(None)),
-            Err(failure) => self.answer(&status, Err(failure)).map(Step::Done),
+            Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(BeginOutcome::Done),
+            Err(failure) if failure.is_silence() => Ok(BeginOutcome::Unanswered(None)),
+            Err(failure) => self.answer(&status, Err(failure)).map(BeginOutcome::Done),
         }
     }
 
-    fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite, UnderWay>, Unanswerable> {
+    fn finish(&self, held: HeldWrite) -> Result<Finished<HeldWrite, InFlight>, Unanswerable> {
         let HeldWrite { held, status } = held;
         let judged = write::judge(&self.trap, held);
         let started = judged.and_then(|judged| write::start(&self.trap, judged, BlockCount(1)));
         let stored = match started {
             Ok(Started::Pending(id, in_flight)) => {
                 let transfer = Transfer::Write(in_flight);
-                return Ok(Finished::UnderWay(id, UnderWay { transfer, status }));
+                return Ok(Finished::InFlight(id, InFlight { transfer, status }));
             }
             Ok(Started::Done(_)) => self.persist(),
             Err(error) => Err(error),
         };
         let outcome = stored.map(|()| 0).map_err(Failure::from);
-        self.answer(&status, outcome).map(Finished::Answered)
+        self.answer(&status, outcome).map(Finished::Completed)
     }
 
     fn conclude(
         &self,
-        request: UnderWay,
+        request: InFlight,
         completion: Completion,
-    ) -> Result<Answered, Unanswerable> {
+    ) -> Result<Completed, Unanswerable> {
         let outcome = match request.transfer {
             Transfer::Write(in_flight) => {
                 let stored = write::conclude(&self.trap, in_flight, completion);

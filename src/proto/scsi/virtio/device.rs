@@ -16,7 +16,9 @@ use super::management;
 use super::request::{self, CommandInFlight, HeldCommand};
 use crate::media::Completion;
 use crate::proto::scsi::drive::{Target, Unit, UnitAttention};
-use crate::proto::{Answered, Device, Exchange, Finished, PlugError, Step, Unanswerable};
+use crate::proto::{
+    BeginOutcome, Completed, Device, DeviceRequest, Finished, PlugError, Unanswerable,
+};
 use crate::units::QueueIndex;
 
 /// The queues that are not for requests.
@@ -77,7 +79,7 @@ impl ScsiDevice {
 
 impl Device for ScsiDevice {
     type Held = HeldCommand;
-    type UnderWay = CommandInFlight;
+    type InFlight = CommandInFlight;
 
     fn queues(&self) -> u16 {
         request_queues(self.request_queues).end
@@ -130,12 +132,12 @@ impl Device for ScsiDevice {
 
     fn begin(
         &self,
-        exchange: Exchange,
-    ) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
-        match exchange.arrival.queue {
-            CONTROL => management::begin(&self.target, exchange),
-            EVENT => Ok(Step::Parked(exchange.writable)),
-            _ => request::begin(&self.target, self.layout(), exchange),
+        request: DeviceRequest,
+    ) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
+        match request.arrival.queue {
+            CONTROL => management::begin(&self.target, request),
+            EVENT => Ok(BeginOutcome::EventBuffer(request.writable)),
+            _ => request::begin(&self.target, self.layout(), request),
         }
     }
 
@@ -150,7 +152,7 @@ impl Device for ScsiDevice {
         &self,
         request: CommandInFlight,
         completion: Completion,
-    ) -> Result<Answered, Unanswerable> {
+    ) -> Result<Completed, Unanswerable> {
         request.conclude(completion)
     }
 
@@ -159,17 +161,17 @@ impl Device for ScsiDevice {
         queue.0 >= FIXED_QUEUES
     }
 
-    fn bell(&self) -> Option<(QueueIndex, RawFd)> {
+    fn event_fd(&self) -> Option<(QueueIndex, RawFd)> {
         Some((EVENT, self.bell.as_fd().as_raw_fd()))
     }
 
-    fn news(&self) -> Option<Vec<u8>> {
+    fn event(&self) -> Option<Vec<u8>> {
         // Nothing to read means that the bell did not ring, which is as good.
         let _ = self.bell.read();
         self.events().next()
     }
 
-    fn no_news(&self) -> Vec<u8> {
+    fn no_event(&self) -> Vec<u8> {
         Events::nothing()
     }
 

@@ -7,7 +7,7 @@ use super::request::{CommandInFlight, HeldCommand};
 use super::response::Response;
 use crate::memory::Segments;
 use crate::proto::scsi::drive::{Target, UnitAttention};
-use crate::proto::{Answered, Exchange, Step, Sweep, Unanswerable};
+use crate::proto::{BeginOutcome, Completed, DeviceRequest, TaskManagement, Unanswerable};
 
 // Types of control requests.
 const TASK_MANAGEMENT: u32 = 0;
@@ -85,18 +85,18 @@ impl Management {
     }
 }
 
-impl Sweep<HeldCommand> for Management {
+impl TaskManagement<HeldCommand> for Management {
     fn takes(&mut self, held: &HeldCommand) -> bool {
         let concerned = self.concerns(held);
         self.found |= concerned;
         concerned && !self.function.asks_only()
     }
 
-    fn end(&mut self, held: HeldCommand) -> Result<Answered, Unanswerable> {
+    fn end(&mut self, held: HeldCommand) -> Result<Completed, Unanswerable> {
         held.abort(self.function.response())
     }
 
-    fn conclude(self: Box<Self>) -> Result<Answered, Unanswerable> {
+    fn conclude(self: Box<Self>) -> Result<Completed, Unanswerable> {
         match self.function {
             Function::UnitReset => {
                 if let Some(unit) = self.target.unit(self.lun) {
@@ -119,9 +119,9 @@ impl Sweep<HeldCommand> for Management {
 /// Takes a control request up to its answer, or to the queues it acts on.
 pub fn begin(
     target: &Arc<Target>,
-    exchange: Exchange,
-) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
-    let Exchange { readable, writable, flawed, .. } = exchange;
+    request: DeviceRequest,
+) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
+    let DeviceRequest { readable, writable, flawed, .. } = request;
     if writable.is_empty() {
         return Err(Unanswerable("the writable part is shorter than a response".to_owned()));
     }
@@ -144,7 +144,7 @@ fn manage(
     target: &Arc<Target>,
     bytes: &[u8; REQUEST_BYTES],
     room: Segments,
-) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
+) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
     let [_, _, _, _, f0, f1, f2, f3, rest @ ..] = *bytes;
     let (address, tag) = rest.split_at(8);
     let address = Address::parse(address.try_into().unwrap_or_default());
@@ -161,31 +161,31 @@ fn manage(
     }
     let target = Arc::clone(target);
     let management = Management { function, lun, tag, found: false, target, room };
-    Ok(Step::Sweep(Box::new(management)))
+    Ok(BeginOutcome::TaskManagement(Box::new(management)))
 }
 
 /// Asynchronous notifications are about media and power: this device has none (VIRTIO 1.2 §5.6.6.2,
 /// "event_actual … zero").
-fn notify(room: Segments) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
+fn notify(room: Segments) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
     if room.len() < 5 {
         return refuse(&room, Response::Failure);
     }
-    respond(&room, &[0, 0, 0, 0, Response::Ok.code()]).map(Step::Done)
+    respond(&room, &[0, 0, 0, 0, Response::Ok.code()]).map(BeginOutcome::Done)
 }
 
 /// The response is the last byte.
 fn refuse(
     room: &Segments,
     response: Response,
-) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
+) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
     let mut bytes = vec![0; usize::try_from(room.len().min(5)).unwrap_or(1)];
     if let Some(last) = bytes.last_mut() {
         *last = response.code();
     }
-    respond(room, &bytes).map(Step::Done)
+    respond(room, &bytes).map(BeginOutcome::Done)
 }
 
-fn respond(room: &Segments, bytes: &[u8]) -> Result<Answered, Unanswerable> {
+fn respond(room: &Segments, bytes: &[u8]) -> Result<Completed, Unanswerable> {
     room.copy_in(0, bytes).map_err(|error| Unanswerable(error.to_string()))?;
-    Ok(Answered { written: u32::try_from(bytes.len()).unwrap_or(0) })
+    Ok(Completed { written: u32::try_from(bytes.len()).unwrap_or(0) })
 }

@@ -9,7 +9,7 @@ use crate::memory::Segments;
 use crate::proto::scsi::drive::{
     HeldTask, Progress, ServiceResponse, Target, Task, TaskInFlight, run,
 };
-use crate::proto::{Answered, Exchange, Finished, InWindow, Step, Unanswerable};
+use crate::proto::{BeginOutcome, Completed, DeviceRequest, Finished, InWindow, Unanswerable};
 
 /// A command of the task set: its names and where its response goes.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct CommandInFlight {
 
 impl CommandInFlight {
     /// Answers a command whose data has landed. No fault silences it any more: those come before.
-    pub fn conclude(self, completion: Completion) -> Result<Answered, Unanswerable> {
+    pub fn conclude(self, completion: Completion) -> Result<Completed, Unanswerable> {
         self.slot.answer(&self.task.conclude(completion))
     }
 }
@@ -52,22 +52,22 @@ impl HeldCommand {
     /// management finds it.
     pub fn finish(self) -> Result<Finished<HeldCommand, CommandInFlight>, Unanswerable> {
         let HeldCommand { task: Some(task), slot, lun, tag } = self else {
-            return Ok(Finished::Silent(Some(self)));
+            return Ok(Finished::Unanswered(Some(self)));
         };
         let answer = match task.finish() {
             Started::Done(answer) => answer,
             Started::Pending(id, task) => {
-                return Ok(Finished::UnderWay(id, CommandInFlight { task, slot }));
+                return Ok(Finished::InFlight(id, CommandInFlight { task, slot }));
             }
         };
         if answer.response == ServiceResponse::NoAnswer {
-            return Ok(Finished::Silent(Some(HeldCommand { task: None, slot, lun, tag })));
+            return Ok(Finished::Unanswered(Some(HeldCommand { task: None, slot, lun, tag })));
         }
-        slot.answer(&answer).map(Finished::Answered)
+        slot.answer(&answer).map(Finished::Completed)
     }
 
     /// Ends the command without carrying it out.
-    pub fn abort(self, response: Response) -> Result<Answered, Unanswerable> {
+    pub fn abort(self, response: Response) -> Result<Completed, Unanswerable> {
         self.slot.refuse(response)
     }
 }
@@ -76,11 +76,11 @@ impl HeldCommand {
 pub fn begin(
     target: &Target,
     layout: Layout,
-    exchange: Exchange,
-) -> Result<Step<HeldCommand, CommandInFlight>, Unanswerable> {
-    let Exchange { arrival, readable, writable, flawed } = exchange;
+    request: DeviceRequest,
+) -> Result<BeginOutcome<HeldCommand, CommandInFlight>, Unanswerable> {
+    let DeviceRequest { arrival, readable, writable, flawed } = request;
     let (mut slot, data_in) = Slot::cut(writable, layout.sizes)?;
-    let refuse = |slot: &Slot, response| slot.refuse(response).map(Step::Done);
+    let refuse = |slot: &Slot, response| slot.refuse(response).map(BeginOutcome::Done);
     let (head, data_out) = readable.split_at(layout.header_bytes() as u64);
     if flawed {
         return refuse(&slot, Response::Failure);
@@ -96,10 +96,12 @@ pub fn begin(
     let tag = header.tag;
     match run(target, lun, task) {
         Progress::Answered(answer) if answer.response == ServiceResponse::NoAnswer => {
-            Ok(Step::Silent(Some(HeldCommand { task: None, slot, lun, tag })))
+            Ok(BeginOutcome::Unanswered(Some(HeldCommand { task: None, slot, lun, tag })))
         }
-        Progress::Answered(answer) => slot.answer(&answer).map(Step::Done),
-        Progress::Held(task) => Ok(Step::Held(HeldCommand { task: Some(task), slot, lun, tag })),
+        Progress::Answered(answer) => slot.answer(&answer).map(BeginOutcome::Done),
+        Progress::Held(task) => {
+            Ok(BeginOutcome::Held(HeldCommand { task: Some(task), slot, lun, tag }))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config_space::Sizes;
 use crate::memory::Segments;
 use crate::proto::scsi::drive::{Answer, ServiceResponse, Status};
-use crate::proto::{Answered, Unanswerable};
+use crate::proto::{Completed, Unanswerable};
 
 /// Sense length, residual, status qualifier, status, response.
 const FIXED_BYTES: u64 = 12;
@@ -78,7 +78,7 @@ impl Slot {
     }
 
     /// Writes what the target answered.
-    pub fn answer(&self, answer: &Answer) -> Result<Answered, Unanswerable> {
+    pub fn answer(&self, answer: &Answer) -> Result<Completed, Unanswerable> {
         let (response, status) = match answer.response {
             ServiceResponse::Complete => (Response::Ok, answer.status),
             ServiceResponse::Overrun => (Response::Overrun, answer.status),
@@ -89,7 +89,7 @@ impl Slot {
     }
 
     /// Writes that the target never answered.
-    pub fn refuse(&self, response: Response) -> Result<Answered, Unanswerable> {
+    pub fn refuse(&self, response: Response) -> Result<Completed, Unanswerable> {
         self.write(response, Status::Good, &[], 0)
     }
 
@@ -99,7 +99,7 @@ impl Slot {
         status: Status,
         sense: &[u8],
         moved: u64,
-    ) -> Result<Answered, Unanswerable> {
+    ) -> Result<Completed, Unanswerable> {
         // SENSE SIZE may be less than there is to say.
         let room = usize::try_from(self.sizes.sense).unwrap_or(0);
         let sense = sense.get(..room.min(sense.len())).unwrap_or_default();
@@ -112,6 +112,6 @@ impl Slot {
         self.room.copy_in(0, &bytes).map_err(|error| Unanswerable(error.to_string()))?;
         let data = if self.inward && moved > 0 { self.pi_in.saturating_add(moved) } else { 0 };
         let written = u32::try_from(self.room.len().saturating_add(data)).unwrap_or(u32::MAX);
-        Ok(Answered { written })
+        Ok(Completed { written })
     }
 }

@@ -1,4 +1,4 @@
-//! What all lanes of all connections share: the window and the budget.
+//! What all queues of all connections share: the window and the budget.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::units::{QueueIndex, WindowSpec};
 
 /// The window in force and what is shared between the queues that draw from it.
 #[derive(Debug)]
-pub struct Pace {
+pub struct WindowControl {
     window: RwLock<WindowSpec>,
     poll: Duration,
     seed: u64,
@@ -17,15 +17,15 @@ pub struct Pace {
     pub(super) budget: Budget,
 }
 
-impl Pace {
-    /// Windows as `window` says, drawn from `seed`; lanes watch their rings for `poll` after the last
+impl WindowControl {
+    /// Windows as `window` says, drawn from `seed`; queues watch their rings for `poll` after the last
     /// request before they go to sleep.
     pub fn new(window: WindowSpec, seed: u64, poll: Duration) -> Self {
         let (link, budget) = (Arc::default(), Budget::default());
-        Pace { window: RwLock::new(window), poll, seed, link, budget }
+        WindowControl { window: RwLock::new(window), poll, seed, link, budget }
     }
 
-    /// How long an idle lane watches its ring.
+    /// How long an idle queue watches its ring.
     pub(super) fn poll(&self) -> Duration {
         self.poll
     }

@@ -12,7 +12,7 @@ use dixtrap::cli::{one_line, survive_file_limits};
 use dixtrap::clock::{Clock, MonotonicClock};
 use dixtrap::config::{Args, Config, DeviceKind, SocketSpec};
 use dixtrap::control::{ControlServer, control_handler};
-use dixtrap::made::MadeFiles;
+use dixtrap::made::{MadeFile, MadeFiles};
 use dixtrap::media::{Disk, DiskSpec, IoQueues};
 use dixtrap::messages::{Messages, last_word};
 use dixtrap::proto::Device;
@@ -97,8 +97,10 @@ fn run(config: Config, messages: &Messages) -> anyhow::Result<()> {
     };
     let mut made = MadeFiles::default();
     made.add(records.take_made());
-    let watch = watch(&config)?;
-    made.add(watch.as_ref().and_then(|watch| watch.culprits.take_made()));
+    let mut watch = watch(&config)?;
+    if let Some(watch) = &mut watch {
+        made.add(watch.made.take().into_iter().chain(watch.culprits.take_made()));
+    }
     let mut disks = Vec::new();
     for spec in &config.disks {
         let mut disk = Disk::open(spec)?;
@@ -198,6 +200,8 @@ struct Entries<'a> {
 /// What watching takes.
 struct Watch {
     watcher: Arc<Watcher>,
+    /// The shared file, where it was not there before.
+    made: Option<MadeFile>,
     culprits: Sink,
 }
 
@@ -206,10 +210,10 @@ fn watch(config: &Config) -> anyhow::Result<Option<Watch>> {
     let Some((path, races)) = config.watch.as_ref().zip(config.races.as_ref()) else {
         return Ok(None);
     };
-    let watcher = Watcher::create(path)
+    let (watcher, made) = Watcher::create(path)
         .with_context(|| format!("cannot make --watch {}: choose another file", path.display()))?;
     let culprits = Sink::open(&culprits_beside(races), config.races_limit)?;
-    Ok(Some(Watch { watcher: Arc::new(watcher), culprits }))
+    Ok(Some(Watch { watcher: Arc::new(watcher), made, culprits }))
 }
 
 /// Where direct reads and writes are in flight, where there is a direct disk.
@@ -282,18 +286,7 @@ fn serve<D: Device>(
     // From here on nothing can be removed any more.
     made.keep();
     messages.begin().context("cannot start the thread that writes messages")?;
-    records.begin()?;
-    if config.races.is_some() {
-        ledger
-            .pages()
-            .begin()
-            .context("cannot start the thread that looks for the guest's kernel")?;
-    }
-    if let (Some(watcher), Some(culprits)) = (ledger.watcher(), &culprits) {
-        culprits.begin()?;
-        watch::begin(watcher, ledger.pages(), culprits.clone())
-            .context("cannot start the thread that looks into races")?;
-    }
+    begin_records(config, &ledger, &records, culprits.as_ref())?;
     let windows = Arc::new(WindowControl::new(config.window, config.seed, config.poll));
     let server = Server::new(device, Arc::clone(&ledger), io, windows)?;
     let server = Arc::new(match relay {
@@ -319,6 +312,26 @@ fn serve<D: Device>(
     }
     served?;
     closed.context("the disk could not be flushed: its last writes may be lost")
+}
+
+/// Starts the threads that write records, and find out what stands in them.
+fn begin_records(
+    config: &Config,
+    ledger: &Ledger,
+    records: &Sink,
+    culprits: Option<&Sink>,
+) -> anyhow::Result<()> {
+    records.begin()?;
+    if config.races.is_some() {
+        let begun = ledger.pages().begin();
+        begun.context("cannot start the thread that looks for the guest's kernel")?;
+    }
+    if let (Some(watcher), Some(culprits)) = (ledger.watcher(), culprits) {
+        culprits.begin()?;
+        watch::begin(watcher, ledger.pages(), culprits.clone())
+            .context("cannot start the thread that looks into races")?;
+    }
+    Ok(())
 }
 
 /// Takes as many descriptors as there may be, and tells how many. A front end can make us hold thousands: one for each

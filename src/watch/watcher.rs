@@ -15,6 +15,7 @@ use super::arms::Arms;
 use super::file::SharedFile;
 use super::layout::{PAGE, Store};
 use super::ram::RamFile;
+use crate::made::MadeFile;
 use crate::memory::{MemoryMap, Segments};
 use crate::record::{Page, RaceId};
 
@@ -92,17 +93,19 @@ pub struct Logged {
 }
 
 impl Watcher {
-    /// Makes the shared file.
-    pub fn create(path: &Path) -> io::Result<Watcher> {
+    /// Makes the shared file, and tells where nothing was there before.
+    pub fn create(path: &Path) -> io::Result<(Watcher, Option<MadeFile>)> {
+        let (file, made) = SharedFile::create(path)?;
         let (suspects, waiting) = sync_channel(WAITING);
-        Ok(Watcher {
-            file: SharedFile::create(path)?,
+        let watcher = Watcher {
+            file,
             books: Mutex::default(),
             suspects,
             waiting: Mutex::new(Some(waiting)),
             pending: AtomicU64::new(0),
             overlooked: AtomicU64::new(0),
-        })
+        };
+        Ok((watcher, made))
     }
 
     /// What is to be looked into; once.

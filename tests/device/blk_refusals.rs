@@ -150,6 +150,14 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
     let second = ["--device", "scsi", "--blk-file", "a.img", "--blk-file", "no/such/b.img"];
     Refusal::of(dir.path(), &second).says(&["no/such/b.img"]);
     assert_eq!(left(), [].into());
+    let watched = ["--watch", "stores", "--inject", "busy,lba=99999..100000"];
+    Refusal::of(dir.path(), &watched).says(&["past the end"]);
+    assert_eq!(left(), [].into());
+    // Nor is anything made anew that no daemon has left.
+    fs::write(dir.path().join("stores"), "precious").unwrap();
+    Refusal::of(dir.path(), &["--watch", "stores"]).says(&["--watch stores", "another file"]);
+    assert_eq!(fs::read(dir.path().join("stores")).unwrap(), b"precious");
+    fs::remove_file(dir.path().join("stores")).unwrap();
     // What was there before stays, and as it was.
     fs::write(dir.path().join("races.jsonl"), "kept").unwrap();
     Refusal::of(dir.path(), &["--inject", "busy,lba=99999..100000"]).says(&["past the end"]);

@@ -47,7 +47,7 @@ fn map(file: &File, bytes: usize) -> NonNull<u8> {
 fn rig() -> Rig {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("shared");
-    let watcher = Arc::new(Watcher::create(&path).unwrap());
+    let watcher = Arc::new(Watcher::create(&path).unwrap().0);
     let file = File::options().read(true).write(true).open(&path).unwrap();
     // SAFETY: mapped whole, and never unmapped.
     let shared = unsafe { Shared::over(map(&file, layout::BYTES)) };

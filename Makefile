@@ -52,7 +52,7 @@ test: setup
 	 else echo 'no $(ARM) with $(ARM_CC) and $(ARM_RUN) here: that guard kernel is not tested'; fi
 
 # Every test program but that of the guests: nothing of it needs QEMU, a kernel or the network.
-FAST := $(filter-out guests,$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
+FAST := $(filter-out guests soak,$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
 
 test-fast:
 	cargo test --locked --no-fail-fast --lib --bins $(addprefix --test ,$(FAST)) $(TEST_FLAGS)

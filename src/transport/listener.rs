@@ -1,41 +1,14 @@
 //! Where front ends connect: a socket path of our own, or a descriptor that was passed in.
 
 use std::fs;
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use super::listen_error::{ListenError, MAX_PATH_BYTES};
 use super::place;
 use crate::units::SocketMode;
-
-/// The longest path that fits `sun_path` with its terminating zero (unix(7)).
-const MAX_PATH_BYTES: usize = 107;
-
-/// Why nobody can connect.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Longer than a socket address can be.
-    #[error(
-        "socket path {0} is longer than {MAX_PATH_BYTES} bytes: choose a shorter one, for instance under /run or /tmp"
-    )]
-    PathTooLong(String),
-    /// Somebody answers there.
-    #[error("socket {0} is in use by a live daemon: stop it or choose another path")]
-    InUse(String),
-    /// Something that is not a socket lies there.
-    #[error("{0} exists and is not a socket: choose another path")]
-    NotASocket(String),
-    /// The socket cannot be made.
-    #[error("cannot listen on {0}")]
-    Bind(String, #[source] io::Error),
-    /// What was passed is no listening socket.
-    #[error(
-        "descriptor {0} is not a listening Unix socket: pass one, as systemd's socket activation does from 3 on"
-    )]
-    BadDescriptor(RawFd),
-}
 
 /// A listening socket. Its path is removed when it is dropped, unless something else lies there by then.
 #[derive(Debug)]

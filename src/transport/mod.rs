@@ -13,6 +13,7 @@ mod control;
 mod error;
 mod event_buffers;
 mod in_flight;
+mod listen_error;
 mod listener;
 mod management;
 mod peers;
@@ -31,6 +32,7 @@ mod windows;
 mod worker;
 
 pub use control::WindowControl;
-pub use listener::{Endpoint, ListenError, SocketPath};
+pub use listen_error::ListenError;
+pub use listener::{Endpoint, SocketPath};
 pub use private::{Connector, Private};
 pub use server::{Server, ServerError};

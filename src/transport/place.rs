@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 
-use super::listener::ListenError;
+use super::listen_error::ListenError;
 use crate::units::SocketMode;
 
 /// How long another daemon's turn may take, and how long between two looks.

@@ -144,7 +144,7 @@ fn a_front_end_for_which_there_are_no_descriptors_is_refused_and_the_next_one_se
         let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
         set.is_ok_and(|status| status.success())
     };
-    if !limit(24) {
+    if !limit(32) {
         eprintln!("skipped: there is no prlimit here");
         assert!(end(daemon));
         return;

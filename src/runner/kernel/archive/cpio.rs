@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{Entry, NAME_LIMIT, PackageError, Visit, skip};
+use super::entry::{Entry, NAME_LIMIT, PackageError, Visit, skip};
 
 /// The header: a magic of six characters, and thirteen numbers of eight hexadecimal digits.
 const HEADER: usize = 110;

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, Read};
 
-use super::{Entry, PackageError, Told, Visit, bounded, skip, tarball};
+use super::entry::{Entry, PackageError, Told, Visit, bounded, skip};
+use super::tarball;
 
 /// The beginning of an ar archive.
 pub const MAGIC: &[u8] = b"!<arch>\n";

@@ -3,7 +3,8 @@
 
 use std::io::BufRead;
 
-use super::{PackageError, Visit, bounded, cpio, skip};
+use super::cpio;
+use super::entry::{PackageError, Visit, bounded, skip};
 
 /// The beginning of the lead.
 pub const MAGIC: &[u8] = b"\xed\xab\xee\xdb";

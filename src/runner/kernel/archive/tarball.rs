@@ -4,7 +4,7 @@ use std::io::Read;
 
 use tar::{Archive, EntryType, Header, PaxExtensions};
 
-use super::{Entry, NAME_LIMIT, PackageError, Visit};
+use super::entry::{Entry, NAME_LIMIT, PackageError, Visit};
 
 /// Where a header says that it is one (POSIX ustar, and GNU).
 const MAGIC: (usize, &[u8]) = (257, b"ustar");

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Kernel, KernelError, KernelSpec, cache, folder, package};
+use super::{Kernel, KernelError, cache, folder, package};
 use crate::runner::host::beneath::Root;
 use apt::AptRoot;
 
@@ -20,12 +20,12 @@ const OLD: Duration = Duration::from_secs(30 * DAY);
 const DAY: u64 = 86_400;
 
 /// A suite's name goes into file names and into apt's sources: nothing but plain words.
-pub fn check_suite(suite: &str) -> Result<KernelSpec, KernelError> {
+pub fn check_suite(suite: &str) -> Result<(), KernelError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if suite.is_empty() || suite.starts_with('-') || !suite.chars().all(plain) {
         return Err(KernelError::BadSuite(suite.to_owned()));
     }
-    Ok(KernelSpec::Debian(suite.to_owned()))
+    Ok(())
 }
 
 /// The kernel of `suite`: from the cache, or fetched into it; with `refresh`, the one that there is now.

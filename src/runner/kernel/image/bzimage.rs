@@ -1,6 +1,6 @@
 //! The bzImage: x86's own format (Documentation/arch/x86/boot.rst).
 
-use super::{Image, Look, release_in};
+use super::look::{Image, Look, release_in};
 
 /// The magic of the boot header, and its place.
 const MAGIC: (usize, &[u8]) = (0x202, b"HdrS");

@@ -9,7 +9,7 @@ use object::read::ReadCache;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
-use super::{Image, Look, RELEASE_LIMIT, release_in};
+use super::look::{Image, Look, RELEASE_LIMIT, release_in};
 
 /// The note's owner and type.
 const PVH: (&[u8], elf::NoteType) = (b"Xen", elf::NoteType(18));

@@ -2,6 +2,7 @@
 
 mod bzimage;
 mod elf;
+mod look;
 mod pe;
 
 use std::fs::File;
@@ -10,42 +11,12 @@ use std::path::Path;
 
 use super::KernelError;
 use crate::runner::kernel::packing::unpacking;
+pub use look::Image;
+use look::Look;
 
 /// What tells kernels apart stands in the first kilobytes: the real-mode part of a bzImage, which its
 /// version lies in, has at most 64 sectors.
 const HEAD: u64 = 32 << 10;
-/// Names of releases are shorter (UTS_LEN).
-const RELEASE_LIMIT: usize = 64;
-
-/// A kernel that QEMU can start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// The release, as `uname -r` will say it.
-    pub release: String,
-    /// The part of the file that is the kernel, where the file is more than that.
-    pub part: Option<Part>,
-}
-
-/// A part of a file: a kernel wrapped for UEFI, with an initrd and a command line of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    /// Where it begins.
-    pub offset: u64,
-    /// Its length.
-    pub size: u64,
-}
-
-/// What a file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Look {
-    Kernel(Image),
-    /// A kernel for another machine.
-    Foreign(String),
-    /// An x86-64 kernel's ELF file that QEMU cannot start.
-    NoPvh,
-    Unknown,
-}
-
 /// Looks at the kernel in `file`, which `path` names.
 ///
 /// # Errors
@@ -115,15 +86,6 @@ fn within_pe(mut file: &File, head: &[u8]) -> io::Result<Look> {
     })
 }
 
-/// The release at the beginning of a version's text: "6.1.0-32-cloud-amd64 (builder@host) #1 SMP …".
-/// It becomes part of paths.
-fn release_in(text: &[u8]) -> Option<String> {
-    let release = std::str::from_utf8(text).ok()?.split_whitespace().next()?;
-    let plain = release.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c));
-    let short = release.len() <= RELEASE_LIMIT;
-    (plain && short && !release.starts_with('.')).then(|| release.to_owned())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -175,13 +137,5 @@ pub(super) mod tests {
         assert_eq!(look(&twice), Look::Unknown);
         let foreign = pe::tests::pe(0x8664, &[(b".linux\0\0", &arm64())]);
         assert_eq!(look(&foreign), Look::Foreign("arm64".into()));
-    }
-
-    #[test]
-    fn a_release_is_a_name_for_a_folder() {
-        assert_eq!(release_in(b"6.1.0-x (a@b) #1").as_deref(), Some("6.1.0-x"));
-        for bad in [&b"../etc"[..], b".", b"", b"6.1/../..", b"\xff", &[b'6'; 65]] {
-            assert_eq!(release_in(bad), None);
-        }
     }
 }

@@ -7,7 +7,7 @@ use object::pe::{ImageDosHeader, ImageNtHeaders64};
 use object::read::ReadCache;
 use object::read::pe::ImageNtHeaders;
 
-use super::Part;
+use super::look::Part;
 
 /// Where the offset of the PE header stands; the machine follows its magic.
 const OFFSET: usize = 0x3c;

@@ -124,7 +124,7 @@ mod tests {
         assert!(made.is_some());
         let busy = SharedFile::create(&path).unwrap_err().to_string();
         assert!(busy.contains("another process"), "{busy}");
-        drop(used);
+        drop((used, made));
         assert!(SharedFile::create(&path).unwrap().1.is_none());
         for precious in ["precious", "a longer text that somebody wants to keep"] {
             std::fs::write(&path, precious).unwrap();

@@ -1,10 +1,11 @@
 //! Who changed the bytes: races by the store that explains them, and by the callers of that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::record::{Culprit, RaceId, Side};
 use crate::verdict::{CulpritGroup, merge_culprits};
 
+use super::filter::Filter;
 use super::plain::plain;
 
 /// The most groups that are told of a label, of all that a guest may have made.
@@ -20,6 +21,9 @@ pub struct Culprits {
     reasons: Vec<String>,
     known: HashMap<RaceId, Found>,
     labels: BTreeMap<String, BTreeMap<Found, u64>>,
+    filter: Filter,
+    /// The races whose culprits the filter asks for.
+    asked: HashSet<RaceId>,
 }
 
 /// What was found out of one race: the number of a group, or of a reason.
@@ -30,8 +34,21 @@ enum Found {
 }
 
 impl Culprits {
+    /// Nobody yet; notes of which races the filter asks for the culprit.
+    pub fn asked(filter: Filter) -> Culprits {
+        Culprits { filter, ..Culprits::default() }
+    }
+
+    /// Whether the filter asks for the culprit of a race.
+    pub fn blames(&self, race: RaceId) -> bool {
+        self.asked.contains(&race)
+    }
+
     /// Takes in what a watcher saw of a race.
     pub fn learn(&mut self, culprit: &Culprit) {
+        if self.filter.blames(culprit) {
+            self.asked.insert(culprit.race);
+        }
         let found = match culprit.blamed() {
             Some(store) => {
                 let who = match (&store.comm, store.side) {

@@ -125,20 +125,33 @@ impl Incidents {
                  again)"
                     .to_owned(),
             ),
-            (
-                counted(|c| c.records_withheld),
-                "records were only counted: the file had reached its limit".to_owned(),
-            ),
-            (
-                counted(|c| c.records_lost),
-                "records could not be written: what is listed here is not all".to_owned(),
-            ),
         ]
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}\n"))
+        .chain([untold_lines(&counted)])
         .collect()
     }
+
+    /// How many changes there are that hardware cannot see.
+    pub fn looks(&self) -> u64 {
+        self.after_fetch + self.after_delivery + self.after_completion
+    }
+}
+
+/// What has no record, one a line; nothing where all have one.
+pub fn untold_lines(counted: impl Fn(fn(&Counters) -> u64) -> u64) -> String {
+    let line = |count: u64, what: &str| match count {
+        0 => String::new(),
+        count => format!("{count} {what}\n"),
+    };
+    line(
+        counted(|c| c.records_withheld),
+        "records were only counted: the file had reached its limit",
+    ) + &line(
+        counted(|c| c.records_lost),
+        "records could not be written: what is listed here is not all",
+    )
 }
 
 #[cfg(test)]

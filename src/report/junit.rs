@@ -10,7 +10,7 @@ use quick_junit::{
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::format::Format;
-use super::provenance::provenance_rows;
+use super::provenance::{beside_the_cells, provenance_rows};
 use super::tame::tame;
 use super::words::{boot_words, expected_words, noted_words, seen_words};
 
@@ -37,7 +37,7 @@ pub(super) fn verdict_junit(verdict: &Verdict) -> Result<String, SerializeError>
         suite.add_test_cases(cells.into_iter().map(case));
         report.add_test_suite(suite);
     }
-    if let Some(reason) = &verdict.reason {
+    if let Some(reason) = beside_the_cells(verdict) {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_message(reason.as_str());
         let mut suite = TestSuite::new("verdict");

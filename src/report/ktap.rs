@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::verdict::{Cell, CellOutcome, Group, Verdict};
 
 use super::format::Format;
-use super::provenance::provenance_rows;
+use super::provenance::{beside_the_cells, provenance_rows};
 use super::tame::tame;
 use super::words::{boot_words, expected_words, noted_words, seen_words};
 
@@ -23,7 +23,8 @@ pub const FORMAT: Format = Format {
 pub(super) fn verdict_ktap(verdict: &Verdict) -> String {
     let verdict = &tame(verdict);
     let groups = verdict.groups();
-    let count = groups.len().saturating_add(usize::from(verdict.reason.is_some()));
+    let reason = beside_the_cells(verdict);
+    let count = groups.len().saturating_add(usize::from(reason.is_some()));
     let mut out = format!("KTAP version 1\n1..{count}\n");
     for (name, value) in provenance_rows(verdict).into_iter().chain(boot_words(verdict)) {
         let _ = writeln!(out, "# {}: {}", in_a_line(&name), in_a_line(&value));
@@ -49,8 +50,8 @@ pub(super) fn verdict_ktap(verdict: &Verdict) -> String {
         let word = if bad { "not ok" } else { "ok" };
         let _ = writeln!(out, "{word} {} {name}", number + 1);
     }
-    if let Some(reason) = &verdict.reason {
-        let _ = writeln!(out, "not ok {count} verdict # ERROR {}", in_a_line(reason));
+    if let Some(reason) = reason {
+        let _ = writeln!(out, "not ok {count} verdict # ERROR {}", in_a_line(&reason));
     }
     out
 }

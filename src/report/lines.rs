@@ -57,6 +57,9 @@ pub enum SessionError {
         /// What is wrong with it.
         source: ToldError,
     },
+    /// Dates are asked for, and no line says when the session was.
+    #[error("{} has no 'start' line, and so no dates: give --since and --until as times from the records' beginning, such as 90s", .0.display())]
+    NoDate(PathBuf),
     /// Not one line is in the file.
     #[error("{} holds no record: was it the file given to dixtrapd with --races?", .0.display())]
     Empty(PathBuf),

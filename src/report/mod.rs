@@ -1,6 +1,7 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
 mod culprits;
+mod filter;
 mod format;
 mod hexdiff;
 mod html;
@@ -24,6 +25,7 @@ mod text;
 mod told;
 mod words;
 
+pub use filter::{Filter, Glob, Moment, PHASES, parse_phase};
 pub use format::{Format, FormatError};
 pub use hexdiff::Colour;
 pub use json::{WriteError, verdict_json, write_whole};

@@ -80,6 +80,11 @@ impl Offenders {
         self.healed.insert(race, after_us);
     }
 
+    /// How many races there were.
+    pub fn races(&self) -> u64 {
+        self.blocks.values().map(|block| block.races).fold(self.beyond, u64::saturating_add)
+    }
+
     /// Races of blocks that came after a label's first 2,000 and were not kept.
     pub fn beyond(&self) -> u64 {
         self.beyond

@@ -11,6 +11,37 @@ pub fn provenance_rows(verdict: &Verdict) -> Vec<(String, String)> {
 }
 
 fn all_rows(verdict: &Verdict) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> =
+        filtered_words(verdict).map(|words| ("filter".to_owned(), words)).into_iter().collect();
+    all.extend(origin_rows(verdict));
+    all
+}
+
+/// What a report's flags left out, where they did: whatever is shown, the verdict is over all.
+pub fn filtered_words(verdict: &Verdict) -> Option<String> {
+    let filtered = verdict.filtered.as_ref()?;
+    let bad = match filtered.bad_left_out {
+        0 => String::new(),
+        count => format!("; {count} of those left out failed or had no result"),
+    };
+    Some(format!(
+        "only {}: {} of {} cells are shown{bad}; the verdict is over all of them",
+        filtered.by,
+        verdict.cells.len(),
+        filtered.of
+    ))
+}
+
+/// Why a verdict is no pass beside the cells that are shown: its own reason, or cells that were left out.
+pub fn beside_the_cells(verdict: &Verdict) -> Option<String> {
+    let left_out = verdict.filtered.as_ref().filter(|filtered| filtered.bad_left_out > 0);
+    let reasons =
+        verdict.reason.clone().into_iter().chain(left_out.and_then(|_| filtered_words(verdict)));
+    let reasons: Vec<String> = reasons.collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn origin_rows(verdict: &Verdict) -> Vec<(String, String)> {
     if let Some(provenance) = &verdict.provenance {
         return rows(provenance);
     }

@@ -12,6 +12,7 @@ use crate::record::{Counters, Healed, Limit, Mark, MarkState, Race, RaceId, Reco
 use crate::verdict::{CulpritGroup, OwnerGroup};
 
 use super::culprits::Culprits;
+use super::filter::Filter;
 use super::incidents::Incidents;
 use super::lines::{Bad, SessionError, each_record, each_text, parse};
 use super::offenders::Offenders;
@@ -38,6 +39,8 @@ pub struct LabelSummary {
     pub culprits: Option<Vec<CulpritGroup>>,
     /// Races of this session were healed, or may have been, and no line says which: it may be these.
     pub healings_withheld: bool,
+    /// Only some of its races were asked for: the daemon's own counts of races are of all of them.
+    pub in_part: bool,
 }
 
 impl LabelSummary {
@@ -49,7 +52,7 @@ impl LabelSummary {
     /// How many races there were: the daemon counted those that have no record too.
     pub fn known_races(&self) -> u64 {
         let counted = self.sum(|c| c.races.seen_by_hardware()).unwrap_or(0);
-        self.races.max(counted)
+        if self.in_part { self.races } else { self.races.max(counted) }
     }
 
     /// Races that a later clean write covered, and those that nothing has; `None` where that is not known,
@@ -62,7 +65,8 @@ impl LabelSummary {
     }
 
     fn known_healings(&self) -> u64 {
-        self.healed.max(self.sum(|c| c.healed).unwrap_or(0))
+        let counted = self.sum(|c| c.healed).unwrap_or(0);
+        if self.in_part { self.healed } else { self.healed.max(counted) }
     }
 }
 
@@ -123,6 +127,12 @@ pub struct Session {
     standing: BTreeMap<RaceId, Arc<str>>,
     /// The last label that raced, shared by its races: there may be millions.
     name: Option<Arc<str>>,
+    /// What was asked for.
+    pub filter: Filter,
+    /// How many races have a line, asked for or not.
+    pub listed: u64,
+    /// How many healings have one.
+    healings: u64,
 }
 
 impl Session {
@@ -136,7 +146,16 @@ impl Session {
 
     /// Reads the file at `path`, and the owners that lie beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
-        let mut session = Session::default();
+        Session::read_part(path, Filter::default())
+    }
+
+    /// The same with the races that `filter` asks for.
+    ///
+    /// # Errors
+    /// Those of [`Session::read`], and where dates are asked for and the records have none.
+    pub fn read_part(path: &Path, filter: Filter) -> Result<Session, SessionError> {
+        let mut session =
+            Session { culprits: Culprits::asked(filter.clone()), filter, ..Session::default() };
         let beside = beside(path, OWNERS);
         if beside.is_file() && beside != path {
             session.read_owners(&beside)?;
@@ -149,6 +168,9 @@ impl Session {
             session.read_culprits(&culprits)?;
         }
         session.truncated = each_record(path, &mut |record| session.add(record))?;
+        if session.filter.asks_for_dates() && session.start.is_none() {
+            return Err(SessionError::NoDate(path.to_owned()));
+        }
         session.finish();
         Ok(session)
     }
@@ -220,6 +242,9 @@ impl Session {
     /// nobody knows, once its file reached its limit.
     fn healings_withheld(&self) -> bool {
         let Some(stop) = &self.stop else { return self.limit.is_some() };
+        if !self.filter.is_empty() {
+            return stop.counters.healed > self.healings;
+        }
         stop.counters.healed > all_of(self.labels.values().map(LabelSummary::known_healings))
     }
 
@@ -241,7 +266,12 @@ impl Session {
     }
 
     fn add_mark(&mut self, mark: Mark) {
+        if !self.filter.wants_label(&mark.label) {
+            return;
+        }
+        let in_part = !self.filter.is_of_labels_alone();
         let summary = self.labels.entry(mark.label).or_default();
+        summary.in_part = in_part;
         match mark.state {
             MarkState::Begin => {
                 summary.began_us.get_or_insert(mark.t_us);
@@ -250,7 +280,22 @@ impl Session {
         }
     }
 
+    /// Whether a race is asked for; its owner is written into it where that has a say.
+    fn wants(&self, race: &mut Race) -> bool {
+        if self.filter.is_empty() {
+            return true;
+        }
+        self.owners.tell(race);
+        let unix_ms = self.start.as_ref().map(|start| start.unix_ms);
+        self.filter.wants_label(race.label.as_deref().unwrap_or(UNLABELLED))
+            && self.filter.wants_race(race, self.culprits.blames(race.id), unix_ms)
+    }
+
     fn add_race(&mut self, mut race: Race) {
+        self.listed += 1;
+        if !self.wants(&mut race) {
+            return;
+        }
         if !race.phase.is_seen_by_hardware() {
             self.owners.tell(&mut race);
             return self.incidents.add_look(race);
@@ -263,7 +308,9 @@ impl Session {
         let name = known.unwrap_or_else(|| label.as_str().into());
         self.standing.insert(race.id, Arc::clone(&name));
         self.name = Some(name);
+        let in_part = !self.filter.is_of_labels_alone();
         let summary = self.labels.entry(label).or_default();
+        summary.in_part = in_part;
         summary.races += 1;
         let since = race.t_us.saturating_sub(summary.began_us.unwrap_or(0));
         summary.first_catch_us.get_or_insert(since);
@@ -271,6 +318,7 @@ impl Session {
     }
 
     fn add_healed(&mut self, healed: &Healed) {
+        self.healings += 1;
         self.owners.healed(healed.race, healed.after_us);
         self.offenders.healed(healed.race, healed.after_us);
         let label = self.standing.remove(&healed.race);

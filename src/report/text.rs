@@ -8,11 +8,12 @@ use crate::verdict::{Cell, CellOutcome, Expect, Group, OwnerGroup, Verdict};
 
 use super::culprits::culprits_text;
 use super::hexdiff::{Colour, hexdiff, longest_run};
+use super::incidents::untold_lines;
 use super::offenders::Offender;
 use super::owners::{Fates, owner_words, owners_text};
 use super::pages::page_words;
 use super::plain::plain;
-use super::provenance::provenance_lines;
+use super::provenance::{filtered_words, provenance_lines};
 use super::session::{LabelSummary, Session, UNLABELLED};
 use super::tame::tame;
 use super::words::{
@@ -53,6 +54,9 @@ pub fn verdict_text(verdict: &Verdict, colour: Colour) -> String {
     }
     for line in provenance_lines(verdict) {
         out.push_str(&format!("{line}\n"));
+    }
+    if let Some(words) = filtered_words(verdict) {
+        out.push_str(&format!("{words}\n"));
     }
     out.push_str(&verdict_line(verdict, colour));
     out
@@ -184,6 +188,7 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
              it lists\n"
         ));
     }
+    out.push_str(&filtered_line(session));
     out.push_str(&format!("{}\n", labels_table(session).trim_end()));
     for (label, summary) in &session.labels {
         let (healed, standing) = summary.healed_and_standing();
@@ -192,7 +197,12 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
         out.push_str(&session.pages.text(label));
         out.push_str(&session.culprits.text(label));
     }
-    out.push_str(&session.incidents.lines(|figure| session.counted(figure)));
+    // What the daemon counted is of all races.
+    let all = session.filter.is_empty();
+    out.push_str(&session.incidents.lines(|figure| if all { session.counted(figure) } else { 0 }));
+    if !all {
+        out.push_str(&untold_lines(|figure| session.counted(figure)));
+    }
     out.push_str(&offenders_text(&session.offenders.worst(top, |_| true), colour));
     if session.offenders.beyond() > 0 {
         out.push_str(&format!(
@@ -203,10 +213,25 @@ pub fn session_text(session: &Session, top: usize, colour: Colour) -> String {
     out
 }
 
+/// What was asked for, where not everything was.
+fn filtered_line(session: &Session) -> String {
+    if session.filter.is_empty() {
+        return String::new();
+    }
+    let shown = session.offenders.races().saturating_add(session.incidents.looks());
+    let of_all = if session.filter.is_of_labels_alone() {
+        ""
+    } else {
+        "; writes and blocks checked are those of whole labels"
+    };
+    let words = plain(&session.filter.words());
+    format!("only {words}: {shown} of the {} races on record{of_all}\n", session.listed)
+}
+
 /// The races of a label; where its own count is not there yet, and the file has reached its limit, those
 /// that it lists are not all.
 fn races_words(session: &Session, summary: &LabelSummary) -> String {
-    let least = session.limit.is_some() && summary.counters.is_empty();
+    let least = session.limit.is_some() && (summary.counters.is_empty() || summary.in_part);
     format!("{}{}", if least { "at least " } else { "" }, summary.known_races())
 }
 
@@ -235,7 +260,7 @@ fn labels_table(session: &Session) -> String {
             healed_words(Some(healed), standing),
         ]);
     }
-    if let Some(stop) = &session.stop {
+    if let Some(stop) = session.stop.as_ref().filter(|_| session.filter.is_empty()) {
         let all = &stop.counters;
         table.add_row(vec![
             "(all)".to_owned(),

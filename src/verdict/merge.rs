@@ -18,6 +18,9 @@ pub enum MergeError {
     /// They were written by different versions, which may expect different things.
     #[error("verdicts of dixtrap {0} and {1} do not go together: run all shards with one version")]
     Versions(String, String),
+    /// A report's flags have left some of its cells out.
+    #[error("{0} has {1} of its {2} cells ({3}): give the verdict that it was made from")]
+    Filtered(String, usize, usize, String),
     /// They asked for different windows.
     #[error("{0} ran with different windows: only shards of one run go together")]
     Windows(String),
@@ -32,6 +35,12 @@ impl Verdict {
     /// When their cells cannot stand in one verdict.
     pub fn merge(verdicts: Vec<(String, Verdict)>) -> Result<Verdict, MergeError> {
         let (_, first) = verdicts.first().ok_or(MergeError::Nothing)?;
+        let parts_only =
+            verdicts.iter().find_map(|(file, v)| Some((file, v, v.filtered.as_ref()?)));
+        if let Some((file, verdict, filtered)) = parts_only {
+            let (file, by) = (file.clone(), filtered.by.clone());
+            return Err(MergeError::Filtered(file, verdict.cells.len(), filtered.of, by));
+        }
         let version = first.version.clone();
         let mut others = verdicts.iter().map(|(_, verdict)| &verdict.version);
         if let Some(other) = others.find(|other| **other != version) {

@@ -6,6 +6,7 @@ mod boot;
 mod cell;
 mod culprits;
 mod exit;
+mod filtered;
 mod judge;
 mod merge;
 mod owners;
@@ -19,6 +20,7 @@ pub use boot::Boot;
 pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
 pub use culprits::{CulpritGroup, merge_culprits};
 pub use exit::{ExitStatus, Ruling};
+pub use filtered::Filtered;
 pub use judge::{ControlEvidence, MIN_BLOCKS, Seen, judge};
 pub use merge::{MergeError, merge_cells};
 pub use owners::{OwnerGroup, merge_groups};
@@ -68,6 +70,9 @@ pub struct Verdict {
     /// The boots of which something is to be told that belongs to no cell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boots: Vec<Boot>,
+    /// Only some of the cells are here, chosen by a report's flags; the word and the status are those of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Filtered>,
     /// Every cell that was planned.
     pub cells: Vec<Cell>,
 }
@@ -109,6 +114,7 @@ impl Verdict {
             provenance: None,
             parts: Vec::new(),
             boots: Vec::new(),
+            filtered: None,
             cells,
         }
     }

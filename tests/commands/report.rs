@@ -157,3 +157,86 @@ fn a_fifo_is_given_up_where_nobody_writes_and_a_pipe_is_read() {
     assert!(piped.contains("cell7"), "{piped}");
     assert_eq!(piped, plain);
 }
+
+/// Two labels, one race each, of two owners.
+fn records(dir: &Path) -> PathBuf {
+    let mark = |label: &str, state: &str| {
+        format!(
+            r#"{{"schema":1,"type":"mark","t_us":1000000,"label":"{label}","state":"{state}"}}"#
+        )
+    };
+    let race = |id: u64, label: &str, owner: &str| {
+        format!(
+            r#"{{"schema":1,"type":"race","id":{id},"t_us":{id}000000,"label":"{label}","device":"blk","queue":0,"request":{{"id":{id},"op":"write","lba":8,"blocks":1}},"lba":{id},"gpa":4096,"phase":"in-window","window_us":9.0,"guard_blind":false,"changed":[],"changed_bytes":1,"overlap":false,"outcome":"stored","owner":{{"name":"{owner}","kind":"metadata"}}}}"#
+        )
+    };
+    let lines = [
+        mark("a/ext4#1", "begin"),
+        race(1, "a/ext4#1", "inode table"),
+        mark("a/ext4#1", "end"),
+        mark("b/ext4#1", "begin"),
+        race(2, "b/ext4#1", "block bitmap"),
+        mark("b/ext4#1", "end"),
+    ];
+    let path = dir.join("races.jsonl");
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    path
+}
+
+#[test]
+fn only_the_races_that_are_asked_for_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = records(dir.path());
+    for (flag, value, one, other) in [
+        ("--label", "a/*", true, false),
+        ("--owner", "block bitmap", false, true),
+        ("--since", "1500ms", false, true),
+        ("--until", "1500ms", true, false),
+        ("--phase", "after-fetch", false, false),
+        ("--phase", "in-window", true, true),
+        ("--culprit", "ext4_*", false, false),
+        ("--file", "/target", false, false),
+    ] {
+        let (said, code) = report(&[&path, Path::new(flag), Path::new(value)]);
+        assert_eq!(code, 0, "{said}");
+        let shown = |number: u32| said.contains(&format!("race {number}:"));
+        assert_eq!((shown(1), shown(2)), (one, other), "{flag} {value}: {said}");
+        let races = u32::from(one) + u32::from(other);
+        assert!(said.contains(&format!("{races} of the 2 races on record")), "{said}");
+        assert!(said.contains(&format!("only {flag} ")), "{said}");
+    }
+    for (flag, value, words) in [
+        ("--label", "a[", "is no pattern"),
+        ("--since", "soon", "is no moment"),
+        ("--phase", "window", "before-doorbell, in-window, after-fetch, after-delivery"),
+        ("--since", "2026-01-31T12:00:00Z", "has no 'start' line"),
+    ] {
+        let (said, code) = report(&[&path, Path::new(flag), Path::new(value)]);
+        assert!(code == 129 && said.contains(words), "{flag} {value}: {said}");
+    }
+    let words = ["--since", "2s", "--until", "1s"].map(Path::new);
+    let (said, code) = report(&[&[path.as_path()], &words[..]].concat());
+    assert!(code == 129 && said.contains("--since is later than --until"), "{said}");
+}
+
+#[test]
+fn a_filter_that_hides_what_failed_does_not_hide_that_it_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verdict = clean(Some(ShardOf::whole("p")), 1);
+    let failed = Cell::unmeasured(
+        ("6.1.0", "blk"),
+        ("bad", "raw", None),
+        (Expect::Stable, false),
+        (CellOutcome::Fail, Some("it raced".into())),
+    );
+    verdict.cells.push(failed);
+    let verdict = Verdict::over(verdict.cells, None, verdict.started, 1.0);
+    let path = write(dir.path(), "v.json", &verdict);
+    let part = dir.path().join("part.json");
+    let words = ["--label", "scenario*", "--json"].map(Path::new);
+    let (said, code) = report(&[&[path.as_path()], &words[..], &[part.as_path()]].concat());
+    assert!(code == 1 && said.contains("verdict: fail (1 pass, 0 fail"), "{said}");
+    assert!(said.contains("1 of 2 cells are shown; 1 of those left out failed"), "{said}");
+    let (said, code) = report(&[&part]);
+    assert!(code == 129 && said.contains("give the verdict that it was made from"), "{said}");
+}

@@ -33,7 +33,7 @@ enum Command {
     /// Runs one scenario with one window after the other, and tells the chance of a race for each.
     Sweep(Box<sweep::Args>),
     /// Tells what records and verdicts hold.
-    Report(report::Args),
+    Report(Box<report::Args>),
     /// Lists what there is to run.
     List(list::Args),
     /// Creates, checks and adopts disk images with protection information.
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Sweep(args) => sweep::run(*args),
-        Command::Report(args) => report::run(args),
+        Command::Report(args) => report::run(*args),
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),
         Command::Ctl(args) => ctl::run(args),

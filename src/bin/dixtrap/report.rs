@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use dixtrap::report::{Colour, Session, SessionError, plain, session_text, verdict_text};
+use dixtrap::record::Phase;
+use dixtrap::report::{
+    Colour, Filter, Glob, Moment, Session, SessionError, parse_phase, plain, session_text,
+    verdict_text,
+};
 use dixtrap::runner::host::errors::whole_text;
 use dixtrap::runner::host::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
@@ -24,7 +28,49 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     formats: Formats,
+}
+
+/// Which races and cells are shown. The verdict and the exit status stay those of all.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Only some races and cells (the verdict stays that of all)")]
+struct FilterArgs {
+    /// Of these labels, or cells: mmap-rewrite/ext4/stable_writes=on, 'mmap*'
+    #[arg(long, value_name = "GLOB")]
+    label: Option<Glob>,
+    /// In the files with these paths: /target, '*.db'
+    #[arg(long, value_name = "GLOB")]
+    file: Option<Glob>,
+    /// In blocks of these owners, by name or kind: 'inode table', journal, metadata
+    #[arg(long, value_name = "GLOB")]
+    owner: Option<Glob>,
+    /// Of these culprits, by function, module, program or task: 'ext4_*', xfs, '*/dixtrap-guest'
+    #[arg(long, value_name = "GLOB")]
+    culprit: Option<Glob>,
+    /// Not before: a time from the records' beginning (250ms, 90s, 10m), or a date (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "T")]
+    since: Option<Moment>,
+    /// Not after, written alike
+    #[arg(long, value_name = "T")]
+    until: Option<Moment>,
+    /// Of this phase: before-doorbell, in-window, after-fetch or after-delivery
+    #[arg(long, value_name = "P", value_parser = parse_phase)]
+    phase: Option<Phase>,
+}
+
+impl FilterArgs {
+    fn filter(self) -> anyhow::Result<Filter> {
+        let FilterArgs { label, file, owner, culprit, since, until, phase } = self;
+        if let (Some(Moment::After(since)), Some(Moment::After(until))) = (since, until) {
+            ensure!(since <= until, "--since is later than --until: nothing can be between them");
+        }
+        if let (Some(Moment::At(since)), Some(Moment::At(until))) = (since, until) {
+            ensure!(since <= until, "--since is later than --until: nothing can be between them");
+        }
+        Ok(Filter { label, file, owner, culprit, since, until, phase })
+    }
 }
 
 /// A verdict has a few kilobytes a cell.
@@ -43,12 +89,13 @@ enum Content {
 /// a verdict, its exit status is ours: the job of a CI that collects the shards goes by it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.formats.check_folders()?;
+    let filter = args.filter.filter()?;
     let colour = Colour::of_stdout();
     let mut text = String::new();
     let mut verdicts = Vec::new();
     for path in &args.files {
         for file in files_of(path)? {
-            match read(&file)? {
+            match read(&file, &filter)? {
                 Content::Session(session) => {
                     if args.files.len() > 1 || &file != path {
                         text.push_str(&format!("{}:\n", plain(&file.display().to_string())));
@@ -73,10 +120,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(why) = cut_short {
         verdict = verdict.broken(why);
     }
+    // What is not shown counts all the same.
+    let status = verdict.exit_status;
+    let verdict = filter.of_verdict(verdict);
     text.push_str(&verdict_text(&verdict, colour));
     print(&text)?;
     args.formats.write(&verdict, None)?;
-    Ok(ExitCode::from(verdict.exit_status))
+    Ok(ExitCode::from(status))
 }
 
 /// Which of the folders are of runs that left no verdict: their records alone must not pass for one.
@@ -109,8 +159,8 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(path: &Path) -> anyhow::Result<Content> {
-    match Session::read(path) {
+fn read(path: &Path, filter: &Filter) -> anyhow::Result<Content> {
+    match Session::read_part(path, filter.clone()) {
         Ok(session) => Ok(Content::Session(Box::new(session))),
         Err(
             error @ (SessionError::NotARecord { line: 1, .. }

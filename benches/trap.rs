@@ -2,7 +2,8 @@
 //! criterion's statistics.
 //!
 //! As many requests at once as a driver would have in flight, on places all over a disk that is
-//! larger than the caches; with every check, and without any.
+//! larger than the caches; with every check, without any, and with every check on a file of tmpfs, which has
+//! an intent log (`logged`).
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +13,7 @@
     reason = "a benchmark may stop"
 )]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,9 +39,9 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(checked: bool) -> Rig {
+    fn new(checked: bool, file: Option<PathBuf>) -> Rig {
         let spec = DiskSpec {
-            file: None,
+            file,
             size: Some(ByteSize(DISK_BYTES)),
             block_size: BlockSize::B512,
             pi_type: if checked { PiType::Type1 } else { PiType::None },
@@ -112,7 +114,13 @@ impl Rig {
 }
 
 fn requests(criterion: &mut Criterion) {
-    let mut rigs = [("checked", Rig::new(true)), ("unchecked", Rig::new(false))];
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let file = folder.path().join("disk.img");
+    let mut rigs = [
+        ("checked", Rig::new(true, None)),
+        ("logged", Rig::new(true, Some(file))),
+        ("unchecked", Rig::new(false, None)),
+    ];
     for (name, write, depth, len) in [
         ("write4k", true, 32, 4 << 10),
         ("write128k", true, 2, 128 << 10),

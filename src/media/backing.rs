@@ -175,6 +175,25 @@ impl Backing {
         Ok(())
     }
 
+    /// Gives up what lies behind `bytes`.
+    pub(super) fn cut(&self, bytes: u64) -> io::Result<()> {
+        if self.measure()? <= bytes {
+            return Ok(());
+        }
+        self.losses.cut_to(bytes);
+        self.file.set_len(bytes)
+    }
+
+    /// Writes zeros behind everything else; what lies between is a hole.
+    pub(super) fn append_zeros(&self, offset: u64, len: usize) -> io::Result<()> {
+        self.file.write_all_at(&vec![0; len], offset)
+    }
+
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Somebody else made the file longer, and this is taken over.
     pub(super) fn grown_to(&self, bytes: u64) {
         self.losses.grown_to(bytes);

@@ -1,5 +1,6 @@
 //! A disk: blocks and their tuples, read and written as one consistent pair.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,6 +8,7 @@ use super::direct::{BlockTransfer, Blocks, Direction, IoQueues, Job, TransferId}
 use super::error::{MediaError, OpenError};
 use super::geometry::Geometry;
 use super::header::State;
+use super::intent::{Replayed, recover};
 use super::locks::{Held, Mode};
 use super::open::{DiskSpec, Parts, open};
 use super::pair::{Extent, Pair, failed};
@@ -53,7 +55,9 @@ impl Disk {
     /// Opens, or with a size creates, the disk that `spec` describes. Nothing is overwritten.
     pub fn open(spec: &DiskSpec) -> Result<Disk, OpenError> {
         let mut disk = Self::from_parts(open(spec)?);
+        let name = spec.file.as_deref().unwrap_or_else(|| "the disk".as_ref()).display();
         if !spec.read_only {
+            disk.recover(&name);
             disk.take_over().map_err(|source| OpenError::Io {
                 what: "mark as in use the PI file of",
                 path: spec.file.clone().unwrap_or_default(),
@@ -61,13 +65,39 @@ impl Disk {
             })?;
         }
         if disk.pair.is_suspect() {
-            let name = spec.file.as_deref().unwrap_or_else(|| "the disk".as_ref()).display();
             log::warn!(
                 "{name} was not closed cleanly: a block that was being written then may fail its \
                  checks; 'dixtrap image check' finds it"
             );
         }
+        // A memory disk does not outlive its process.
+        if !spec.read_only && spec.file.is_some() {
+            disk.begin_intents(&name);
+        }
         Ok(disk)
+    }
+
+    /// Completes what a killed process left under way. Where that cannot be, the image stays suspect.
+    fn recover(&self, name: &dyn Display) {
+        match recover(&self.pair) {
+            Ok(Replayed { completed: BlockCount(0), .. }) => {}
+            Ok(Replayed { completed, .. }) => log::warn!(
+                "{name} was not closed cleanly: replayed {completed} blocks whose write was under way"
+            ),
+            Err(error) => log::warn!(
+                "{name} was not closed cleanly, and what was under way cannot be replayed: {error}: {:?}",
+                error.errno()
+            ),
+        }
+    }
+
+    fn begin_intents(&self, name: &dyn Display) {
+        if let Err(error) = self.pair.begin_intents() {
+            log::warn!(
+                "{name} has no intent log ({error}): a block that is being written when dixtrapd is killed \
+                 may fail its checks afterwards"
+            );
+        }
     }
 
     /// A disk of files that belong together.
@@ -191,8 +221,8 @@ impl Disk {
         let held = self.hold(range, Mode::Shared);
         if let Some(engine) = self.queues.engine(queue) {
             let claim = held.keep();
-            let transfer =
-                BlockTransfer { pair: Arc::clone(&self.pair), extent, claim, tuples: None };
+            let pair = Arc::clone(&self.pair);
+            let transfer = BlockTransfer { pair, extent, claim, tuples: None, intent: None };
             let id = engine.start(self.job(&extent, Direction::In, data), transfer);
             self.pair.locks.set_in_flight(claim, queue);
             return Ok(Started::Pending(id, ()));
@@ -228,7 +258,7 @@ impl Disk {
         let extent = self.pair.extent_of(lba, data.len(), tuples.len())?;
         let _held = self.hold(extent.range, Mode::Exclusive);
         self.require_writable()?;
-        self.pair.write(&extent, data, tuples)
+        self.pair.write(&extent, data, tuples, || self.let_others_land())
     }
 
     /// As [`Disk::write`], for a request that came by `queue`: the blocks may still be on their way.
@@ -244,14 +274,21 @@ impl Disk {
         self.require_writable()?;
         if let Some(engine) = self.queues.engine(queue) {
             self.pair.require_whole()?;
-            let (claim, tuples) = (held.keep(), Some(tuples));
-            let transfer = BlockTransfer { pair: Arc::clone(&self.pair), extent, claim, tuples };
+            let intent = self.pair.intend(lba, &tuples, || self.let_others_land());
+            let (pair, claim, tuples) = (Arc::clone(&self.pair), held.keep(), Some(tuples));
+            let transfer = BlockTransfer { pair, extent, claim, tuples, intent };
             let id = engine.start(self.job(&extent, Direction::Out, Buffer::with(data)), transfer);
             self.pair.locks.set_in_flight(claim, queue);
             return Ok(Started::Pending(id, ()));
         }
-        self.pair.write(&extent, data, &tuples)?;
+        self.pair.write(&extent, data, &tuples, || self.let_others_land())?;
         Ok(Started::Done(()))
+    }
+
+    /// Lets writes come to an end that are in the way.
+    fn let_others_land(&self) {
+        self.queues.reap_all();
+        std::thread::yield_now();
     }
 
     fn job(&self, extent: &Extent, direction: Direction, buffer: Buffer) -> Job {
@@ -284,7 +321,7 @@ impl Disk {
         let extent = self.pair.extent(BlockRange::new(lba, count))?;
         let _held = self.hold(extent.range, Mode::Exclusive);
         self.require_writable()?;
-        self.pair.write_zeroes(&extent, unmap)
+        self.pair.write_zeroes(&extent, unmap, || self.let_others_land())
     }
 
     /// The run of blocks at `lba` that are alike in having space on the medium or none.
@@ -319,6 +356,7 @@ impl Disk {
         if let Some(note) = note {
             self.pair.leave_note(&note)?;
         }
+        self.pair.end_intents()?;
         if self.pair.is_suspect() {
             return Ok(());
         }

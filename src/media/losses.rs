@@ -36,6 +36,11 @@ impl Losses {
         self.least.fetch_max(bytes, Ordering::Relaxed);
     }
 
+    /// The file is about to become so long, by our own doing.
+    pub(super) fn cut_to(&self, bytes: u64) {
+        self.least.fetch_min(bytes, Ordering::Relaxed);
+    }
+
     /// Refuses a file that was once seen to be too short.
     pub(super) fn refuse_short(&self) -> io::Result<()> {
         if self.short.load(Ordering::Relaxed) { Err(too_short()) } else { Ok(()) }

@@ -11,6 +11,7 @@
 //! | `direct` | past the page cache, with several transfers under way |
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
+//! | `intent` | what is being written, for whoever opens the image after a kill |
 //! | `note` | what one process leaves in it for the next |
 //! | `geometry` | the shape of a disk |
 //! | `locks` | who may touch which blocks at the same time |
@@ -24,6 +25,7 @@ mod error;
 mod geometry;
 mod header;
 pub mod image;
+mod intent;
 mod locks;
 mod losses;
 mod mapped;

@@ -164,12 +164,16 @@ fn open_pi(
     Ok(Some(file))
 }
 
-/// Opens data and PI file to be read, with the geometry that the PI file's header gives.
-pub(super) fn open_as_header_says(path: &Path, pi_file: Option<&Path>) -> Result<Parts, OpenError> {
+/// Opens data to be read, and the PI file for `access`, with the geometry that the PI file's header gives.
+pub(super) fn open_as_header_says(
+    path: &Path,
+    pi_file: Option<&Path>,
+    access: Access,
+) -> Result<Parts, OpenError> {
     require_place_for_pi(path, pi_file)?;
     let pi_path = pi_path_of(path, pi_file);
     let data = Backing::open(path, Access::Read)?;
-    let pi = PiFile::open(&pi_path, Access::Read).map_err(|error| match error {
+    let pi = PiFile::open(&pi_path, access).map_err(|error| match error {
         OpenError::Missing(pi) => OpenError::NoPiFile { data: path.to_owned(), pi },
         other => other,
     })?;

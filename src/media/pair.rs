@@ -1,12 +1,12 @@
 //! A data file and its PI file, as one consistent pair.
 //!
-//! A write puts the data down first and its tuples second, both under the range's lock. A process
-//! killed between the two (kill -9) leaves new data under old tuples: such a block was never
-//! acknowledged, its next read fails its guard check, and `dixtrap image check` finds it. The other
-//! order would be no better, and no order can lose an acknowledged write, because the page cache
-//! outlives the process (as the device does, on a direct disk: there the data is written before it
-//! counts as such, and a transfer that the kernel still has when the process dies was not
-//! acknowledged). After a power failure, what was not flushed may be new in either file.
+//! A write notes its tuples in the intent log, puts the data down second and the tuples third, all under
+//! the range's lock. A process killed in between (kill -9) leaves new data under old tuples, and the record
+//! by which whoever opens the image next gives it the new ones (see [`super::intent`]). No kill can lose
+//! an acknowledged write, because the page cache outlives the process (as the device does, on a direct
+//! disk: there the data is written before it counts as such, and a transfer that the kernel still has when
+//! the process dies was not acknowledged). After a power failure, what was not flushed may be new in
+//! either file.
 //! A discard escapes the tuples first: killed in between it leaves old data that nothing checks.
 
 use std::io;
@@ -17,11 +17,15 @@ use super::backing::{Backing, Stopped};
 use super::error::MediaError;
 use super::geometry::Geometry;
 use super::header::State;
+use super::intent::{Intent, IntentLog, Left};
 use super::locks::RangeLocks;
 use super::open::Parts;
 use super::pi_file::PiFile;
 use crate::pi::{GuardTag, Tuple, generate_over, guard};
 use crate::units::{BlockCount, BlockRange, Lba};
+
+/// The most that is noted as one run of zeros.
+const ZEROED_AT_ONCE: u64 = 64 << 20;
 
 /// The two files and the locks on their blocks. Who calls holds the range.
 #[derive(Debug)]
@@ -180,22 +184,54 @@ impl Pair {
         }
     }
 
-    /// Writes data and then its tuples.
+    /// Writes data and then its tuples. Where there is no room to note more intents, `wait` lets other
+    /// writes come to an end.
     pub(super) fn write(
         &self,
         extent: &Extent,
         data: &[u8],
         tuples: &[Tuple],
+        wait: impl Fn(),
     ) -> Result<(), MediaError> {
-        self.finish_write(extent.range, self.write_data(extent.offset, data), tuples)
+        let intent = self.intend(extent.range.first, tuples, wait);
+        let written = self.write_data(extent.offset, data);
+        self.finish_write(extent.range, written, tuples, intent)
+    }
+
+    /// Notes that data with these tuples is about to be written.
+    pub(super) fn intend(&self, first: Lba, tuples: &[Tuple], wait: impl Fn()) -> Option<Intent> {
+        self.intents()?.note(first, tuples, wait)
+    }
+
+    pub(super) fn intents(&self) -> Option<&IntentLog> {
+        self.pi.as_ref()?.intents()
+    }
+
+    fn clear(&self, intent: Option<Intent>) {
+        if let (Some(log), Some(intent)) = (self.intents(), intent) {
+            log.clear(intent);
+        }
     }
 
     pub(super) fn write_data(&self, offset: u64, data: &[u8]) -> Result<(), Stopped> {
         self.data.write(offset, data)
     }
 
-    /// Writes the tuples of data that is written, or sees to what a failed write left.
+    /// Writes the tuples of data that is written, or sees to what a failed write left; either way nothing
+    /// is under way any more.
     pub(super) fn finish_write(
+        &self,
+        range: BlockRange,
+        written: Result<(), Stopped>,
+        tuples: &[Tuple],
+        intent: Option<Intent>,
+    ) -> Result<(), MediaError> {
+        let finished = self.put_tuples(range, written, tuples);
+        self.clear(intent);
+        finished
+    }
+
+    fn put_tuples(
         &self,
         range: BlockRange,
         written: Result<(), Stopped>,
@@ -208,11 +244,13 @@ impl Pair {
             self.distrust(BlockRange { count, ..range });
             failed("write data", source)
         })?;
+        self.write_tuples(range.first, tuples).inspect_err(|_| self.distrust(range))
+    }
+
+    /// Writes tuples alone.
+    pub(super) fn write_tuples(&self, first: Lba, tuples: &[Tuple]) -> Result<(), MediaError> {
         let Some(pi) = &self.pi else { return Ok(()) };
-        pi.write(range.first, tuples).map_err(|source| {
-            self.distrust(range);
-            failed("write protection information", source)
-        })
+        pi.write(first, tuples).map_err(|e| failed("write protection information", e))
     }
 
     /// Gives blocks' space back: they read as zeros with escape tags.
@@ -225,8 +263,24 @@ impl Pair {
     }
 
     /// Writes zeros with tuples that verify; `unmap` gives the data's space back as well.
-    pub(super) fn write_zeroes(&self, extent: &Extent, unmap: bool) -> Result<(), MediaError> {
-        self.zero(extent, unmap).inspect_err(|_| self.distrust(extent.range))
+    pub(super) fn write_zeroes(
+        &self,
+        extent: &Extent,
+        unmap: bool,
+        wait: impl Fn(),
+    ) -> Result<(), MediaError> {
+        let most = ZEROED_AT_ONCE / self.opened.block_size.bytes_u64();
+        let mut done = 0;
+        while done < extent.range.count.0 {
+            let count = BlockCount((extent.range.count.0 - done).min(most));
+            let part = self.extent(BlockRange::new(extent.range.first.offset(done), count))?;
+            let intent = self.intents().map(|log| log.note_zeros(part.range, &wait));
+            let zeroed = self.zero(&part, unmap).inspect_err(|_| self.distrust(part.range));
+            self.clear(intent);
+            zeroed?;
+            done = done.saturating_add(count.0);
+        }
+        Ok(())
     }
 
     fn zero(&self, extent: &Extent, unmap: bool) -> Result<(), MediaError> {
@@ -265,6 +319,34 @@ impl Pair {
         self.pi.as_ref().map_or(Ok(None), PiFile::take_note)
     }
 
+    /// The state in the PI file's header when it was opened.
+    pub(super) fn opened_state(&self) -> Option<State> {
+        self.pi.as_ref().map(|pi| pi.header().state)
+    }
+
+    /// What a killed process left under way.
+    pub(super) fn left_intents(&self) -> io::Result<Option<Left>> {
+        self.pi.as_ref().map_or(Ok(None), PiFile::left_intents)
+    }
+
+    /// Begins to note what is under way. An old log is given up.
+    pub(super) fn begin_intents(&self) -> io::Result<()> {
+        let Some(pi) = &self.pi else { return Ok(()) };
+        pi.cut_intents()?;
+        pi.begin_intents(self.is_suspect())
+    }
+
+    /// Ends that: nothing is under way.
+    pub(super) fn end_intents(&self) -> Result<(), MediaError> {
+        let ended = self.pi.as_ref().map_or(Ok(None), PiFile::cut_intents);
+        ended.map(drop).map_err(|e| failed("cut the intent log off", e))
+    }
+
+    /// What is known of the image that was left in use.
+    pub(super) fn trust(&self, suspect: bool) {
+        self.suspect.store(suspect, Ordering::Relaxed);
+    }
+
     /// Leaves a note in the PI file, where there is one.
     pub(super) fn leave_note(&self, note: &[u8]) -> Result<(), MediaError> {
         let left = self.pi.as_ref().map_or(Ok(()), |pi| pi.leave_note(note));
@@ -290,6 +372,9 @@ impl Pair {
 
     fn suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
+        if let Some(log) = self.intents() {
+            log.suspect();
+        }
     }
 
     /// Whether data and tuples may disagree somewhere.
@@ -299,7 +384,7 @@ impl Pair {
 }
 
 /// The tuples of blocks that are all zeros.
-fn zero_tuples(geometry: Geometry, range: BlockRange) -> impl Iterator<Item = Tuple> {
+pub(super) fn zero_tuples(geometry: Geometry, range: BlockRange) -> impl Iterator<Item = Tuple> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let guard: GuardTag = guard(ZEROS.get(..geometry.block_size.bytes()).unwrap_or_default());
     (0..range.count.0)

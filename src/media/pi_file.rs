@@ -2,14 +2,18 @@
 //!
 //! A tuple is stored XOR FFh, so that a hole of a sparse file reads as escape tags, and giving
 //! tuples' space back is the same as escaping them.
+//!
+//! While the image is in use an intent log follows, from the next page on (see [`super::intent`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backing::{Access, Backing, Stopped, io_error};
 use super::error::{HeaderError, OpenError};
 use super::header::{HEADER_BYTES, Header, MAGIC, State};
+use super::intent::{IntentLog, LOG_BYTES, Left};
 use super::note::{self, NOTE_AT};
 use crate::memory::Buffer;
 use crate::pi::{TUPLE_BYTES, Tuple};
@@ -24,6 +28,10 @@ const TUPLE_BYTES_U64: u64 = 8;
 /// The header's length as a 64-bit number, for offsets.
 const HEADER_BYTES_U64: u64 = 4096;
 
+/// The intent log's length as a 64-bit number, and what it begins at a multiple of.
+const LOG_BYTES_U64: u64 = LOG_BYTES as u64;
+const PAGE: u64 = 4096;
+
 /// Where a note begins, as an offset.
 const NOTE_OFFSET: u64 = 512;
 
@@ -35,6 +43,7 @@ pub(super) struct PiFile {
     header: Header,
     /// How many blocks the file covers now.
     blocks: AtomicU64,
+    intents: OnceLock<IntentLog>,
 }
 
 impl PiFile {
@@ -51,14 +60,67 @@ impl PiFile {
     }
 
     fn over(backing: Backing, header: Header) -> PiFile {
-        PiFile { backing, header, blocks: AtomicU64::new(header.blocks.0) }
+        let blocks = AtomicU64::new(header.blocks.0);
+        PiFile { backing, header, blocks, intents: OnceLock::new() }
     }
 
     /// Covers more blocks; those that are added have escape tags.
     pub(super) fn grow(&self, blocks: BlockCount) -> io::Result<()> {
+        let suspect = self.cut_intents()?.is_some_and(|left| left.suspect);
         self.backing.extend(Self::bytes_for(blocks))?;
         self.blocks.store(blocks.0, Ordering::Relaxed);
-        self.mark(State::InUse)
+        self.mark(State::InUse)?;
+        match self.intents.get() {
+            Some(log) => self
+                .make_room_for_intents()
+                .and_then(|at| log.move_to(self.backing.file(), at, suspect)),
+            None => Ok(()),
+        }
+    }
+
+    /// The intent log, while there is one.
+    pub(super) fn intents(&self) -> Option<&IntentLog> {
+        self.intents.get()
+    }
+
+    /// What a killed process left in the intent log.
+    pub(super) fn left_intents(&self) -> io::Result<Option<Left>> {
+        let at = self.intents_at();
+        if self.backing.measure()? < at.saturating_add(LOG_BYTES_U64) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; LOG_BYTES];
+        self.backing.read(at, &mut bytes)?;
+        Ok(Left::parse(&bytes))
+    }
+
+    /// Begins an intent log; the file is marked as in use.
+    pub(super) fn begin_intents(&self, suspect: bool) -> io::Result<()> {
+        let at = self.make_room_for_intents()?;
+        let log = IntentLog::begin(self.backing.file(), at, suspect)?;
+        // There is one opening of a file, and it comes here once.
+        let _ = self.intents.set(log);
+        Ok(())
+    }
+
+    /// Cuts the intent log off. Nothing is noted in it any more.
+    pub(super) fn cut_intents(&self) -> io::Result<Option<Left>> {
+        let left = self.left_intents()?;
+        self.backing.cut(Self::bytes_for(BlockCount(self.blocks.load(Ordering::Relaxed))))?;
+        Ok(left)
+    }
+
+    /// Makes zeros where the intent log goes, with the space that they need: a page of a mapping that finds
+    /// none is a SIGBUS.
+    fn make_room_for_intents(&self) -> io::Result<u64> {
+        let at = self.intents_at();
+        let room = self.backing.append_zeros(at, LOG_BYTES);
+        room.inspect_err(|_| drop(self.cut_intents())).map(|()| at)
+    }
+
+    fn intents_at(&self) -> u64 {
+        let blocks = BlockCount(self.blocks.load(Ordering::Relaxed));
+        Self::bytes_for(blocks).next_multiple_of(PAGE)
     }
 
     /// Opens a PI file and believes its header if it fits its length.
@@ -76,7 +138,9 @@ impl PiFile {
         })?;
         let header = Header::parse(&page).map_err(not_ours)?;
         let expected = Self::bytes_for(header.blocks);
-        if backing.bytes() != expected {
+        // The intent log of a process that was killed follows; of one that closed the file, nothing.
+        let may_be_longer = header.state == State::InUse && backing.bytes() > expected;
+        if backing.bytes() != expected && !may_be_longer {
             let pi = PathBuf::from(path);
             return Err(OpenError::PiLength { pi, bytes: backing.bytes(), expected });
         }

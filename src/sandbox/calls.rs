@@ -154,7 +154,7 @@ pub(super) const TABLE: &[&[Call]] = &[MEMORY, LIFE, EVENTS, FILES, SOCKETS, MAC
 const MEMORY: &[Call] = calls! {
     SYS_brk EVERY, [], "the allocator";
     SYS_mmap EVERY, [[DATA, ANONYMOUS]], "the allocator, stacks, and empty pages where mapped ones were taken away; never to be run";
-    SYS_mmap CONNECTION.and(RELAY), [[DATA]], "guest memory and in-flight regions that the front end shares; never to be run";
+    SYS_mmap CONNECTION.and(RELAY).and(GROWTH), [[DATA]], "guest memory and in-flight regions that the front end shares; the intent log of an image that grows, which moves; never to be run";
     SYS_memfd_create RELAY, [[int(1, (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING).cast_signed())]], "a front end's in-flight region";
     SYS_munmap EVERY, [], "the allocator, stacks, guest memory that goes";
     SYS_mprotect EVERY, [[DATA]], "the allocator's heaps, a stack's guard page; nothing is made executable";
@@ -219,7 +219,7 @@ const FILES: &[Call] = calls! {
     SYS_fallocate MEDIUM, [[int(1, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)], [int(1, libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE)]], "blocks that are discarded or written with zeros";
     SYS_lseek MEDIUM.and(RECORDS).and(EXPLAIN), [], "where holes are, in images and in guest memory; how long a file is, where a cut record began";
     SYS_fcntl RELAY, [[int(1, libc::F_ADD_SEALS)], [int(1, libc::F_GET_SEALS)]], "nobody makes an in-flight region shorter while it is mapped";
-    SYS_ftruncate GROWTH.and(RECORDS).and(RELAY), [], "an in-flight region gets its size; the PI file grows with its image; a record that a full disk cut off is taken back";
+    SYS_ftruncate MEDIUM.and(RECORDS).and(RELAY), [], "an in-flight region gets its size; the PI file grows with its image, and loses its intent log at the end; a record that a full disk cut off is taken back";
     SYS_fstat MEDIUM.and(RECORDS).and(RELAY), [], "whether an image has grown, whether guest memory and in-flight regions are as long as they say";
     SYS_flock MEDIUM, [[int(1, libc::LOCK_UN)]], "the end of a disk";
 };

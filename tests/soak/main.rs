@@ -53,7 +53,11 @@ struct Figures {
     writes: u64,
     /// Blocks that were read and compared.
     verified: u64,
-    /// Kills after which `dixtrap image check` found blocks whose data and tuples disagree.
+    /// Kills after which an image was checked before the next daemon had it.
+    checked: u32,
+    /// Blocks that had to be replayed then.
+    replayed: u64,
+    /// Images that had blocks all the same whose data and tuples disagree.
     torn: u32,
     /// The longest time from the kill to the last answer.
     slowest: Duration,
@@ -65,8 +69,8 @@ const KILLS_A_GUEST: u32 = 20;
 fn main() {
     let args = Args::parse();
     println!(
-        "| device | disk | kills | under way at | requests resumed | writes | 4 KiB verified | torn images | slowest recovery |\n\
-         |---|---|---|---|---|---|---|---|---|"
+        "| device | disk | kills | under way at | requests resumed | writes | 4 KiB verified | images checked | blocks replayed | torn images | slowest recovery |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|"
     );
     let kinds = [("blk", false), ("blk", true), ("scsi", false), ("scsi", true)];
     let mut random = Random::new(args.seed);
@@ -75,10 +79,11 @@ fn main() {
         let Some(folder) = folder(direct) else { continue };
         let figures = soak(device, direct, folder, share, &mut random);
         let disk = if direct { "direct" } else { "mapped" };
-        let Figures { kills, hit, resumed, writes, verified, torn, slowest } = figures;
+        let Figures { kills, hit, resumed, writes, verified, .. } = figures;
+        let Figures { checked, replayed, torn, slowest, .. } = figures;
         let slowest = slowest.as_millis();
         println!(
-            "| {device} | {disk} | {kills} | {hit} | {resumed} | {writes} | {verified} | {torn} | {slowest} ms |"
+            "| {device} | {disk} | {kills} | {hit} | {resumed} | {writes} | {verified} | {checked} | {replayed} | {torn} | {slowest} ms |"
         );
     }
 }
@@ -110,7 +115,7 @@ fn soak(
         let records = daemon.stop();
         assert!(records.broken().is_empty(), "{:?}", records.broken());
         assert!(records.races().is_empty(), "a race was invented");
-        assert!(is_clean(&folder), "the image is not clean after an orderly end");
+        assert!(check(&folder).is_clean, "the image is not clean after an orderly end");
     }
     figures
 }
@@ -134,8 +139,16 @@ fn one_kill(
     figures.hit += u32::from(open > 0);
     figures.resumed += open;
     let folder = daemon.dir();
+    let is_direct = args.contains(&"--direct");
     drop(daemon);
-    figures.torn += u32::from(!is_clean(&folder));
+    // The next daemon replays what a check did not.
+    if figures.kills.is_multiple_of(2) {
+        let checked = check(&folder);
+        figures.checked += 1;
+        figures.replayed += checked.replayed;
+        figures.torn += u32::from(!checked.is_clean);
+        assert!(checked.is_clean || !is_direct, "a kill tore a block");
+    }
     let daemon = Daemon::start_in(folder, args);
     load.reconnect(&daemon);
     load.finish(sent, slots);
@@ -144,15 +157,24 @@ fn one_kill(
     daemon
 }
 
-fn is_clean(folder: &TempDir) -> bool {
+/// What `dixtrap image check` says.
+struct Checked {
+    is_clean: bool,
+    replayed: u64,
+}
+
+fn check(folder: &TempDir) -> Checked {
     let checked = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
         .args(["image", "check"])
         .arg(folder.path().join("disk.img"))
         .output()
         .unwrap();
-    match checked.status.code() {
+    let is_clean = match checked.status.code() {
         Some(0) => true,
         Some(1) => false,
         other => panic!("{other:?}: {}", String::from_utf8_lossy(&checked.stderr)),
-    }
+    };
+    let said = String::from_utf8(checked.stdout).unwrap();
+    let replayed = said.lines().find_map(|line| line.strip_prefix("replayed ")?.split(' ').next());
+    Checked { is_clean, replayed: replayed.map_or(0, |count| count.parse().unwrap()) }
 }

@@ -125,6 +125,9 @@ fn print_report(image: &Image, report: &CheckReport) -> io::Result<()> {
     if report.was_in_use {
         let now = if report.marked_clean { ": it is marked as clean now" } else { "" };
         print(format_args!("{} was not closed cleanly{now}", image.path.display()))?;
+        if report.replayed > BlockCount(0) {
+            print(format_args!("replayed {} blocks whose write was under way", report.replayed))?;
+        }
     }
     print(format_args!(
         "{}: {}: {} verified, {} without tags, {} do not fit",

@@ -55,6 +55,11 @@ impl IoQueues {
         QueueIo { queues: self.clone(), queue }
     }
 
+    /// Lets everything land that the kernel has finished, whichever queue it belongs to.
+    pub(in crate::media) fn reap_all(&self) {
+        self.engines.iter().for_each(|engine| engine.reap(false));
+    }
+
     pub(in crate::media) fn engine(&self, queue: QueueIndex) -> Option<&Engine<BlockTransfer>> {
         self.engines.get(usize::from(queue.0.checked_sub(self.first)?))
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::engine::Transfer;
 use crate::media::backing::Stopped;
 use crate::media::error::MediaError;
+use crate::media::intent::Intent;
 use crate::media::locks::Claim;
 use crate::media::pair::{Extent, Pair, failed};
 use crate::memory::{Buffer, List};
@@ -24,6 +25,8 @@ pub struct BlockTransfer {
     pub(in crate::media) claim: Claim,
     /// One for each block of a write; of a read they come when its data is there.
     pub(in crate::media) tuples: Option<List<Tuple>>,
+    /// What a write has noted.
+    pub(in crate::media) intent: Option<Intent>,
 }
 
 /// How a transfer ended: with the blocks as they are on the medium now, or not.
@@ -43,26 +46,18 @@ impl Transfer for BlockTransfer {
 
     /// The second half of a read or write, with its range still held.
     fn land(self, buffer: Buffer, result: io::Result<usize>) -> Completion {
-        let BlockTransfer { pair, extent, claim, tuples } = self;
+        let BlockTransfer { pair, extent, claim, tuples, intent } = self;
         let completion = match tuples {
-            Some(tuples) => finish_write(&pair, &extent, buffer, result, tuples),
+            Some(tuples) => {
+                let written = rest_of_write(&pair, extent.offset, &buffer, result);
+                let finished = pair.finish_write(extent.range, written, &tuples, intent);
+                finished.map(|()| Blocks { data: buffer, tuples })
+            }
             None => finish_read(&pair, &extent, buffer, result),
         };
         pair.locks.release(claim);
         completion
     }
-}
-
-fn finish_write(
-    pair: &Pair,
-    extent: &Extent,
-    data: Buffer,
-    result: io::Result<usize>,
-    tuples: List<Tuple>,
-) -> Completion {
-    let written = rest_of_write(pair, extent.offset, &data, result);
-    pair.finish_write(extent.range, written, &tuples)?;
-    Ok(Blocks { data, tuples })
 }
 
 /// A write that the kernel cut short is completed, or fails, by an ordinary call.

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::{Image, ImageError, Progress, chunk_blocks};
-use crate::media::backing::{Access, Backing, io_error};
+use crate::media::backing::Access;
 use crate::media::disk::Disk;
 use crate::media::error::OpenError;
 use crate::media::geometry::Geometry;
 use crate::media::header::State;
+use crate::media::intent::recover;
 use crate::media::open;
-use crate::media::pi_file::PiFile;
 use crate::pi::{Mismatch, Tuple, guard, verify};
 use crate::units::{BlockCount, Lba};
 
@@ -31,6 +31,8 @@ pub struct CheckReport {
     pub first: Vec<BadBlock>,
     /// The image had not been closed cleanly.
     pub was_in_use: bool,
+    /// Blocks whose write was under way then, and that were completed before the check.
+    pub replayed: BlockCount,
     /// It is marked as clean now.
     pub marked_clean: bool,
 }
@@ -53,22 +55,53 @@ impl fmt::Display for BadBlock {
 
 /// Verifies every block; `progress` hears how many are done.
 ///
-/// An image that was left in use and has no mismatch is marked as clean, if its PI file may be
-/// written; nothing else is changed.
+/// Of an image that was left in use, if its PI file may be written, what was under way is completed
+/// first, and it is marked as clean where it has no mismatch; nothing else is changed.
 pub fn check(image: &Image, progress: Progress<'_>) -> Result<CheckReport, ImageError> {
-    let parts = open::open_as_header_says(&image.path, image.pi_file.as_deref())?;
-    let was_in_use = parts.pi.as_ref().is_some_and(|pi| pi.header().state == State::InUse);
-    let disk = Disk::from_parts(parts);
-    let mut report = CheckReport::new(disk.geometry(), was_in_use);
+    let disk = open_to_check(image, Access::Read)?;
+    if !was_in_use(&disk) {
+        let mut report = CheckReport::new(disk.geometry());
+        report.scan(&disk, progress)?;
+        return Ok(report);
+    }
+    drop(disk);
+    check_left(image, progress)
+}
+
+/// Checks an image that was left in use, or was a moment ago.
+fn check_left(image: &Image, progress: Progress<'_>) -> Result<CheckReport, ImageError> {
+    let (disk, may_write) = match open_to_check(image, Access::Write) {
+        Ok(disk) => (disk, true),
+        Err(error @ OpenError::NotWritable { .. }) => {
+            log::warn!("what was under way is not replayed, and the image not marked: {error}");
+            (open_to_check(image, Access::Read)?, false)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut report = CheckReport::new(disk.geometry());
+    report.was_in_use = was_in_use(&disk);
+    if may_write && report.was_in_use {
+        report.replayed = recover(&disk.pair)?.completed;
+        disk.pair.end_intents()?;
+    }
     report.scan(&disk, progress)?;
-    if was_in_use && report.mismatches.0 == 0 {
-        report.marked_clean = mark_clean(image, disk).inspect_err(warn_unmarked).is_ok();
+    if may_write && report.was_in_use && report.mismatches.0 == 0 {
+        let marked = disk.pair.mark(State::Clean);
+        report.marked_clean = marked.inspect_err(warn_unmarked).is_ok();
     }
     Ok(report)
 }
 
+fn open_to_check(image: &Image, access: Access) -> Result<Disk, OpenError> {
+    open::open_as_header_says(&image.path, image.pi_file.as_deref(), access).map(Disk::from_parts)
+}
+
+fn was_in_use(disk: &Disk) -> bool {
+    disk.pair.opened_state() == Some(State::InUse)
+}
+
 impl CheckReport {
-    fn new(geometry: Geometry, was_in_use: bool) -> CheckReport {
+    fn new(geometry: Geometry) -> CheckReport {
         let none = BlockCount(0);
         CheckReport {
             geometry,
@@ -76,7 +109,8 @@ impl CheckReport {
             unwritten: none,
             mismatches: none,
             first: Vec::new(),
-            was_in_use,
+            was_in_use: false,
+            replayed: none,
             marked_clean: false,
         }
     }
@@ -136,16 +170,6 @@ impl CheckReport {
     }
 }
 
-/// Marks the PI file of a disk that was just checked; nobody can write to it in between, because
-/// the data file stays locked.
-fn mark_clean(image: &Image, checked: Disk) -> Result<(), OpenError> {
-    let _data = Backing::open(&image.path, Access::Read)?;
-    drop(checked);
-    let path = image.pi_path();
-    let pi = PiFile::open(&path, Access::Write)?;
-    pi.mark(State::Clean).map_err(|e| io_error("mark as clean", &path, e))
-}
-
-fn warn_unmarked(error: &OpenError) {
+fn warn_unmarked(error: &std::io::Error) {
     log::warn!("the image stays marked as not cleanly closed: {error}");
 }

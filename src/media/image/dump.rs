@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use super::{Image, ImageError};
+use crate::media::backing::Access;
 use crate::media::disk::Disk;
 use crate::media::open;
 use crate::pi::{Mismatch, Tuple, guard, verify};
@@ -27,7 +28,11 @@ pub fn dump(
     count: BlockCount,
     each: &mut dyn FnMut(DumpedBlock) -> ControlFlow<()>,
 ) -> Result<(), ImageError> {
-    let disk = Disk::from_parts(open::open_as_header_says(&image.path, image.pi_file.as_deref())?);
+    let disk = Disk::from_parts(open::open_as_header_says(
+        &image.path,
+        image.pi_file.as_deref(),
+        Access::Read,
+    )?);
     disk.require_range(lba, count)?;
     let geometry = disk.geometry();
     let mut block = vec![0; geometry.block_size.bytes()];

@@ -4,6 +4,7 @@
 
 mod full;
 mod images;
+mod intents;
 mod killed;
 mod lost;
 mod opening;

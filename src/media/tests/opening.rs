@@ -61,6 +61,7 @@ fn a_size_creates_sparse_files_that_open_again_with_what_was_written() {
     assert_eq!(mismatches(&disk, blocks.0 - 600, 600), NONE);
     assert_eq!(read(&disk, 0, 1).1, [Tuple::ESCAPE]);
     use std::os::unix::fs::MetadataExt;
+    drop(disk);
     for name in [&path, &pi_of(&path)] {
         assert!(fs::metadata(name).unwrap().blocks() < 100, "{} is sparse", name.display());
     }

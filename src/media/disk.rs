@@ -8,10 +8,10 @@ use super::direct::{BlockTransfer, Blocks, Direction, IoQueues, Job, TransferId}
 use super::error::{MediaError, OpenError};
 use super::geometry::Geometry;
 use super::header::State;
-use super::intent::{Replayed, recover};
 use super::locks::{Held, Mode};
 use super::open::{DiskSpec, Parts, open};
 use super::pair::{Extent, Pair, failed};
+use super::replay::{Replayed, recover};
 use crate::made::MadeFile;
 use crate::memory::{Buffer, List};
 use crate::pi::Tuple;

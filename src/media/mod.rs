@@ -12,6 +12,7 @@
 //! | `pi_file` | tuples of a PI file, and its header's life |
 //! | `header` | the header page of a PI file |
 //! | `intent` | what is being written, for whoever opens the image after a kill |
+//! | `replay` | what is done with the records that a killed process left |
 //! | `note` | what one process leaves in it for the next |
 //! | `geometry` | the shape of a disk |
 //! | `locks` | who may touch which blocks at the same time |
@@ -33,6 +34,7 @@ mod note;
 mod open;
 mod pair;
 mod pi_file;
+mod replay;
 
 pub use direct::{Blocks, Completion, IoQueues, QueueIo, TransferId};
 pub use disk::{Allocation, Disk, Started};

@@ -8,8 +8,8 @@ use crate::media::disk::Disk;
 use crate::media::error::OpenError;
 use crate::media::geometry::Geometry;
 use crate::media::header::State;
-use crate::media::intent::recover;
 use crate::media::open;
+use crate::media::replay::recover;
 use crate::pi::{Mismatch, Tuple, guard, verify};
 use crate::units::{BlockCount, Lba};
 

@@ -73,7 +73,7 @@ impl SlotClass {
 
 /// What a record says is being written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Record {
+pub(in crate::media) enum Record {
     /// These blocks, from the first on.
     Tuples(Lba, Vec<Tuple>),
     /// Zeros.

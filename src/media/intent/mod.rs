@@ -11,7 +11,7 @@
 //! | `layout` | what stands in them |
 //! | `slots` | which places for records are free |
 //! | `log` | a record's life: noted before the data, cleared after the tuples |
-//! | `replay` | what is done with the records that a killed process left |
+//! | `left` | the records that a killed process left; what is done with them is `replay`'s above |
 //!
 //! The log costs no system call: the region is a shared mapping, so what was stored to it is in the page
 //! cache, which outlives the process as the data's does. It is there only while the image is in use: a
@@ -21,11 +21,11 @@
 //! boot are completed like others, where data and tuple fit, and the image stays suspect.
 
 mod layout;
+mod left;
 mod log;
 mod region;
-mod replay;
 mod slots;
 
-pub(super) use layout::LOG_BYTES;
+pub(super) use layout::{LOG_BYTES, Record};
+pub(super) use left::Left;
 pub(super) use log::{Intent, IntentLog};
-pub(super) use replay::{Left, Replayed, recover};

@@ -4,45 +4,27 @@
 //! that was recorded is new, and gets it. One whose data fits the tuple that it has is old, and stays. One
 //! that fits neither was cut in the middle: no tuple is made up for it, so its next read fails its check.
 
-use super::layout::{Record, parse_header, parse_records};
-use crate::media::error::MediaError;
-use crate::media::pair::{Pair, failed, zero_tuples};
+use super::error::MediaError;
+use super::intent::{Left, Record};
+use super::pair::{Pair, failed, zero_tuples};
 use crate::pi::{GuardTag, PiType, Tuple, guard, verify};
 use crate::units::{BlockCount, BlockRange, Lba};
 
-/// What a killed process left in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::media) struct Left {
-    /// Data and tuples may disagree where there is no record either.
-    pub(in crate::media) suspect: bool,
-    records: Vec<Record>,
-}
-
 /// What became of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::media) struct Replayed {
+pub(super) struct Replayed {
     /// Blocks that got the tuple of the data that they have.
-    pub(in crate::media) completed: BlockCount,
+    pub(super) completed: BlockCount,
     /// Blocks that are neither old nor new.
-    pub(in crate::media) torn: BlockCount,
+    pub(super) torn: BlockCount,
 }
 
 /// How many blocks are looked at together.
 const STEP: u64 = 256;
 
-impl Left {
-    /// Reads the bytes of a log; `None` where they are none.
-    pub(in crate::media) fn parse(bytes: &[u8]) -> Option<Left> {
-        let words: Vec<u64> =
-            bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        let suspect = parse_header(&words)?;
-        Some(Left { suspect, records: parse_records(&words) })
-    }
-}
-
 /// Completes what a killed process left under way, where there is a log that says so, and believes the image
 /// if nothing else speaks against it. Whoever calls is alone with the disk.
-pub(in crate::media) fn recover(pair: &Pair) -> Result<Replayed, MediaError> {
+pub(super) fn recover(pair: &Pair) -> Result<Replayed, MediaError> {
     let left = pair.left_intents().map_err(|e| failed("read the intent log", e))?;
     let Some(left) = left else { return Ok(Replayed::default()) };
     let replayed = replay(pair, &left)?;

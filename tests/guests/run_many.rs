@@ -112,6 +112,34 @@ fn a_lost_guest_costs_its_own_cell_only() {
     assert!(out.join("boot-3/races.jsonl").is_file());
 }
 
+/// Programs inherit their control group: who moves what they are children of has changed every cell to come.
+#[test]
+fn a_control_group_costs_its_own_cell_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let moves = scenario(
+        dir.path(),
+        "moves",
+        "survey",
+        "prepare \"$@\"; work direct \"$TARGET\"; mkdir /tmp/groups; \
+         mount -t cgroup2 none /tmp/groups || skip 'no control groups'; \
+         mkdir /tmp/groups/slow; echo 1 >/tmp/groups/slow/cgroup.procs; finish",
+    );
+    let after =
+        scenario(dir.path(), "after", "survey", "prepare \"$@\"; work direct \"$TARGET\"; finish");
+    let kernel = kernel_name();
+    let words = ["--kernel", &kernel, "--seconds", "2", "--scenario", &moves, "--scenario", &after];
+    let (output, verdict) = run(dir.path(), &words);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("left something behind: control group of process 1: it is 0::/slow and was"),
+        "{said}"
+    );
+    assert_eq!(cell(&verdict, "after/raw").outcome, CellOutcome::Pass, "{said}");
+    let control = verdict.cells.iter().find(|cell| cell.control).unwrap();
+    assert_eq!(control.repeat.map(|r| (r.k, r.n)), Some((2, 2)), "once in each boot");
+}
+
 /// One run at a time in a directory, and one run ever; the second changes nothing there.
 /// A script that calls what is not there is its author's to mend: no kernel is blamed, none is passed over.
 #[test]

@@ -1,11 +1,12 @@
 //! Puts a guest back to the state in which its first program found it, so that nothing leaks from one
 //! cell to the next: mounts, swap, loop, mapped and mirrored devices, partitions, knobs, files, and
-//! what the caches hold.
+//! what the caches hold. What cannot be put back is told, such as control groups that processes are in.
 //!
 //! Only for a guest of which we are the whole user space: in anybody else's these things are his.
 
 mod devices;
 mod files;
+mod inherited;
 mod ioctl;
 mod knobs;
 mod mounts;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use nix::unistd::sync;
 
 use files::Files;
+use inherited::Inherited;
 use knobs::Knobs;
 use places::Places;
 
@@ -38,6 +40,7 @@ pub struct Baseline {
     knobs: Knobs,
     places: Places,
     files: Files,
+    inherited: Inherited,
 }
 
 impl Baseline {
@@ -49,6 +52,7 @@ impl Baseline {
             knobs: Knobs::read(disk),
             places: Places::read(),
             files: Files::read(Path::new("/")),
+            inherited: Inherited::read(Path::new("/")),
         }
     }
 
@@ -62,6 +66,7 @@ impl Baseline {
         }
         self.drop_caches();
         self.knobs.restore(&mut swept);
+        self.inherited.compare(&mut swept);
         swept
     }
 

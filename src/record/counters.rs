@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Counters {
     /// Write requests whose samples were compared.
     pub writes: u64,
+    /// Those of them in which at least one block raced; `None` in records of before it was counted.
+    #[serde(default)]
+    pub raced_writes: Option<u64>,
     /// Logical blocks whose doorbell and fetch samples were compared.
     pub blocks_checked: u64,
     /// Blocks that raced, by when.

@@ -31,7 +31,7 @@ pub use hexdiff::Colour;
 pub use json::{WriteError, verdict_json, write_whole};
 pub use jsonl::{Sink, SinkError};
 pub use lines::{SessionError, each_record};
-pub use offenders::{Offender, Offenders};
+pub use offenders::{Offender, Offenders, worst_of};
 pub use plain::{plain, plain_json, plain_lines};
 pub use session::{CULPRITS, LabelSummary, OWNERS, Session, UNLABELLED, culprits_beside};
 pub use text::{offenders_text, session_text, verdict_line, verdict_text};

@@ -107,27 +107,47 @@ impl Offenders {
     /// those with the most bytes changed. Each label has its turn before one has its second.
     pub fn worst(&self, count: usize, wanted: impl Fn(Option<&str>) -> bool) -> Vec<Offender> {
         let joined = self.joined(wanted);
-        let mut all: Vec<&Offender> = joined.iter().collect();
-        all.sort_by_key(|block| std::cmp::Reverse((block.races, block.worst.changed_bytes)));
-        let mut turns: BTreeMap<Option<&str>, u64> = BTreeMap::new();
-        let mut ranked: Vec<(u64, &Offender)> = all
-            .into_iter()
-            .map(|block| {
-                let turn = turns.entry(block.worst.label.as_deref()).or_default();
-                *turn += 1;
-                (*turn, block)
-            })
-            .collect();
-        ranked.sort_by_key(|(turn, _)| *turn);
-        ranked
-            .into_iter()
-            .take(count)
-            .map(|(_, block)| {
-                let healed_after_us = self.healed.get(&block.worst.id).copied();
-                Offender { healed_after_us, ..block.clone() }
-            })
-            .collect()
+        ranked(&joined).into_iter().take(count).map(|(_, block)| self.told(block)).collect()
     }
+
+    /// The `count` worst of each label, for [`worst_of`].
+    pub fn worst_of_each(&self, count: usize) -> Vec<Offender> {
+        let joined = self.joined(|_| true);
+        let first = ranked(&joined).into_iter().take_while(|(turn, _)| *turn <= count);
+        first.map(|(_, block)| self.told(block)).collect()
+    }
+
+    fn told(&self, block: &Offender) -> Offender {
+        let healed_after_us = self.healed.get(&block.worst.id).copied();
+        Offender { healed_after_us, ..block.clone() }
+    }
+}
+
+/// The `count` worst of those of `blocks` whose labels `wanted` takes, as [`Offenders::worst`] has them.
+pub fn worst_of(
+    blocks: &[Offender],
+    count: usize,
+    wanted: impl Fn(Option<&str>) -> bool,
+) -> Vec<&Offender> {
+    let wanted = blocks.iter().filter(|block| wanted(block.worst.label.as_deref()));
+    ranked(wanted).into_iter().take(count).map(|(_, block)| block).collect()
+}
+
+/// The blocks in the order of their turns: each label has its first before one has its second.
+fn ranked<'o>(blocks: impl IntoIterator<Item = &'o Offender>) -> Vec<(usize, &'o Offender)> {
+    let mut all: Vec<&Offender> = blocks.into_iter().collect();
+    all.sort_by_key(|block| std::cmp::Reverse((block.races, block.worst.changed_bytes)));
+    let mut turns: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, &Offender)> = all
+        .into_iter()
+        .map(|block| {
+            let turn = turns.entry(block.worst.label.as_deref()).or_default();
+            *turn += 1;
+            (*turn, block)
+        })
+        .collect();
+    ranked.sort_by_key(|(turn, _)| *turn);
+    ranked
 }
 
 #[cfg(test)]
@@ -164,6 +184,26 @@ pub(crate) mod tests {
             outcome: Outcome::Stored,
             page: None,
             owner: None,
+        }
+    }
+
+    /// What a boot keeps of its labels says the same as all that it read.
+    #[test]
+    fn the_worst_of_each_label_are_enough_for_the_worst_of_any() {
+        let mut all = Offenders::default();
+        for (label, blocks) in [("a", 9), ("b", 1), ("c", 5)] {
+            for id in 0..blocks {
+                // Not neighbours.
+                let one = Race { label: Some(label.into()), ..race(id, id * 8) };
+                (0..=id % 4).for_each(|_| all.add(one.clone()));
+            }
+        }
+        let kept = all.worst_of_each(3);
+        assert_eq!(kept.len(), 7);
+        for wanted in [&["a"][..], &["b", "c"], &["a", "b", "c"], &[]] {
+            let of = |label: Option<&str>| label.is_some_and(|label| wanted.contains(&label));
+            let told: Vec<Offender> = worst_of(&kept, 3, of).into_iter().cloned().collect();
+            assert_eq!(told, all.worst(3, of), "{wanted:?}");
         }
     }
 

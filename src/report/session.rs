@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::owner::TOLD;
-use crate::record::{Counters, Healed, Limit, Mark, MarkState, Race, RaceId, Record, Start, Stop};
+use crate::record::{
+    Counters, Healed, Limit, Mark, MarkState, Race, RaceId, RaceOwner, Record, Start, Stop,
+};
 use crate::verdict::{CulpritGroup, OwnerGroup};
 
 use super::culprits::Culprits;
@@ -146,7 +148,7 @@ impl Session {
 
     /// Reads the file at `path`, and the owners that lie beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
-        Session::read_part(path, Filter::default())
+        Session::read_each(path, Filter::default(), &mut |_| None)
     }
 
     /// The same with the races that `filter` asks for.
@@ -154,6 +156,26 @@ impl Session {
     /// # Errors
     /// Those of [`Session::read`], and where dates are asked for and the records have none.
     pub fn read_part(path: &Path, filter: Filter) -> Result<Session, SessionError> {
+        Session::read_each(path, filter, &mut |_| None)
+    }
+
+    /// As [`Session::read`], of records of which `ask` knows whose a race was: it is asked about each on the
+    /// way.
+    ///
+    /// # Errors
+    /// Those of [`Session::read`].
+    pub fn read_asking(
+        path: &Path,
+        ask: &mut dyn FnMut(&Record) -> Option<RaceOwner>,
+    ) -> Result<Session, SessionError> {
+        Session::read_each(path, Filter::default(), ask)
+    }
+
+    fn read_each(
+        path: &Path,
+        filter: Filter,
+        ask: &mut dyn FnMut(&Record) -> Option<RaceOwner>,
+    ) -> Result<Session, SessionError> {
         let mut session =
             Session { culprits: Culprits::asked(filter.clone()), filter, ..Session::default() };
         let beside = beside(path, OWNERS);
@@ -167,7 +189,12 @@ impl Session {
         if culprits.is_file() && culprits != path {
             session.read_culprits(&culprits)?;
         }
-        session.truncated = each_record(path, &mut |record| session.add(record))?;
+        session.truncated = each_record(path, &mut |record| {
+            if let Some(owner) = ask(&record) {
+                session.owners.learn(owner);
+            }
+            session.add(record);
+        })?;
         if session.filter.asks_for_dates() && session.start.is_none() {
             return Err(SessionError::NoDate(path.to_owned()));
         }

@@ -14,7 +14,7 @@ mod text;
 pub use fit::{Fit, Sample, fit};
 pub use interval::Interval;
 pub use plot::{PlotError, sweep_svg};
-pub use point::{Point, Repetition};
+pub use point::{Figures, Point, Repetition};
 pub use result::{Estimate, SCHEMA, Sweep};
 pub use run::{SweepError, SweepOptions, sweep};
 pub use share::{Count, Method, Share, share};

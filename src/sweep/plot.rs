@@ -39,7 +39,7 @@ pub fn sweep_svg(sweep: &Sweep) -> Result<String, PlotError> {
 
 /// The windows to show: all that were measured and the one asked about, with some room.
 fn span(sweep: &Sweep) -> Option<(f64, f64)> {
-    let measured = sweep.points.iter().filter_map(|point| point.median_us);
+    let measured = sweep.points.iter().filter_map(|point| point.figures.median_us);
     let asked = sweep.estimate.map(|estimate| estimate.window_us);
     let all: Vec<f64> = measured.chain(asked).filter(|w| w.is_finite() && *w > 0.0).collect();
     let least = all.iter().copied().reduce(f64::min)?;
@@ -116,7 +116,7 @@ fn key(x: i32, y: i32, style: RGBAColor) -> PathElement<(i32, i32)> {
 fn place(point: &Point) -> Option<(f64, f64, f64, f64)> {
     let share = point.chance?;
     let ends = share.interval;
-    Some((point.median_us?, share.share * 100.0, ends.low * 100.0, ends.high * 100.0))
+    Some((point.figures.median_us?, share.share * 100.0, ends.low * 100.0, ends.high * 100.0))
 }
 
 /// Windows from `left` to `right`, evenly on a logarithmic scale.

@@ -8,12 +8,10 @@ use super::fit::Sample;
 use super::interval::as_real;
 use super::share::{Count, Share, share};
 
-/// One run of the cell with one window.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Repetition {
-    /// The label of its records.
-    pub label: String,
-    /// The measured median in microseconds.
+/// What was counted, in one repetition or in several.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// The measured median in microseconds; of several repetitions that of their medians.
     pub median_us: Option<f64>,
     /// The longest window measured, in microseconds.
     pub max_us: Option<f64>,
@@ -25,13 +23,41 @@ pub struct Repetition {
     pub blocks_checked: u64,
     /// Blocks that raced.
     pub races: u64,
+}
+
+impl Figures {
+    /// Those of all these repetitions.
+    fn over(each: &[&Figures]) -> Figures {
+        let sum = |figure: fn(&Figures) -> u64| {
+            each.iter().fold(0_u64, |sum, figures| sum.saturating_add(figure(figures)))
+        };
+        Figures {
+            median_us: median(each.iter().filter_map(|figures| figures.median_us).collect()),
+            max_us: each.iter().filter_map(|figures| figures.max_us).reduce(f64::max),
+            writes: sum(|f| f.writes),
+            raced_writes: sum(|f| f.raced_writes),
+            blocks_checked: sum(|f| f.blocks_checked),
+            races: sum(|f| f.races),
+        }
+    }
+}
+
+/// One run of the cell with one window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// The label of its records.
+    pub label: String,
+    /// What was counted.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// What went wrong in the guest; such a repetition does not count.
     pub trouble: Option<String>,
 }
 
 impl Repetition {
     fn sample(&self) -> Option<Sample> {
-        Some(Sample { window_us: self.median_us?, writes: self.writes, raced: self.raced_writes })
+        let Figures { median_us, writes, raced_writes, .. } = self.figures;
+        Some(Sample { window_us: median_us?, writes, raced: raced_writes })
     }
 }
 
@@ -40,18 +66,9 @@ impl Repetition {
 pub struct Point {
     /// The window asked for.
     pub asked: WindowSpec,
-    /// The measured median in microseconds: that of the repetitions' medians.
-    pub median_us: Option<f64>,
-    /// The longest window measured, in microseconds.
-    pub max_us: Option<f64>,
-    /// Write requests.
-    pub writes: u64,
-    /// Those in which at least one block raced.
-    pub raced_writes: u64,
-    /// Blocks that were checked.
-    pub blocks_checked: u64,
-    /// Blocks that raced.
-    pub races: u64,
+    /// What was counted, in all repetitions that count.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// The share of writes that raced, its interval, and how it was made; `None` without a write.
     #[serde(default)]
     pub chance: Option<Share>,
@@ -65,23 +82,15 @@ pub struct Point {
 impl Point {
     /// The point that `repetitions` make.
     pub fn of(asked: WindowSpec, repetitions: Vec<Repetition>) -> Point {
-        let sound: Vec<&Repetition> = sound(&repetitions).collect();
-        let sum = |figure: fn(&Repetition) -> u64| {
-            sound.iter().fold(0_u64, |sum, repetition| sum.saturating_add(figure(repetition)))
-        };
+        let each: Vec<&Figures> = sound(&repetitions).map(|r| &r.figures).collect();
         let counts: Vec<Count> =
-            sound.iter().map(|r| Count { writes: r.writes, raced: r.raced_writes }).collect();
+            each.iter().map(|f| Count { writes: f.writes, raced: f.raced_writes }).collect();
         let trouble = repetitions.iter().find_map(|repetition| repetition.trouble.clone());
         Point {
             asked,
-            median_us: median(sound.iter().filter_map(|r| r.median_us).collect()),
-            max_us: sound.iter().filter_map(|r| r.max_us).reduce(f64::max),
-            writes: sum(|r| r.writes),
-            raced_writes: sum(|r| r.raced_writes),
-            blocks_checked: sum(|r| r.blocks_checked),
-            races: sum(|r| r.races),
+            figures: Figures::over(&each),
             chance: share(&counts),
-            trouble: trouble.filter(|_| sound.is_empty()),
+            trouble: trouble.filter(|_| each.is_empty()),
             repetitions,
         }
     }
@@ -121,12 +130,14 @@ pub mod tests {
     pub fn repetition(label: &str, median: f64, writes: u64, raced: u64) -> Repetition {
         Repetition {
             label: label.to_owned(),
-            median_us: Some(median),
-            max_us: Some(median * 10.0),
-            writes,
-            raced_writes: raced,
-            blocks_checked: writes * 8,
-            races: raced * 2,
+            figures: Figures {
+                median_us: Some(median),
+                max_us: Some(median * 10.0),
+                writes,
+                raced_writes: raced,
+                blocks_checked: writes * 8,
+                races: raced * 2,
+            },
             trouble: None,
         }
     }
@@ -141,8 +152,9 @@ pub mod tests {
         ];
         repetitions[3].trouble = Some("no mount".into());
         let point = Point::of(WindowSpec::Hold, repetitions.clone());
-        assert_eq!((point.writes, point.raced_writes, point.races), (500, 50, 100));
-        assert_eq!((point.median_us, point.max_us), (Some(20.0), Some(300.0)));
+        let all = &point.figures;
+        assert_eq!((all.writes, all.raced_writes, all.races), (500, 50, 100));
+        assert_eq!((all.median_us, all.max_us), (Some(20.0), Some(300.0)));
         let share = point.chance.unwrap();
         assert_eq!((share.share, share.repetitions), (0.1, 3));
         assert_eq!(share.method, Method::BetweenRepetitions);

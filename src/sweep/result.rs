@@ -64,14 +64,15 @@ impl Sweep {
 
     /// The measured windows reach down to the one asked about: no extrapolation.
     pub fn covers(&self, window_us: f64) -> bool {
-        let measured = || self.points.iter().filter_map(|point| point.median_us);
+        let measured = || self.points.iter().filter_map(|point| point.figures.median_us);
         measured().any(|w| w <= window_us) && measured().any(|w| w >= window_us)
     }
 
     /// How many points the curve misses, by their intervals.
     pub fn missed(&self) -> usize {
         let misses = |point: &&Point| {
-            let (Some(fit), Some(at), Some(share)) = (&self.fit, point.median_us, point.chance)
+            let (Some(fit), Some(at), Some(share)) =
+                (&self.fit, point.figures.median_us, point.chance)
             else {
                 return false;
             };
@@ -142,7 +143,7 @@ pub mod tests {
         let mut swept = sweep();
         // Ten times the window, the same chance: not this curve.
         let point = &swept.points[0];
-        let again = |r: &Repetition| repetition(&r.label, 1_100.0, 250, r.raced_writes);
+        let again = |r: &Repetition| repetition(&r.label, 1_100.0, 250, r.figures.raced_writes);
         swept.points[1] = Point::of(point.asked, point.repetitions.iter().map(again).collect());
         swept.conclude(20.0);
         assert_eq!(swept.missed(), 2);
@@ -158,6 +159,6 @@ pub mod tests {
             point.remove("repetitions");
         }
         let back: Sweep = serde_json::from_value(old).unwrap();
-        assert_eq!((back.repeat, back.points[0].writes), (1, 1_000));
+        assert_eq!((back.repeat, back.points[0].figures.writes), (1, 1_000));
     }
 }

@@ -1,37 +1,33 @@
 //! Runs a sweep: boots once, and runs the cell in rounds, each with every window once.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::record::{Line, Record};
 use crate::runner::cell::{self, CellRun, End, Site};
 use crate::runner::guest::early::Deaths;
 use crate::runner::host::accel::{Accel, AccelMode};
 use crate::runner::host::blame::Blame;
 use crate::runner::host::daemon::RACES_LIMIT;
-use crate::runner::host::daemon::RECORDS;
 use crate::runner::host::device::Device;
 use crate::runner::host::errors::one_line;
 use crate::runner::host::machine::{DiskShape, Machine};
 use crate::runner::host::progress::Progress;
 use crate::runner::kernel::Kernel;
-use crate::runner::run::boot_run::{Ready, nothing_runs, start_guest};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
 use crate::runner::run::options::RunOptions;
+use crate::runner::run::start::{Ready, Start, nothing_runs, start_guest};
 use crate::runner::select::estimate::{self, Pace};
-use crate::runner::select::plan::{PlannedCell, Selection};
+use crate::runner::select::plan::PlannedCell;
+use crate::runner::select::selection::Selection;
 use crate::units::WindowSpec;
 use crate::verdict::Expect;
 
 use super::order::rounds;
-use super::point::{Point, Repetition};
+use super::point::{Figures, Point, Repetition};
 use super::result::{SCHEMA, Sweep};
 
 /// Why there is no sweep.
@@ -51,9 +47,9 @@ pub enum SweepError {
     /// The script of the cell has a mistake.
     #[error("{0}: {1}")]
     Broken(String, String),
-    /// The records cannot be read.
-    #[error("cannot read the records of the sweep")]
-    Records(#[source] std::io::Error),
+    /// The daemon does not count what a sweep is about.
+    #[error("dixtrapd does not count the writes that raced: are both programs of one version?")]
+    Uncounted,
 }
 
 impl SweepError {
@@ -62,7 +58,7 @@ impl SweepError {
         match self {
             SweepError::Run(error) => error.blame(),
             SweepError::Skipped(..) => Blame::Kernel,
-            SweepError::NotOneCell(_) | SweepError::Broken(..) | SweepError::Records(_) => {
+            SweepError::NotOneCell(_) | SweepError::Broken(..) | SweepError::Uncounted => {
                 Blame::Host
             }
         }
@@ -147,8 +143,9 @@ pub fn sweep(
         interrupted: options.interrupted,
     };
     let mut deaths = Deaths::default();
-    let mut ready =
-        start_guest(&context, (kernel, device), selection, options.directory, &mut deaths)?;
+    let directory = options.directory;
+    let start = Start { kernel, device, selection, directory, watched: false };
+    let mut ready = start_guest(&context, start, &mut deaths)?;
     let mut sweep = Sweep {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,10 +158,10 @@ pub fn sweep(
         fit: None,
         estimate: None,
     };
-    let ran = run_windows(options, device, &mut ready, &sweep.cell)?;
+    let planned = selection.expected(&ready.around);
+    let ran = run_windows(options, device, &mut ready, planned)?;
     end(ready)?;
-    let raced = raced_writes(&options.directory.join(RECORDS)).map_err(SweepError::Records)?;
-    sweep.points = points(options.windows, &ran, &raced);
+    sweep.points = points(options.windows, &ran)?;
     sweep.conclude(options.fetch_us);
     Ok(sweep)
 }
@@ -176,18 +173,17 @@ fn accel_name(accel: &Mutex<Option<Accel>>) -> &'static str {
     }
 }
 
-/// Runs the cell called `name`, round after round, each with every window; by the window's number. The plan
-/// may hold a control as well, which a sweep has no use for.
+/// Runs the one cell of `planned`, round after round, each with every window; by the window's number.
 fn run_windows(
     options: &SweepOptions<'_>,
     device: Device,
     ready: &mut Ready,
-    name: &str,
+    planned: Vec<PlannedCell>,
 ) -> Result<Vec<(usize, CellRun)>, SweepError> {
-    let planned = ready.planned.iter().find(|cell| cell.spec.name() == name).cloned();
-    let Some(mut cell) = planned else { return Ok(Vec::new()) };
+    let Some(mut cell) = planned.into_iter().next() else { return Ok(Vec::new()) };
+    let name = cell.spec.name();
     if let Some(reason) = &cell.skip {
-        return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
+        return Err(SweepError::Skipped(name, reason.clone()));
     }
     // A cell that is expected to race would end at its first race.
     cell.expectation.expect = Expect::Survey;
@@ -204,10 +200,10 @@ fn run_windows(
         let ran = run_window(options, device, ready, &cell, (number, *window))?;
         let lost = matches!(ran.end, End::GuestLost(_) | End::Hung(_)) || ran.unfit.is_some();
         if let End::Skipped(reason) = &ran.end {
-            return Err(SweepError::Skipped(name.to_owned(), reason.clone()));
+            return Err(SweepError::Skipped(name, reason.clone()));
         }
         if let End::Broken(reason) = &ran.end {
-            return Err(SweepError::Broken(name.to_owned(), reason.clone()));
+            return Err(SweepError::Broken(name, reason.clone()));
         }
         options.progress.end(&words(&ran));
         all.push((*at, ran));
@@ -278,45 +274,29 @@ fn end(ready: Ready) -> Result<(), SweepError> {
 }
 
 /// A point for each window that was run at all.
-fn points(
-    windows: &[WindowSpec],
-    ran: &[(usize, CellRun)],
-    raced: &HashMap<String, u64>,
-) -> Vec<Point> {
-    let of = |(number, asked): (usize, &WindowSpec)| {
+fn points(windows: &[WindowSpec], ran: &[(usize, CellRun)]) -> Result<Vec<Point>, SweepError> {
+    let mut points = Vec::new();
+    for (number, asked) in windows.iter().enumerate() {
         let mine = ran.iter().filter(|(at, _)| *at == number);
-        let repetitions: Vec<Repetition> = mine.map(|(_, ran)| repetition(ran, raced)).collect();
-        (!repetitions.is_empty()).then(|| Point::of(*asked, repetitions))
-    };
-    windows.iter().enumerate().filter_map(of).collect()
+        let repetitions: Vec<Repetition> =
+            mine.map(|(_, ran)| repetition(ran)).collect::<Result<_, _>>()?;
+        if !repetitions.is_empty() {
+            points.push(Point::of(*asked, repetitions));
+        }
+    }
+    Ok(points)
 }
 
-fn repetition(ran: &CellRun, raced: &HashMap<String, u64>) -> Repetition {
+/// From the daemon's counters alone: its records may have reached their limit.
+fn repetition(ran: &CellRun) -> Result<Repetition, SweepError> {
     let counters = &ran.counters;
-    Repetition {
-        label: ran.label.clone(),
+    let figures = Figures {
         median_us: counters.window_us.map(|window| window.median),
         max_us: counters.window_us.map(|window| window.max),
         writes: counters.writes,
-        raced_writes: raced.get(&ran.label).copied().unwrap_or(0),
+        raced_writes: counters.raced_writes.ok_or(SweepError::Uncounted)?,
         blocks_checked: counters.blocks_checked,
         races: counters.races.seen_by_hardware(),
-        trouble: trouble(&ran.end),
-    }
-}
-
-/// By label: the writes in which at least one block raced. A label's counters know blocks only.
-fn raced_writes(records: &Path) -> std::io::Result<HashMap<String, u64>> {
-    let mut requests: HashMap<String, HashSet<u64>> = HashMap::new();
-    for line in BufReader::new(File::open(records)?).lines() {
-        let Line { record, .. } = serde_json::from_str(&line?)?;
-        if let Record::Race(race) = record
-            && race.phase.is_seen_by_hardware()
-            && let Some(label) = race.label
-        {
-            requests.entry(label).or_default().insert(race.request.id);
-        }
-    }
-    let count = |ids: HashSet<u64>| u64::try_from(ids.len()).unwrap_or(u64::MAX);
-    Ok(requests.into_iter().map(|(label, ids)| (label, count(ids))).collect())
+    };
+    Ok(Repetition { label: ran.label.clone(), figures, trouble: trouble(&ran.end) })
 }

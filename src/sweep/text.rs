@@ -78,18 +78,19 @@ fn table(points: &[Point]) -> String {
     ];
     table.load_style(presets::NOTHING).set_header(headings);
     for point in points {
+        let figures = &point.figures;
         let measured =
-            format!("{}, max {}", micros_words(point.median_us), micros_words(point.max_us));
+            format!("{}, max {}", micros_words(figures.median_us), micros_words(figures.max_us));
         let chance = point.chance.map_or_else(|| "-".to_owned(), |share| share_words(&share));
         let method = point.chance.map_or_else(|| "-".to_owned(), |share| method_words(&share));
         table.add_row([
             point.asked.to_string(),
             measured,
-            point.writes.to_string(),
-            point.raced_writes.to_string(),
+            figures.writes.to_string(),
+            figures.raced_writes.to_string(),
             chance,
             method,
-            format!("{} of {}", point.races, point.blocks_checked),
+            format!("{} of {}", figures.races, figures.blocks_checked),
         ]);
     }
     for column in [2, 3, 6] {
@@ -147,7 +148,7 @@ fn neighbours_words(points: &[Point], window_us: f64) -> String {
     let measured: Vec<(f64, String)> = points
         .iter()
         .filter_map(|point| {
-            let (at, Share { share, interval, .. }) = (point.median_us?, point.chance?);
+            let (at, Share { share, interval, .. }) = (point.figures.median_us?, point.chance?);
             let words =
                 format!("{} at {} ({})", percent(share), micros_words(Some(at)), range(interval));
             Some((at, words))

@@ -5,6 +5,7 @@ use super::held::{Fetched, Held};
 use super::judge::judge as judge_fetched;
 use super::read;
 use super::request::Write;
+use super::tally::Count;
 use super::trap::Trap;
 use super::write::{Judged, WRITTEN, count, count_blocks, fetch, hold, report};
 use crate::clock::Moment;
@@ -64,6 +65,9 @@ pub fn sample(trap: &Trap, swap: Swap) -> Result<HeldSwap, TrapError> {
 pub fn judge(trap: &Trap, held: HeldSwap, checks: &Checks) -> Result<Judged, TrapError> {
     let (compared, written) = (fetch(trap, held.compared)?, fetch(trap, held.written)?);
     count(trap, &written);
+    if written.raced.is_empty() && !compared.raced.is_empty() {
+        trap.ledger.count(&compared.span, Count::RacedWrites, 1);
+    }
     if trap.policy.compares() {
         count_blocks(trap, &compared);
     }

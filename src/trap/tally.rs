@@ -12,6 +12,8 @@ use crate::record::{Counters, Phase, Phases};
 pub enum Count {
     /// Write requests compared.
     Writes,
+    /// Those in which a block raced.
+    RacedWrites,
     /// Blocks compared.
     BlocksChecked,
     /// Races by phase.
@@ -43,7 +45,7 @@ pub enum Count {
 }
 
 impl Count {
-    const ALL: usize = 18;
+    const ALL: usize = 19;
 
     const fn slot(self) -> usize {
         match self {
@@ -65,6 +67,7 @@ impl Count {
             Count::Race(Phase::AfterDelivery) => 15,
             Count::BlocksAudited => 16,
             Count::AfterCompletion => 17,
+            Count::RacedWrites => 18,
         }
     }
 }
@@ -101,6 +104,7 @@ impl Cells {
     fn counters(&self) -> Counters {
         Counters {
             writes: self.get(Count::Writes),
+            raced_writes: Some(self.get(Count::RacedWrites)),
             blocks_checked: self.get(Count::BlocksChecked),
             races: Phases {
                 before_doorbell: self.get(Count::Race(Phase::BeforeDoorbell)),

@@ -120,6 +120,9 @@ pub(super) fn fetch(trap: &Trap, held: Held) -> Result<Fetched, TrapError> {
 pub(super) fn count(trap: &Trap, fetched: &Fetched) {
     let span = &fetched.span;
     trap.ledger.count(span, Count::Writes, 1);
+    if !fetched.raced.is_empty() {
+        trap.ledger.count(span, Count::RacedWrites, 1);
+    }
     if trap.policy.compares() {
         count_blocks(trap, fetched);
         trap.ledger.count_window(span, fetched.window());

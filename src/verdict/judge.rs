@@ -1,36 +1,59 @@
 //! The judgement of one cell: what was expected against what was seen.
 
-use crate::record::Counters;
+use crate::record::{Counters, WindowStats};
 
 use super::cell::{CellOutcome, Expect, Repeat};
 
 /// How many blocks have to be checked before "none raced" is a result.
 pub const MIN_BLOCKS: u64 = 1_000;
 
-/// What was seen of a cell that ran.
+/// What was seen of a cell that ran, in all its repetitions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
-    /// The device's counters, summed over the repetitions.
+    /// The device's counters, summed.
     pub counters: Counters,
     /// In how many repetitions something raced.
     pub repeat: Repeat,
-    /// Blocks that differ between the legs of a mirror, where the scenario compared some.
+    /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
     pub divergent: Option<u64>,
     /// What the kernel did wrong besides, where the scenario found something.
     pub wrong: Option<String>,
-    /// Milliseconds from the first write to the first race, of the first repetition that raced.
-    pub first_catch_ms: Option<f64>,
     /// What went wrong in the guest, in one line.
     pub trouble: Option<String>,
-    /// How few blocks are a result of a survey, where that is not [`MIN_BLOCKS`].
-    pub few: Option<u64>,
 }
 
 impl Seen {
+    /// Adds what one repetition counted, and what it found between the legs of a mirror.
+    pub fn add(&mut self, counters: &Counters, divergent: Option<u64>) {
+        let raced = counters.races.seen_by_hardware() > 0;
+        self.repeat.n = self.repeat.n.saturating_add(1);
+        self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
+        add_counters(&mut self.counters, counters);
+        self.divergent = match (self.divergent, divergent) {
+            (Some(known), Some(more)) => Some(known.saturating_add(more)),
+            (known, more) => known.or(more),
+        };
+    }
+
     /// Races that hardware would have seen; changes after the fetch are an audit.
     pub fn races(&self) -> u64 {
         self.counters.races.seen_by_hardware()
     }
+}
+
+/// Sums what a cell tells of; its window keeps the maximum.
+fn add_counters(sum: &mut Counters, more: &Counters) {
+    sum.writes = sum.writes.saturating_add(more.writes);
+    sum.blocks_checked = sum.blocks_checked.saturating_add(more.blocks_checked);
+    sum.races = sum.races.plus(more.races);
+    sum.guard_blind = sum.guard_blind.saturating_add(more.guard_blind);
+    sum.healed = sum.healed.saturating_add(more.healed);
+    sum.standing = sum.standing.saturating_add(more.standing);
+    sum.medium_faults = sum.medium_faults.saturating_add(more.medium_faults);
+    sum.window_us = match (sum.window_us, more.window_us) {
+        (Some(a), Some(b)) => Some(WindowStats { median: a.median, max: a.max.max(b.max) }),
+        (a, b) => a.or(b),
+    };
 }
 
 /// What else is known of the boot that a cell ran in.
@@ -45,11 +68,12 @@ pub struct ControlEvidence {
 /// Decides a cell: its outcome and, unless it passed, the reason.
 ///
 /// A race is proof by itself. The absence of races is not: it counts only over [`MIN_BLOCKS`]
-/// blocks and in a boot where a positive control was caught.
+/// blocks and in a boot where a positive control was caught. A survey may be content with `few` blocks.
 pub fn judge(
     expect: Expect,
     control: ControlEvidence,
     seen: &Seen,
+    few: Option<u64>,
 ) -> (CellOutcome, Option<String>) {
     let races = seen.races();
     let checked = seen.counters.blocks_checked;
@@ -75,7 +99,7 @@ pub fn judge(
             seen.counters.medium_faults
         ));
     }
-    let needed = seen.few.filter(|_| expect == Expect::Survey).unwrap_or(MIN_BLOCKS);
+    let needed = few.filter(|_| expect == Expect::Survey).unwrap_or(MIN_BLOCKS);
     match expect {
         Expect::Race | Expect::Survey if races > 0 => (CellOutcome::Pass, None),
         _ if checked < needed => error(format!(
@@ -141,7 +165,7 @@ mod tests {
             (Expect::Survey, ARMED, 10, 5, Pass),
             (Expect::Survey, ARMED, 0, 0, Error),
         ] {
-            let (got, reason) = judge(expect, control, &seen(checked, races));
+            let (got, reason) = judge(expect, control, &seen(checked, races), None);
             assert_eq!(got, outcome, "{expect} {control:?} {checked} {races}");
             assert_eq!(reason.is_none(), outcome == Pass);
         }
@@ -150,12 +174,12 @@ mod tests {
     #[test]
     fn legs_that_differ_fail_where_nothing_may_race() {
         let diverged = Seen { divergent: Some(3), ..seen(5_000, 0) };
-        let (outcome, reason) = judge(Expect::Stable, ARMED, &diverged);
+        let (outcome, reason) = judge(Expect::Stable, ARMED, &diverged, None);
         assert_eq!(outcome, CellOutcome::Fail);
         assert_eq!(reason.unwrap(), "3 blocks differ between the legs of the mirror");
         let alike = Seen { divergent: Some(0), ..seen(5_000, 0) };
-        assert_eq!(judge(Expect::Stable, ARMED, &alike).0, CellOutcome::Pass);
-        assert_eq!(judge(Expect::Survey, ARMED, &diverged).0, CellOutcome::Pass);
+        assert_eq!(judge(Expect::Stable, ARMED, &alike, None).0, CellOutcome::Pass);
+        assert_eq!(judge(Expect::Survey, ARMED, &diverged, None).0, CellOutcome::Pass);
     }
 
     #[test]
@@ -164,7 +188,7 @@ mod tests {
             let wrong = Some("a read ended with EIO".to_owned());
             let trouble = Some("the script failed".to_owned());
             let seen = Seen { wrong: wrong.clone(), trouble, ..seen(5_000, 0) };
-            assert_eq!(judge(expect, ARMED, &seen), (CellOutcome::Fail, wrong));
+            assert_eq!(judge(expect, ARMED, &seen, None), (CellOutcome::Fail, wrong));
         }
     }
 
@@ -172,16 +196,19 @@ mod tests {
     fn a_change_after_the_fetch_is_no_race() {
         let mut audit = seen(5_000, 0);
         audit.counters.races.after_fetch = 9;
-        assert_eq!(judge(Expect::Stable, ARMED, &audit).0, CellOutcome::Pass);
+        assert_eq!(judge(Expect::Stable, ARMED, &audit, None).0, CellOutcome::Pass);
     }
 
     #[test]
     fn trouble_in_the_guest_hides_no_race_and_passes_no_cell() {
         let trouble = Some("umount failed".to_owned());
         let clean = Seen { trouble: trouble.clone(), ..seen(5_000, 0) };
-        assert_eq!(judge(Expect::Stable, ARMED, &clean), (CellOutcome::Error, trouble.clone()));
+        assert_eq!(
+            judge(Expect::Stable, ARMED, &clean, None),
+            (CellOutcome::Error, trouble.clone())
+        );
         let raced = Seen { trouble, ..seen(5_000, 3) };
-        let (outcome, reason) = judge(Expect::Stable, ARMED, &raced);
+        let (outcome, reason) = judge(Expect::Stable, ARMED, &raced, None);
         assert_eq!(outcome, CellOutcome::Fail);
         assert!(reason.unwrap().ends_with("where none may; besides: umount failed"));
     }
@@ -190,17 +217,17 @@ mod tests {
     fn faults_of_the_medium_are_never_clean() {
         let mut faulty = seen(5_000, 0);
         faulty.counters.medium_faults = 1;
-        assert_eq!(judge(Expect::Stable, ARMED, &faulty).0, CellOutcome::Error);
+        assert_eq!(judge(Expect::Stable, ARMED, &faulty, None).0, CellOutcome::Error);
     }
 
     #[test]
     fn a_survey_may_ask_for_few_blocks_and_nothing_else_may() {
-        let few = |checked| Seen { few: Some(8), ..seen(checked, 0) };
-        assert_eq!(judge(Expect::Survey, ARMED, &few(8)).0, CellOutcome::Pass);
-        let (outcome, reason) = judge(Expect::Survey, ARMED, &few(7));
+        let of = |expect, checked| judge(expect, ARMED, &seen(checked, 0), Some(8));
+        assert_eq!(of(Expect::Survey, 8).0, CellOutcome::Pass);
+        let (outcome, reason) = of(Expect::Survey, 7);
         assert_eq!(outcome, CellOutcome::Error);
         assert!(reason.unwrap().starts_with("only 7 blocks were checked, 8 are needed"));
-        assert_eq!(judge(Expect::Stable, ARMED, &few(8)).0, CellOutcome::Error);
-        assert_eq!(judge(Expect::Race, ARMED, &few(8)).0, CellOutcome::Error);
+        assert_eq!(of(Expect::Stable, 8).0, CellOutcome::Error);
+        assert_eq!(of(Expect::Race, 8).0, CellOutcome::Error);
     }
 }

@@ -89,8 +89,8 @@ fn every_label_has_its_count_and_its_first_races() {
         assert!(line.split_whitespace().any(|word| word == "256"), "{line}");
     }
     let ends = records.marks().into_iter().filter_map(|mark| mark.counters.clone());
-    let counted: Vec<u64> = ends.map(|counters| counters.all_races()).collect();
-    assert_eq!(counted, [256, 256, 256]);
+    let counted: Vec<_> = ends.map(|all| (all.all_races(), all.writes, all.raced_writes)).collect();
+    assert_eq!(counted, [(256, 1, Some(1)); 3]);
     says_so(&records, records.races().len() as u64, records.stop(), 768);
 }
 

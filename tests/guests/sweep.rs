@@ -26,7 +26,8 @@ fn two_windows_give_two_points_a_curve_and_a_picture() {
     let swept: Sweep = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(swept.points.len(), 2);
     // The windows were really set: a fetch never comes before its time.
-    let medians: Vec<f64> = swept.points.iter().map(|point| point.median_us.unwrap()).collect();
+    let medians: Vec<f64> =
+        swept.points.iter().map(|point| point.figures.median_us.unwrap()).collect();
     assert!(medians[0] >= 50.0 && medians[1] >= 5_000.0, "{medians:?}");
     let records = std::fs::read_to_string(dir.path().join("out/boot-1/races.jsonl")).unwrap();
     let raced = |label: &str| {
@@ -40,15 +41,19 @@ fn two_windows_give_two_points_a_curve_and_a_picture() {
     for point in &swept.points {
         assert_eq!(point.repetitions.len(), 3, "{point:?}");
         for repetition in &point.repetitions {
-            assert_eq!(repetition.raced_writes, raced(&repetition.label), "{repetition:?}");
+            assert_eq!(repetition.figures.raced_writes, raced(&repetition.label), "{repetition:?}");
         }
         // Every window once a round: of two windows, 1 or 2, then 3 or 4, then 5 or 6.
         let numbers = point.repetitions.iter().map(|r| r.label.rsplit('#').next().unwrap());
         let round = |number: &str| number.parse::<u32>().unwrap().div_ceil(2);
         assert_eq!(numbers.map(round).collect::<Vec<_>>(), [1, 2, 3], "{point:?}");
-        let sum: u64 = point.repetitions.iter().map(|repetition| repetition.raced_writes).sum();
-        assert_eq!(point.raced_writes, sum);
-        assert!(point.raced_writes > 0 && point.raced_writes <= point.writes, "{point:?}");
+        let sum: u64 =
+            point.repetitions.iter().map(|repetition| repetition.figures.raced_writes).sum();
+        assert_eq!(point.figures.raced_writes, sum);
+        assert!(
+            point.figures.raced_writes > 0 && point.figures.raced_writes <= point.figures.writes,
+            "{point:?}"
+        );
         let chance = point.chance.unwrap();
         assert_eq!(chance.repetitions, 3);
         assert!(chance.interval.low <= chance.share && chance.share <= chance.interval.high);

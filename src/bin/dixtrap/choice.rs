@@ -8,7 +8,8 @@ use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::run::campaign::Asked;
 use dixtrap::runner::select::catalogue::Catalogue;
 use dixtrap::runner::select::estimate::Pace;
-use dixtrap::runner::select::plan::{Knob, Selection};
+use dixtrap::runner::select::knob::Knob;
+use dixtrap::runner::select::selection::Selection;
 use dixtrap::runner::select::shards::Shard;
 use dixtrap::verdict::Expect;
 

@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use clap::ValueEnum;
 use dixtrap::report::{
-    Colour, Session, offenders_text, plain, plain_lines, verdict_line, verdict_text,
+    Colour, Offender, offenders_text, plain, plain_lines, verdict_line, verdict_text, worst_of,
 };
 use dixtrap::runner::host::accel::AccelMode;
 use dixtrap::runner::host::daemon::RACES_LIMIT;
@@ -19,6 +19,7 @@ use dixtrap::runner::host::device::Device;
 use dixtrap::runner::host::outdir::{OutDir, VERDICT};
 use dixtrap::runner::host::progress::for_stderr;
 use dixtrap::runner::kernel::suite_meant;
+use dixtrap::runner::run::boot::WORST;
 use dixtrap::runner::run::campaign::{Asked, Campaign};
 use dixtrap::runner::run::fingerprint::plan_hash;
 use dixtrap::runner::run::kernel_run::KernelRun;
@@ -26,7 +27,7 @@ use dixtrap::runner::run::options::RunOptions;
 use dixtrap::runner::run::provenance::Origin;
 use dixtrap::runner::select::catalogue::Catalogue;
 use dixtrap::runner::select::meant::meant;
-use dixtrap::runner::select::plan::Selection;
+use dixtrap::runner::select::selection::Selection;
 use dixtrap::units::{ByteSize, WindowSpec};
 use dixtrap::verdict::{Cell, CellOutcome, Verdict};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -89,9 +90,6 @@ enum Culprit {
 
 /// Guests side by side unless more are asked for: each may need close to 2 GiB.
 const MOST_GUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
-
-/// How many of the worst blocks are shown.
-const WORST: usize = 3;
 
 /// Runs, tells, and exits with the verdict's status.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -265,8 +263,8 @@ fn worst_blocks(run: &KernelRun, verdict: &Verdict, colour: Colour) -> String {
                     label.is_some_and(|l| l.starts_with(name) && !l.ends_with("/setup"))
                 })
         };
-        let Ok(session) = Session::read(&boot.records) else { continue };
-        let worst = session.offenders.worst(WORST, wanted);
+        let worst: Vec<Offender> =
+            worst_of(&boot.worst, WORST, wanted).into_iter().cloned().collect();
         if run.boots.len() > 1 && !worst.is_empty() {
             text.push_str(&format!("\nLinux {}:\n", plain(&boot.kernel)));
         }

@@ -17,7 +17,7 @@ use dixtrap::runner::host::progress::for_stderr;
 use dixtrap::runner::kernel::KernelSpec;
 use dixtrap::runner::run::context::cpus_each;
 use dixtrap::runner::select::catalogue::Catalogue;
-use dixtrap::runner::select::plan::Selection;
+use dixtrap::runner::select::selection::Selection;
 use dixtrap::sweep::{SweepOptions, sweep, sweep_svg, sweep_text};
 use dixtrap::units::{WindowSpec, parse_duration};
 use dixtrap::verdict::{ExitStatus, StableWrites};

@@ -2,140 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Counters, WindowStats};
-use crate::runner::guest::notes::Notes;
+use crate::runner::cell::runs::CellResult;
 use crate::runner::select::plan::PlannedCell;
 use crate::units::WindowSpec;
-use crate::verdict::{
-    Cell, CellOutcome, CellWindow, ControlEvidence, CulpritGroup, OwnerGroup, Repeat, Seen,
-    StableWrites, judge,
-};
-
-/// What became of a planned cell.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CellResult {
-    /// It ran, wholly or in part.
-    Ran(Box<Runs>),
-    /// It could not run on this machine or kernel.
-    Skipped(String),
-    /// It did not run, or what it showed is lost.
-    Lost(String),
-}
-
-impl CellResult {
-    /// Notes that the cell was not let to come to its end: whatever went wrong with it may come of that.
-    pub fn cut_short(&mut self, why: &str) {
-        if let CellResult::Ran(runs) = self {
-            runs.trouble = Some(why.to_owned());
-        }
-    }
-}
-
-/// What the repetitions of a cell showed.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Runs {
-    /// Their counters, summed.
-    pub counters: Counters,
-    /// The medians of their windows.
-    pub medians: Vec<f64>,
-    /// Blocks that differ between the legs of a mirror, summed; `None` where none were compared.
-    pub divergent: Option<u64>,
-    /// What the kernel did wrong, in the script's words.
-    pub wrong: Option<String>,
-    /// How many ran and how many raced.
-    pub repeat: Repeat,
-    /// Milliseconds from the first write to the first race, of the first that raced.
-    pub first_catch_ms: Option<f64>,
-    /// What went wrong.
-    pub trouble: Option<String>,
-    /// That was the script's own mistake.
-    pub broken_script: bool,
-    /// The knob while it wrote, in each repetition.
-    pub ran_with: Vec<Option<StableWrites>>,
-    /// Where what it printed is kept.
-    pub log: Option<String>,
-    /// What the kernel said of itself and went on after.
-    pub notes: Notes,
-    /// Whose blocks raced; `None` before anybody asked.
-    pub owners: Option<Vec<OwnerGroup>>,
-    /// Who changed the bytes; `None` where nobody watched.
-    pub culprits: Option<Vec<CulpritGroup>>,
-    /// Races that a later clean write covered, and those that nothing has, by the records, which go on to
-    /// the end of the boot; `None` before anybody looked.
-    pub healed_and_standing: Option<(u64, Option<u64>)>,
-}
-
-impl Runs {
-    /// Adds what one repetition counted.
-    pub fn add(&mut self, counters: &Counters) {
-        let raced = counters.races.seen_by_hardware() > 0;
-        self.repeat.n = self.repeat.n.saturating_add(1);
-        self.repeat.k = self.repeat.k.saturating_add(u32::from(raced));
-        self.medians.extend(counters.window_us.map(|window| window.median));
-        add_counters(&mut self.counters, counters);
-    }
-
-    /// Races that hardware would have seen.
-    pub fn races(&self) -> u64 {
-        self.seen(None).races()
-    }
-
-    /// Adds what one repetition found between the legs of a mirror.
-    pub fn add_divergent(&mut self, blocks: Option<u64>) {
-        self.divergent = match (self.divergent, blocks) {
-            (Some(known), Some(more)) => Some(known.saturating_add(more)),
-            (known, more) => known.or(more),
-        };
-    }
-
-    fn seen(&self, few: Option<u64>) -> Seen {
-        Seen {
-            few,
-            divergent: self.divergent,
-            wrong: self.wrong.clone(),
-            counters: self.counters.clone(),
-            repeat: self.repeat,
-            first_catch_ms: self.first_catch_ms,
-            trouble: self.trouble.clone(),
-        }
-    }
-
-    /// The same; where there are no records, by the counters, which end with the cell: a race that they
-    /// have as standing may have been covered after it.
-    fn healed_and_standing(&self) -> (u64, Option<u64>) {
-        self.healed_and_standing.unwrap_or_else(|| {
-            let healed = self.counters.healed.min(self.races());
-            (healed, (healed == self.races()).then_some(0))
-        })
-    }
-
-    /// The knob, where it was the same in all repetitions.
-    fn ran_with(&self) -> Option<StableWrites> {
-        let first = self.ran_with.first().copied().flatten();
-        first.filter(|_| self.ran_with.iter().all(|one| *one == first))
-    }
-
-    fn median(&self) -> Option<f64> {
-        let mut sorted = self.medians.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied()
-    }
-}
-
-/// Sums what a cell tells of; its window keeps the maximum.
-fn add_counters(sum: &mut Counters, more: &Counters) {
-    sum.writes = sum.writes.saturating_add(more.writes);
-    sum.blocks_checked = sum.blocks_checked.saturating_add(more.blocks_checked);
-    sum.races = sum.races.plus(more.races);
-    sum.guard_blind = sum.guard_blind.saturating_add(more.guard_blind);
-    sum.healed = sum.healed.saturating_add(more.healed);
-    sum.standing = sum.standing.saturating_add(more.standing);
-    sum.medium_faults = sum.medium_faults.saturating_add(more.medium_faults);
-    sum.window_us = match (sum.window_us, more.window_us) {
-        (Some(a), Some(b)) => Some(WindowStats { median: a.median, max: a.max.max(b.max) }),
-        (a, b) => a.or(b),
-    };
-}
+use crate::verdict::{Cell, CellOutcome, CellWindow, ControlEvidence, OwnerGroup, judge};
 
 /// Where the cells ran.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +43,7 @@ pub fn judge_cells(
 }
 
 fn raced(result: &CellResult) -> bool {
-    matches!(result, CellResult::Ran(runs) if runs.repeat.k > 0)
+    matches!(result, CellResult::Ran(runs) if runs.seen.repeat.k > 0)
 }
 
 fn judge_one(
@@ -186,10 +56,10 @@ fn judge_one(
         CellResult::Skipped(reason) => blank(boot, cell, CellOutcome::Skip, Some(reason.clone())),
         CellResult::Lost(reason) => blank(boot, cell, CellOutcome::Error, Some(reason.clone())),
         CellResult::Ran(runs) => {
-            let (outcome, reason) =
-                judge(cell.expectation.expect, control, &runs.seen(cell.spec.scenario.min_blocks));
-            let counters = &runs.counters;
-            let (healed, standing) = runs.healed_and_standing();
+            let (seen, few) = (&runs.seen, cell.spec.scenario.min_blocks);
+            let (outcome, reason) = judge(cell.expectation.expect, control, seen, few);
+            let counters = &seen.counters;
+            let (healed, standing) = runs.fates();
             Cell {
                 writes: Some(counters.writes),
                 blocks_checked: Some(counters.blocks_checked),
@@ -198,20 +68,20 @@ fn judge_one(
                 guard_blind: Some(counters.guard_blind),
                 healed: Some(healed),
                 standing,
-                divergent: runs.divergent,
+                divergent: seen.divergent,
                 first_catch_ms: runs.first_catch_ms,
                 window_us: Some(CellWindow {
                     asked: boot.window,
                     median: runs.median(),
                     max: counters.window_us.map(|window| window.max),
                 }),
-                repeat: Some(runs.repeat),
+                repeat: Some(seen.repeat),
                 owners: runs.owners.as_ref().map(|groups| by_name(groups)),
                 owner_groups: runs.owners.clone(),
                 culprits: runs.culprits.clone(),
                 log: runs.log.clone(),
                 notes: runs.notes.lines(),
-                ran_with: runs.ran_with(),
+                ran_with: runs.knob(),
                 ..blank(boot, cell, outcome, reason)
             }
         }
@@ -242,9 +112,12 @@ fn blank(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Phases;
+    use crate::record::{Counters, Phases, WindowStats};
+    use crate::runner::cell::runs::Runs;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Environment, Selection};
+    use crate::runner::select::environment::Environment;
+    use crate::runner::select::selection::Selection;
+    use crate::verdict::Repeat;
 
     const BOOT: BootInfo = BootInfo {
         kernel: "6.1.0",
@@ -264,12 +137,15 @@ mod tests {
     fn ran(runs: &[(u64, u64, f64)]) -> CellResult {
         let mut all = Runs::default();
         for (checked, in_window, median) in runs {
-            all.add(&Counters {
-                blocks_checked: *checked,
-                races: Phases { in_window: *in_window, ..Phases::default() },
-                window_us: Some(WindowStats { median: *median, max: median * 2.0 }),
-                ..Counters::default()
-            });
+            all.add(
+                &Counters {
+                    blocks_checked: *checked,
+                    races: Phases { in_window: *in_window, ..Phases::default() },
+                    window_us: Some(WindowStats { median: *median, max: median * 2.0 }),
+                    ..Counters::default()
+                },
+                None,
+            );
         }
         CellResult::Ran(Box::new(all))
     }
@@ -293,12 +169,15 @@ mod tests {
     #[test]
     fn races_that_were_covered_after_the_cell_do_not_stand() {
         let mut runs = Runs { healed_and_standing: Some((7, Some(2))), ..Runs::default() };
-        runs.add(&Counters {
-            races: Phases { in_window: 9, ..Phases::default() },
-            healed: 2,
-            standing: 7,
-            ..Counters::default()
-        });
+        runs.add(
+            &Counters {
+                races: Phases { in_window: 9, ..Phases::default() },
+                healed: 2,
+                standing: 7,
+                ..Counters::default()
+            },
+            None,
+        );
         let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs.clone()))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(7), Some(2)));
         runs.healed_and_standing = Some((7, None));
@@ -309,7 +188,7 @@ mod tests {
         let result = [CellResult::Ran(Box::new(runs.clone()))];
         let cells = judge_cells(BOOT, &two_cells(), &result);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(2), None));
-        runs.counters.healed = 9;
+        runs.seen.counters.healed = 9;
         let cells = judge_cells(BOOT, &two_cells(), &[CellResult::Ran(Box::new(runs))]);
         assert_eq!((cells[0].healed, cells[0].standing), (Some(9), Some(0)));
     }

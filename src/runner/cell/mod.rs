@@ -7,6 +7,7 @@ mod log;
 mod monitor;
 pub mod owners;
 pub mod result;
+pub mod runs;
 mod site;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::owner::{Map, TOLD, Told};
 use crate::record::{Line, Owner, Race, RaceOwner, Record};
-use crate::report::{OWNERS, SessionError, WriteError, each_record, write_whole};
+use crate::report::{OWNERS, WriteError, write_whole};
 
 /// What the guest told at the end of one run of a cell.
 #[derive(Debug, Clone, Default)]
@@ -36,12 +36,9 @@ impl Answers {
     }
 }
 
-/// Why owners cannot be told.
+/// Why owners cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnersError {
-    /// The records.
-    #[error(transparent)]
-    Records(#[from] SessionError),
     /// The file for the answers.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -50,27 +47,58 @@ pub enum OwnersError {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes `owners.jsonl` beside `records`: a line for every race of the labels in `answers`.
-/// Nothing is written where nothing raced.
-pub fn write_owners(records: &Path, answers: &BTreeMap<&str, &Answers>) -> Result<(), OwnersError> {
-    let mut block_size = 512;
-    let mut found = Vec::new();
-    each_record(records, &mut |record| match record {
-        Record::Start(start) => block_size = start.block_size.bytes_u64(),
-        Record::Race(race) => {
-            found.push(RaceOwner { race: race.id, owner: owner(&race, block_size, answers) })
+/// Names the owners of races while their records are read, and keeps what it said.
+#[derive(Debug)]
+pub struct Naming<'a> {
+    /// By label, what the guest told.
+    answers: BTreeMap<&'a str, &'a Answers>,
+    block_size: u64,
+    lines: Result<String, serde_json::Error>,
+}
+
+impl<'a> Naming<'a> {
+    /// By these answers.
+    pub fn new(answers: BTreeMap<&'a str, &'a Answers>) -> Naming<'a> {
+        Naming { answers, block_size: 512, lines: Ok(String::new()) }
+    }
+
+    /// Whose a race was, where the record is one.
+    pub fn owner_of(&mut self, record: &Record) -> Option<RaceOwner> {
+        match record {
+            Record::Start(start) => self.block_size = start.block_size.bytes_u64(),
+            Record::Race(race) => {
+                let owner = owner(race, self.block_size, &self.answers);
+                let found = RaceOwner { race: race.id, owner };
+                self.keep(found.clone());
+                return Some(found);
+            }
+            _ => {}
         }
-        _ => {}
-    })?;
-    if found.is_empty() {
-        return Ok(());
+        None
     }
-    let mut text = String::new();
-    for owner in found {
-        text.push_str(&serde_json::to_string(&Line::from(Record::Owner(owner)))?);
-        text.push('\n');
+
+    fn keep(&mut self, found: RaceOwner) {
+        let Ok(lines) = &mut self.lines else { return };
+        match serde_json::to_string(&Line::from(Record::Owner(found))) {
+            Ok(line) => {
+                lines.push_str(&line);
+                lines.push('\n');
+            }
+            Err(error) => self.lines = Err(error),
+        }
     }
-    Ok(write_whole(&beside(records), &text)?)
+
+    /// Writes `owners.jsonl` beside `records`: a line for every race. Nothing where nothing raced.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(self, records: &Path) -> Result<(), OwnersError> {
+        let lines = self.lines?;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Ok(write_whole(&beside(records), &lines)?)
+    }
 }
 
 fn beside(records: &Path) -> PathBuf {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::record::Owner;
 use crate::report::{LabelSummary, Session, SessionError};
-use crate::runner::cell::judge::{CellResult, Runs};
-use crate::runner::cell::owners::write_owners;
+use crate::runner::cell::owners::Naming;
+use crate::runner::cell::runs::{CellResult, Runs};
 use crate::runner::cell::{CellRun, End};
 use crate::runner::host::errors::{one_line, whole_text};
 use crate::runner::select::plan::PlannedCell;
@@ -19,16 +19,15 @@ pub fn result_of(cell: &PlannedCell, ran: &[CellRun]) -> CellResult {
     }
     let mut runs = Runs::default();
     for one in ran {
-        runs.add(&one.counters);
-        runs.add_divergent(one.divergent);
+        runs.add(&one.counters, one.divergent);
         runs.ran_with.push(one.ran_with);
         runs.notes.extend(&one.notes);
         runs.log = one.log.clone().or(runs.log);
-        runs.wrong = runs.wrong.or_else(|| one.wrong.clone());
+        runs.seen.wrong = runs.seen.wrong.or_else(|| one.wrong.clone());
         // A race is proof by itself, whatever the script says of its own work afterwards.
         if let End::Skipped(reason) = &one.end
             && runs.races() == 0
-            && runs.wrong.is_none()
+            && runs.seen.wrong.is_none()
         {
             return CellResult::Skipped(reason.clone());
         }
@@ -43,7 +42,7 @@ pub fn result_of(cell: &PlannedCell, ran: &[CellRun]) -> CellResult {
         };
         runs.broken_script |= matches!(one.end, End::Broken(_));
         // What a later repetition did well does not make up for it.
-        runs.trouble = trouble.or(runs.trouble);
+        runs.seen.trouble = trouble.or(runs.seen.trouble);
     }
     CellResult::Ran(Box::new(runs))
 }
@@ -54,8 +53,9 @@ pub fn result_words(cell: &PlannedCell, result: &CellResult) -> String {
         CellResult::Skipped(reason) => format!("skipped: {reason}"),
         CellResult::Lost(reason) => format!("lost: {reason}"),
         CellResult::Ran(runs) => {
-            let trouble = runs.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
-            let raced = runs.counters.races.words(runs.counters.blocks_checked);
+            let trouble =
+                runs.seen.trouble.as_ref().map_or(String::new(), |why| format!("; {why}"));
+            let raced = runs.seen.counters.races.words(runs.seen.counters.blocks_checked);
             let why =
                 cell.expectation.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             format!("{raced}, expected: {}{why}{trouble}", cell.expectation.expect)
@@ -64,18 +64,20 @@ pub fn result_words(cell: &PlannedCell, result: &CellResult) -> String {
 }
 
 /// Looks up in the records what the counters do not tell: when a cell's first race came, counted from
-/// the writer's first write, and whose its blocks were. That the latter cannot be written down, as on a
-/// full disk, takes the names away and nothing else. Tells whether the records reached their limit.
+/// the writer's first write, whose its blocks were, and who changed them. The owners are written down beside
+/// the records on the way; that they cannot be, as on a full disk, costs nothing else. Answers everything
+/// that was read.
 pub fn fill_from_records(
     records: &Path,
     ran: &[Vec<CellRun>],
     results: &mut [CellResult],
-) -> Result<bool, SessionError> {
+) -> Result<Session, SessionError> {
     let answers = ran.iter().flatten().map(|one| (one.label.as_str(), &one.answers)).collect();
-    if let Err(error) = write_owners(records, &answers) {
-        log::warn!("whose blocks raced is not told: {}", whole_text(&error));
+    let mut naming = Naming::new(answers);
+    let session = Session::read_asking(records, &mut |record| naming.owner_of(record))?;
+    if let Err(error) = naming.write(records) {
+        log::warn!("whose blocks raced is not written down: {}", whole_text(&error));
     }
-    let session = Session::read(records)?;
     for (runs, result) in ran.iter().zip(results) {
         if let CellResult::Ran(known) = result {
             known.first_catch_ms = runs.iter().find_map(|one| first_catch_ms(&session, one));
@@ -84,7 +86,7 @@ pub fn fill_from_records(
             known.healed_and_standing = Some(healed_and_standing(&session, runs));
         }
     }
-    Ok(session.limit.is_some())
+    Ok(session)
 }
 
 /// What became of the races of a cell, be it after its end; what stands is known where it is of each run.
@@ -132,7 +134,8 @@ mod tests {
     use super::*;
     use crate::record::Counters;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Environment, Selection};
+    use crate::runner::select::environment::Environment;
+    use crate::runner::select::selection::Selection;
 
     fn ran(blocks_checked: u64, end: End) -> CellRun {
         CellRun {
@@ -164,14 +167,14 @@ mod tests {
     #[test]
     fn a_repetition_that_wrote_nothing_is_not_forgiven() {
         let empty_first = runs(&[ran(0, End::Done), ran(5_000, End::Done)]);
-        assert!(empty_first.trouble.unwrap().starts_with("no block was written"));
-        assert_eq!(runs(&[ran(9, End::Done), ran(9, End::Done)]).trouble, None);
+        assert!(empty_first.seen.trouble.unwrap().starts_with("no block was written"));
+        assert_eq!(runs(&[ran(9, End::Done), ran(9, End::Done)]).seen.trouble, None);
     }
 
     #[test]
     fn a_script_that_is_broken_is_told_from_a_kernel_that_is() {
         let broken = runs(&[ran(9, End::Broken("no such program".into()))]);
-        assert!(broken.broken_script && broken.trouble.is_some());
+        assert!(broken.broken_script && broken.seen.trouble.is_some());
         assert!(!runs(&[ran(9, End::Trouble("mount failed".into()))]).broken_script);
     }
 }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::talk::Talk;
 use super::{BootError, Guest, GuestError};
 use crate::runner::guest::console::Console;
 use crate::runner::guest::initramfs::{self, Carried, Contents, GuestFile};
 use crate::runner::guest::link::Link;
-use crate::runner::guest::notes::Notes;
 use crate::runner::host::accel::Accel;
 use crate::runner::host::again;
 use crate::runner::host::machine::Machine;
@@ -130,16 +130,12 @@ pub fn boot(request: &BootRequest<'_>) -> Result<Guest, BootError> {
     // The console's file exists before the socket does.
     console.look().map_err(GuestError::Link).map_err(BootError::Kernel)?;
     let mut guest = Guest {
-        qemu,
-        console,
-        link,
+        talk: Talk::new(qemu, console, link),
         release: String::new(),
         drivers: Vec::new(),
         missing_wishes,
         boot_timeout: request.boot_timeout,
         taint: 0,
-        notes: Notes::default(),
-        looked: Instant::now(),
     };
     match first_hello(&mut guest, request.boot_timeout) {
         Err(BootError::Kernel(error)) if request.kernel.modules.is_none() => {
@@ -153,10 +149,10 @@ fn first_hello(guest: &mut Guest, limit: Duration) -> Result<(), BootError> {
     match guest.hello(limit) {
         // QEMU connects to its vhost-user backends after it has opened the link: when it ends
         // before the firmware has started a kernel, no kernel is to blame.
-        Err(GuestError::QemuExited { status, .. }) if guest.console.is_silent() => {
+        Err(GuestError::QemuExited { status, .. }) if guest.talk.console.is_silent() => {
             Err(BootError::Qemu(QemuError::WouldNotStart {
                 status,
-                message: guest.qemu.messages(),
+                message: guest.talk.qemu.messages(),
             }))
         }
         result => result.map_err(BootError::Kernel),

@@ -5,6 +5,7 @@ pub mod console;
 pub mod cries;
 pub mod early;
 mod error;
+pub mod exec;
 pub mod facts;
 pub mod files;
 pub mod initramfs;
@@ -12,27 +13,21 @@ pub mod link;
 pub mod notes;
 pub mod probe;
 mod taint;
+mod talk;
 
 pub use boot::{BootRequest, boot};
 pub use error::{BootError, GuestError};
+pub use exec::{Exec, ExecEvent, ExecResult, Flow, OutputLine};
 
 pub use crate::runner::host::blame::Blame;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::process::ExitStatus as ProcessStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::guest::protocol::{Envelope, ExitStatus, Reply, Request, Stream};
-use crate::runner::guest::console::{Console, ConsoleTail};
-use crate::runner::guest::cries::Trouble;
-use crate::runner::guest::link::{Link, Received};
+use crate::guest::protocol::{Reply, Request};
+use crate::runner::guest::console::ConsoleTail;
 use crate::runner::guest::notes::Notes;
-use crate::runner::host::qemu::Qemu;
 use taint::{harm, scars};
-
-/// How often the console and QEMU are looked at while a reply is waited for.
-const TICK: Duration = Duration::from_millis(100);
+use talk::{Call, Talk};
 
 /// How long a request is given beyond the time that it asked for itself: the agent's replies travel
 /// through a guest that may be busy.
@@ -40,66 +35,6 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How long the guest may take to be put back: everything that is still to be written is written then.
 const RESET_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long a kernel in trouble is given to say the rest.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// A program for the guest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exec {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Variables set on top of the agent's environment.
-    pub env: BTreeMap<String, String>,
-    /// Its process group is killed after this long.
-    pub timeout: Duration,
-    /// A file of the guest that is read while the program writes.
-    pub watch: Option<String>,
-}
-
-/// A line that a program in the guest wrote, or told us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputLine {
-    /// Where it was written.
-    pub stream: Stream,
-    /// The line, without its line feed.
-    pub text: String,
-}
-
-/// What a watch over a program hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExecEvent {
-    /// The program wrote a line.
-    Line(OutputLine),
-    /// Nothing happened for a while.
-    Tick,
-}
-
-/// What a watch over a program wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// The program goes on.
-    GoOn,
-    /// The program waits until we have heard that it writes: it goes on.
-    Heard,
-    /// The program is asked to end.
-    Terminate,
-    /// Nobody waits for the program any more: its disk is gone, and it may never end.
-    Abandon,
-}
-
-/// How a program in the guest ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecResult {
-    /// How.
-    pub status: ExitStatus,
-    /// How long it ran, by the guest's clock.
-    pub elapsed: Duration,
-    /// The different first lines of the watched file while it wrote.
-    pub watched: Vec<String>,
-    /// The processes that it left behind, which were killed.
-    pub left_behind: Vec<String>,
-}
 
 /// What came of putting a guest back to its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,19 +50,13 @@ pub struct Swept {
 /// QEMU also dies with the thread that booted the guest: keep that thread.
 #[derive(Debug)]
 pub struct Guest {
-    qemu: Qemu,
-    console: Console,
-    link: Link,
+    talk: Talk,
     release: String,
     drivers: Vec<String>,
     missing_wishes: Vec<String>,
     boot_timeout: Duration,
     /// Why its kernel could not be trusted when it was last asked.
     taint: u64,
-    /// What its kernel said of itself since that was last taken.
-    notes: Notes,
-    /// When the console and QEMU were last looked at.
-    looked: Instant,
 }
 
 impl Guest {
@@ -148,12 +77,12 @@ impl Guest {
 
     /// The console's last lines.
     pub fn console_tail(&self) -> ConsoleTail {
-        self.console.tail()
+        self.talk.console.tail()
     }
 
     /// QEMU's process id.
     pub fn qemu_id(&mut self) -> u32 {
-        self.qemu.process().id()
+        self.talk.qemu.process().id()
     }
 
     /// Runs a program and hands each line to `output` as it comes. That the program fails is a
@@ -188,10 +117,10 @@ impl Guest {
         let Exec { argv, env, watch: watched, .. } = exec.clone();
         let request = Request::Exec { argv, env, timeout_ms, watch: watched };
         let mut call = Call::new(&exec.argv.join(" "), exec.timeout.saturating_add(GRACE));
-        call.id = self.link.send(request)?;
+        call.id = self.talk.send(request)?;
         let mut asked_to_end = false;
         loop {
-            let event = match self.poll(&call)? {
+            let event = match self.talk.poll(&call)? {
                 None => ExecEvent::Tick,
                 Some(Reply::Output { stream, text }) => {
                     ExecEvent::Line(OutputLine { stream, text })
@@ -204,10 +133,10 @@ impl Guest {
             };
             match watch(event) {
                 Flow::Heard => {
-                    self.link.send(Request::Heard { exec: call.id })?;
+                    self.talk.send(Request::Heard { exec: call.id })?;
                 }
                 Flow::Terminate if !asked_to_end => {
-                    self.link.send(Request::Terminate { exec: call.id })?;
+                    self.talk.send(Request::Terminate { exec: call.id })?;
                     asked_to_end = true;
                 }
                 Flow::Abandon => return Err(GuestError::Abandoned),
@@ -221,32 +150,25 @@ impl Guest {
     /// # Errors
     /// When the guest is lost, does not come back in time, or its kernel has come to harm.
     pub fn reset(&mut self, disk: &str) -> Result<Swept, GuestError> {
-        let mut call = Call::new("put everything back", RESET_LIMIT);
-        call.id = self.link.send(Request::Reset { disk: disk.to_owned() })?;
-        let (swept, taint) = match self.reply(&call)? {
+        let request = Request::Reset { disk: disk.to_owned() };
+        let (swept, taint) = match self.talk.ask("put everything back", request, RESET_LIMIT)? {
             Reply::Reset { undone, left, taint } => (Swept { undone, left }, taint),
             other => return Err(unexpected(other)),
         };
         let new = taint & !self.taint;
         self.taint = taint;
         if let Some(why) = harm(new) {
-            return Err(GuestError::Tainted { why, console: self.console.tail() });
+            return Err(GuestError::Tainted { why, console: self.talk.console.tail() });
         }
-        self.notes_of_console();
-        scars(new).for_each(|scar| self.notes.add(scar));
+        self.talk.notes_of_console();
+        scars(new).for_each(|scar| self.talk.notes.add(scar));
         Ok(swept)
     }
 
     /// What the kernel said of itself and went on after, since this was last taken.
     pub fn take_notes(&mut self) -> Notes {
-        self.notes_of_console();
-        std::mem::take(&mut self.notes)
-    }
-
-    fn notes_of_console(&mut self) {
-        // A console that cannot be read has nothing to add, and costs the guest elsewhere.
-        let _ = self.console.look();
-        self.notes.extend(&self.console.take_notes());
+        self.talk.notes_of_console();
+        std::mem::take(&mut self.talk.notes)
     }
 
     /// A file's contents; bytes that are not UTF-8 are replaced.
@@ -254,9 +176,8 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Refused`] where it cannot be read; the others when the guest is lost.
     pub fn read_file(&mut self, path: &str) -> Result<String, GuestError> {
-        let mut call = Call::new(&format!("read {path}"), GRACE);
-        call.id = self.link.send(Request::ReadFile { path: path.to_owned() })?;
-        match self.reply(&call)? {
+        let request = Request::ReadFile { path: path.to_owned() };
+        match self.talk.ask(&format!("read {path}"), request, GRACE)? {
             Reply::File { text } => Ok(text),
             other => Err(unexpected(other)),
         }
@@ -267,13 +188,13 @@ impl Guest {
     /// # Errors
     /// When the guest is lost, or does not end in time.
     pub fn power_off(&mut self) -> Result<(), GuestError> {
-        self.link.send(Request::PowerOff)?;
-        let status = self.qemu.process().wait_at_most(GRACE)?;
-        self.console.look()?;
+        self.talk.send(Request::PowerOff)?;
+        let status = self.talk.qemu.process().wait_at_most(GRACE)?;
+        self.talk.console.look()?;
         match status {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(self.ended(status)?),
-            None => Err(self.timed_out("power off", GRACE)),
+            Some(status) => Err(self.talk.ended(status)?),
+            None => Err(self.talk.timed_out("power off", GRACE)),
         }
     }
 
@@ -283,9 +204,7 @@ impl Guest {
     /// # Errors
     /// When the guest is lost, or does not come back in time.
     pub fn reboot(&mut self) -> Result<(), GuestError> {
-        let mut call = Call::new("reboot", GRACE);
-        call.id = self.link.send(Request::Reboot)?;
-        match self.reply(&call)? {
+        match self.talk.ask("reboot", Request::Reboot, GRACE)? {
             Reply::Done => {
                 self.taint = 0;
                 self.hello(self.boot_timeout)
@@ -300,126 +219,22 @@ impl Guest {
         // The agent of a guest that is about to restart may swallow the question: ask again.
         let ask_again = Duration::from_secs(5);
         loop {
-            call.id = self.link.send(Request::Hello)?;
+            call.id = self.talk.send(Request::Hello)?;
             let mut turn = Call::new("hello", ask_again.min(call.left()));
             turn.id = call.id;
-            match self.reply(&turn) {
+            match self.talk.reply(&turn) {
                 Ok(Reply::Hello { release, drivers }) => {
                     (self.release, self.drivers) = (release, drivers);
                     return Ok(());
                 }
                 Ok(other) => return Err(unexpected(other)),
                 Err(GuestError::TimedOut { .. }) if !call.left().is_zero() => {}
-                Err(GuestError::TimedOut { .. }) => return Err(self.timed_out("hello", limit)),
+                Err(GuestError::TimedOut { .. }) => {
+                    return Err(self.talk.timed_out("hello", limit));
+                }
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Waits for the next reply to `call`, with an eye on the console and on QEMU.
-    fn reply(&mut self, call: &Call) -> Result<Reply, GuestError> {
-        loop {
-            if let Some(reply) = self.poll(call)? {
-                return Ok(reply);
-            }
-        }
-    }
-
-    /// Waits a short while for a reply to `call`.
-    fn poll(&mut self, call: &Call) -> Result<Option<Reply>, GuestError> {
-        // Also while the guest talks: it may flood the link and be in trouble.
-        if self.looked.elapsed() >= TICK {
-            self.check(call)?;
-            self.looked = Instant::now();
-        }
-        match self.link.receive(TICK)? {
-            Received::Reply(Envelope { id, body }) if id == call.id => match body {
-                Reply::Error { message } => Err(GuestError::Refused { message }),
-                reply => Ok(Some(reply)),
-            },
-            // A late answer to something that was given up, or that nobody waits for.
-            Received::Reply(_) | Received::Nothing => Ok(None),
-            Received::Garbage(line) => Err(GuestError::Protocol { line }),
-            Received::Closed => Err(self.closed()?),
-        }
-    }
-
-    /// Fails where the guest is in trouble, QEMU has ended or the call's time is up.
-    fn check(&mut self, call: &Call) -> Result<(), GuestError> {
-        if self.console.look()?.is_some() {
-            // Let a panic that follows an Oops, and the call trace, be heard.
-            let end = Instant::now().checked_add(LAST_WORDS);
-            while end.is_some_and(|end| Instant::now() < end)
-                && self.qemu.process().try_wait()?.is_none()
-            {
-                std::thread::sleep(TICK);
-            }
-            self.console.look()?;
-            return Err(self
-                .in_trouble()
-                .unwrap_or_else(|| self.timed_out(&call.asked, call.limit)));
-        }
-        if let Some(status) = self.qemu.process().try_wait()? {
-            self.console.look()?;
-            return Err(self.ended(status)?);
-        }
-        if call.left().is_zero() {
-            return Err(self.timed_out(&call.asked, call.limit));
-        }
-        Ok(())
-    }
-
-    /// What it means that QEMU closed the link: it ends, or is dead already.
-    fn closed(&mut self) -> Result<GuestError, GuestError> {
-        match self.qemu.process().wait_at_most(LAST_WORDS)? {
-            Some(status) => self.ended(status),
-            None => Err(GuestError::Link(io::ErrorKind::ConnectionReset.into())),
-        }
-    }
-
-    /// What it means that QEMU has ended.
-    fn ended(&mut self, status: ProcessStatus) -> Result<GuestError, GuestError> {
-        self.console.look()?;
-        let console = self.console.tail();
-        Ok(match self.in_trouble() {
-            Some(error) => error,
-            None if status.success() => GuestError::Ended { console },
-            None => GuestError::QemuExited { status, console },
-        })
-    }
-
-    fn in_trouble(&mut self) -> Option<GuestError> {
-        let console: ConsoleTail = self.console.tail();
-        let (kind, line) = self.console.look().ok()??.clone();
-        Some(match kind {
-            Trouble::Panic => GuestError::Panic { line, console },
-            Trouble::Oops => GuestError::Oops { line, console },
-            Trouble::HungTask => GuestError::HungTask { line, console },
-        })
-    }
-
-    fn timed_out(&mut self, asked: &str, limit: Duration) -> GuestError {
-        self.notes_of_console();
-        let (noted, console) = (self.notes.last().map(str::to_owned), self.console.tail());
-        GuestError::TimedOut { asked: asked.to_owned(), limit, noted, console }
-    }
-}
-
-/// A request that a reply is waited for.
-struct Call {
-    id: u64,
-    asked: String,
-    started: Instant,
-    limit: Duration,
-}
-
-impl Call {
-    fn new(asked: &str, limit: Duration) -> Call {
-        Call { id: 0, asked: asked.to_owned(), started: Instant::now(), limit }
-    }
-
-    fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.started.elapsed())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::runner::run::kernel_run::{KernelRun, Runner};
 use crate::runner::run::options::RunOptions;
 use crate::runner::run::provenance::UsedKernel;
 use crate::runner::select::estimate::Pace;
-use crate::runner::select::plan::Selection;
+use crate::runner::select::selection::Selection;
 use crate::runner::select::shards::{Assignment, EmptyShard, Shard, deal};
 use crate::verdict::{CellOutcome, MergeError, StopReason, merge_cells};
 

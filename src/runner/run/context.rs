@@ -6,8 +6,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::runner::cell::Site;
 use crate::runner::guest::probe::{self, AccelError};
 use crate::runner::host::accel::Accel;
+use crate::runner::host::daemon::Daemon;
+use crate::runner::host::device::Device;
 use crate::runner::host::progress::Progress;
 use crate::runner::kernel::Kernel;
 use crate::runner::run::options::RunOptions;
@@ -49,6 +52,25 @@ impl Context<'_> {
         }
         *known = Some(accel);
         Ok(accel)
+    }
+
+    /// Where the cells of a boot in `directory` run.
+    pub fn site<'s>(
+        &'s self,
+        daemon: &'s mut Daemon,
+        directory: &'s Path,
+        device: Device,
+    ) -> Site<'s> {
+        Site {
+            daemon,
+            progress: self.progress,
+            interrupted: self.interrupted,
+            directory,
+            disk: device.path(),
+            window: self.options.window,
+            seconds: self.options.seconds,
+            timeout: self.options.timeout,
+        }
     }
 
     /// Queues of the disk: one for each of the guest's CPUs, as far as dixtrapd has them.

@@ -11,7 +11,7 @@ use crate::runner::host::machine::{DiskShape, Machine};
 use crate::runner::run::campaign::Asked;
 use crate::runner::run::options::RunOptions;
 use crate::runner::select::catalogue::files_built_in;
-use crate::runner::select::plan::Selection;
+use crate::runner::select::selection::Selection;
 
 /// The hash of everything that a run, all its parts together, is asked to do: which kernels, devices,
 /// cells and scripts, and how. Where it runs (accelerator, folders, guests side by side) is left out,

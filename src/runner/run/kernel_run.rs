@@ -1,18 +1,20 @@
 //! One kernel on one device: a boot, and another where a guest was lost and cells are left.
 
-use std::path::PathBuf;
-
+use crate::report::Offender;
 use crate::runner::host::accel::Accel;
 use crate::runner::host::blame::Blame;
 use crate::runner::host::device::Device;
 use crate::runner::host::errors::whole_text;
 use crate::runner::host::outdir;
 use crate::runner::kernel::{Kernel, KernelError};
-use crate::runner::run::boot_run::{BootRun, run_boot};
+use crate::runner::run::agenda::Agenda;
+use crate::runner::run::boot::run_boot;
+use crate::runner::run::boot_run::{BootRecords, BootRun};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
 use crate::runner::run::provenance::UsedKernel;
-use crate::runner::select::plan::Selection;
+use crate::runner::run::start::{Start, nothing_runs};
+use crate::runner::select::selection::Selection;
 use crate::verdict::{self, Cell, StopReason};
 
 /// How many guests one kernel may lose on one device before its remaining cells are given up.
@@ -30,7 +32,7 @@ pub struct KernelRun {
     /// What went wrong, for people; the console's end included.
     pub troubles: Vec<String>,
     /// The boots that have records.
-    pub boots: Vec<BootRecords>,
+    pub boots: Vec<RecordedBoot>,
     /// What is to be told of the boots beside their cells.
     pub told: Vec<verdict::Boot>,
     /// The kernels that were found.
@@ -39,14 +41,14 @@ pub struct KernelRun {
     pub accel: Option<Accel>,
 }
 
-/// What a boot left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BootRecords {
+/// A boot that left records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedBoot {
     /// The guest's release.
     pub kernel: String,
-    /// Its records.
-    pub records: PathBuf,
-    /// They reached their limit, and do not hold everything.
+    /// The worst blocks of each label.
+    pub worst: Vec<Offender>,
+    /// The records reached their limit, and do not hold everything.
     pub limit_reached: bool,
 }
 
@@ -55,7 +57,7 @@ impl KernelRun {
     pub fn lost(runner: &Runner<'_>, device: Device, asked: &str, error: &KernelError) -> Self {
         let mut run = KernelRun::default();
         let (blame, error) = (error.blame(), whole_text(error));
-        let mut boot = BootRun::not_started(asked, device, runner.selection);
+        let mut boot = BootRun::without_guest(asked, device, runner.selection);
         boot.give_up(error.lines().next().unwrap_or_default());
         run.cells = boot.judge_cells(runner.context.options.window);
         run.cut = (blame == Blame::Host).then_some(StopReason::Fault);
@@ -77,28 +79,32 @@ impl Runner<'_> {
     /// Runs every cell on one kernel. Whatever happens, every planned cell is accounted for.
     pub fn run(&self, kernel: &Kernel, device: Device) -> KernelRun {
         let mut run = KernelRun::default();
-        if let Some(boot) =
-            BootRun::not_needed(self.context.options.disk, (kernel, device), self.selection)
-        {
+        let disk = self.context.options.disk;
+        if let Some(known) = nothing_runs(kernel, device, disk, self.selection) {
             let count = self.selection.len();
             self.context.progress.note(&format!(
                 "{} is not booted: none of {count} cells can run ({})",
                 kernel.release, kernel.origin
             ));
-            self.note(&mut run, boot, false);
+            let agenda = Agenda::skipped(self.selection, &known);
+            self.note(&mut run, BootRun::new(&kernel.release, device, agenda), false);
             return run;
         }
         let mut left = self.selection.clone();
         for attempt in 1..=MAX_LOST {
             let mut boot = match outdir::make_boot_directory(&self.context.options.out) {
-                Ok(directory) => run_boot(self.context, (kernel, device), &left, &directory),
+                Ok(directory) => {
+                    let (selection, directory) = (&left, directory.as_path());
+                    let watched = self.context.options.culprit;
+                    run_boot(self.context, Start { kernel, device, selection, directory, watched })
+                }
                 Err(source) => {
                     let error = RunError::Output(self.context.options.out.clone(), source);
-                    BootRun::not_started(&kernel.release, device, &left).lost_by(&error)
+                    BootRun::without_guest(&kernel.release, device, &left).lost_by(&error)
                 }
             };
             let interrupted = self.context.is_interrupted();
-            let rest = left.part(boot.reached()..left.len());
+            let rest = left.part(boot.agenda.reached()..left.len());
             let again = boot.lost.as_ref().is_some_and(|lost| lost.again)
                 && !interrupted
                 && attempt < MAX_LOST
@@ -122,10 +128,10 @@ impl Runner<'_> {
         run.broken_script |= boot.has_broken_script(&cells);
         run.cells.extend(cells);
         run.told.push(boot.told());
-        let (kernel, limit_reached) = (boot.kernel, boot.limit_reached);
-        run.boots.extend(boot.records.map(|records| BootRecords {
+        let kernel = boot.kernel;
+        run.boots.extend(boot.records.map(|BootRecords { worst, limit_reached }| RecordedBoot {
             kernel,
-            records,
+            worst,
             limit_reached,
         }));
         let fault = boot.lost.as_ref().is_some_and(|lost| lost.blame == Blame::Host);

@@ -1,5 +1,7 @@
 //! Kernels × devices: the boots of each, and one result of them all.
 
+pub mod agenda;
+pub mod boot;
 pub mod boot_run;
 pub mod campaign;
 pub mod context;
@@ -8,3 +10,4 @@ pub mod fingerprint;
 pub mod kernel_run;
 pub mod options;
 pub mod provenance;
+pub mod start;

@@ -1,14 +1,12 @@
 //! The scenarios that come with dixtrap, their tables, and the choice among them and a user's own.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use glob::Pattern;
 use include_dir::{Dir, include_dir};
 
-use crate::runner::select::companion::{self, CompanionError};
 use crate::runner::select::meant::did_you_mean;
+use crate::runner::select::own::{self, OwnError};
 use crate::runner::select::scenario::{Scenario, ScenarioError};
 use crate::runner::select::table::{
     CellKey, ExpectError, Expectation, Expectations, FileSystems, FileSystemsError,
@@ -70,22 +68,10 @@ pub enum CatalogueError {
     /// Two files whose cells nobody could tell apart.
     #[error("two different scenarios are called {0}: give one of the files another name")]
     Twice(String),
-    /// What lies beside a script.
-    #[error("what scenario {} needs beside it does not come along", .0.display())]
-    Companion(PathBuf, #[source] CompanionError),
-    /// A file that cannot be read.
-    #[error("cannot read scenario {}", .0.display())]
-    Unreadable(PathBuf, #[source] std::io::Error),
-    /// A file without an end.
-    #[error("{} is larger than {} MiB, which no script is", .0.display(), LARGEST_SCRIPT >> 20)]
-    Endless(PathBuf),
-    /// A name that leads elsewhere as the name of a folder.
-    #[error("{} gives its scenario no name: call it NAME.sh", .0.display())]
-    NoName(PathBuf),
+    /// A user's own file.
+    #[error(transparent)]
+    Own(#[from] OwnError),
 }
-
-/// How large a user's script may be.
-const LARGEST_SCRIPT: u64 = 1 << 20;
 
 /// Everything that is known about scenarios and file systems.
 #[derive(Debug, Clone)]
@@ -145,7 +131,7 @@ impl Catalogue {
 
     fn matching(&self, want: &str) -> Result<Vec<Scenario>, CatalogueError> {
         if want.contains('/') || want.ends_with(".sh") {
-            let own = read_own(Path::new(want))?;
+            let own = own::read(Path::new(want))?;
             self.know_systems(&own)?;
             return Ok(vec![own]);
         }
@@ -211,37 +197,6 @@ fn scenario_name(path: &Path) -> Option<String> {
     (name != "lib").then(|| name.to_owned())
 }
 
-fn read_script(path: &Path) -> Result<Vec<u8>, CatalogueError> {
-    let mut contents = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_SCRIPT.saturating_add(1)).read_to_end(&mut contents))
-        .map_err(|e| CatalogueError::Unreadable(path.to_owned(), e))?;
-    if u64::try_from(contents.len()).is_ok_and(|len| len <= LARGEST_SCRIPT) {
-        Ok(contents)
-    } else {
-        Err(CatalogueError::Endless(path.to_owned()))
-    }
-}
-
-fn read_own(path: &Path) -> Result<Scenario, CatalogueError> {
-    let contents = read_script(path)?;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    // The name becomes a file name in the guest and part of a label.
-    let name: String = stem
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
-        .collect();
-    if name.chars().all(|c| c == '.') {
-        return Err(CatalogueError::NoName(path.to_owned()));
-    }
-    let mut scenario = Scenario::parse(&name, &contents, true)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let companions = companion::read_all(folder, &scenario.needs, &scenario.files);
-    scenario.companions =
-        companions.map_err(|error| CatalogueError::Companion(path.to_owned(), error))?;
-    Ok(scenario)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,23 +204,6 @@ mod tests {
     use crate::runner::select::table::Guest;
     use crate::runner::select::table::tests::{guest, protected};
     use crate::verdict::{Expect, StableWrites};
-
-    /// The guest's folder of `...sh` would be that of all scripts, and what lies beside it could take the
-    /// place of what they share.
-    #[test]
-    fn a_script_without_a_name_or_an_end_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "# description: x\n# fs: raw\n# stable-writes: any\n# expect: stable\n";
-        for (name, taken) in [("...sh", false), ("..sh", false), (".a.sh", true), ("..a.sh", true)]
-        {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            let found = read_own(&path);
-            assert_eq!(found.is_ok(), taken, "{name}: {found:?}");
-        }
-        let endless = read_own(Path::new("/dev/zero")).unwrap_err().to_string();
-        assert_eq!(endless, "/dev/zero is larger than 1 MiB, which no script is");
-    }
 
     #[test]
     fn what_dixtrap_was_built_with_can_be_read() {
@@ -343,7 +281,7 @@ mod tests {
         let catalogue = Catalogue::embedded().unwrap();
         let one = write("one/s.sh", "./helper");
         let error = catalogue.choose(std::slice::from_ref(&one)).unwrap_err();
-        assert!(matches!(error, CatalogueError::Companion(..)), "{error:?}");
+        assert!(matches!(error, CatalogueError::Own(OwnError::Companion(..))), "{error:?}");
         std::fs::write(directory.path().join("one/helper"), "#!/bin/sh\n").unwrap();
         // Named twice it is one, in one way or another.
         let again = directory.path().join("one/../one/s.sh").display().to_string();

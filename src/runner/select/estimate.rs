@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::runner::select::plan::{CellSpec, PlannedCell};
+use crate::runner::select::cell_spec::CellSpec;
+use crate::runner::select::plan::PlannedCell;
 
 /// From QEMU's start to the first cell.
 pub const BOOT: Duration = Duration::from_secs(15);
@@ -55,7 +56,8 @@ fn set_up(spec: &CellSpec) -> Duration {
 mod tests {
     use super::*;
     use crate::runner::select::catalogue::Catalogue;
-    use crate::runner::select::plan::{Environment, Selection};
+    use crate::runner::select::environment::Environment;
+    use crate::runner::select::selection::Selection;
 
     #[test]
     fn what_writes_longer_and_more_often_takes_longer() {

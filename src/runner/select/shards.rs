@@ -7,8 +7,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::runner::host::device::Device;
+use crate::runner::select::environment::Environment;
 use crate::runner::select::estimate::{self, Pace};
-use crate::runner::select::plan::{Environment, Selection};
+use crate::runner::select::selection::Selection;
 use crate::verdict::ShardOf;
 
 /// A boot costs as much as a few cells: no boot is made for fewer than these to run beside others.

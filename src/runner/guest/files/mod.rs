@@ -9,8 +9,9 @@ use std::path::Path;
 
 use crate::runner::guest::initramfs::{Carried, GuestFile, PROGRAMS, find_program};
 use crate::runner::select::catalogue::{Catalogue, CatalogueError};
-use crate::runner::select::plan::{CellSpec, Selection};
+use crate::runner::select::cell_spec::CellSpec;
 use crate::runner::select::scenario::Scenario;
+use crate::runner::select::selection::Selection;
 
 /// Where scripts lie in the guest.
 pub const SCRIPTS: &str = "/dixtrap";

@@ -12,7 +12,7 @@ BIN := target/release
 DESTDIR :=
 PREFIX := /usr/local
 
-.PHONY: help setup build demo test test-fast test-aarch64 soak bench bench-quick fuzz install
+.PHONY: help setup build demo test test-fast test-aarch64 soak chaos bench bench-quick fuzz install
 
 help:
 	@echo 'make demo     boots a stock kernel on the trap and shows a race caught and a stable run clean'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-fast  runs the tests that need neither QEMU nor the network'
 	@echo 'make bench    measures dixtrapd against its peers in ten minutes; make bench-quick in one'
 	@echo 'make soak     kills dixtrapd a thousand times under load and looks what it cost'
+	@echo 'make chaos    full disks, stopped daemons, crowds and vanishing memory, twenty minutes long'
 	@echo 'make fuzz     fuzzes what reads bytes of strangers, a minute each (needs a C++ compiler)'
 	@echo 'make test-aarch64  tests the guard kernel of ARM (needs rustup target, cross compiler, qemu-user)'
 	@echo 'make build    builds target/release/dixtrap and target/release/dixtrapd'
@@ -80,6 +81,12 @@ KILLS := 1000
 
 soak: setup
 	cargo test --release --locked --test soak -- --kills $(KILLS)
+
+# Needs root, for small file systems to fill.
+CHAOS_SECONDS := 1200
+
+chaos: setup
+	cargo test --release --locked --test soak -- --chaos $(CHAOS_SECONDS)
 
 # Stable Rust and a C++ compiler will do. What was found before is in fuzz/corpus/.
 FUZZ_SECONDS := 60

@@ -34,7 +34,7 @@ pub enum Load {
 
 /// A write on its way.
 pub enum Write {
-    Blk(Sent),
+    Blk { sent: Sent, slot: usize },
     Scsi { head: u16, call: Box<Call>, slot: usize },
 }
 
@@ -54,6 +54,12 @@ impl Load {
         // Power on.
         assert_eq!(guest.ask(&[0; 6], 0).codes(), (6, 0x29, 0));
         Load::Scsi(Box::new(guest))
+    }
+
+    /// A second guest on a daemon that had one before.
+    pub fn plug_next(daemon: &Daemon, scsi: bool) -> Load {
+        let guest = daemon.plug(plug(scsi));
+        if scsi { Load::Scsi(Box::new(ScsiGuest::over(guest))) } else { Load::Blk(Box::new(guest)) }
     }
 
     pub fn reconnect(&mut self, daemon: &Daemon) {
@@ -80,7 +86,8 @@ impl Load {
         match self {
             Load::Blk(guest) => {
                 let draft = Draft::write(&guest.memory, SECTORS * slot.number, &bytes);
-                Write::Blk(guest.send(random.below(2) as usize, draft))
+                let sent = guest.send(random.below(2) as usize, draft);
+                Write::Blk { sent, slot: index }
             }
             Load::Scsi(scsi) => {
                 let (head, call) = send(scsi, slot, &bytes);
@@ -92,7 +99,7 @@ impl Load {
     /// How many have no answer yet; nobody is there to give one.
     pub fn unanswered(&self, sent: &[Write]) -> u64 {
         let is_open = |write: &&Write| match write {
-            Write::Blk(sent) => sent.draft.status() == request::UNTOUCHED,
+            Write::Blk { sent, .. } => sent.draft.status() == request::UNTOUCHED,
             Write::Scsi { call, .. } => call.is_untouched(),
         };
         sent.iter().filter(is_open).count() as u64
@@ -102,7 +109,7 @@ impl Load {
     pub fn finish(&mut self, sent: Vec<Write>, slots: &[Slot]) {
         for write in sent {
             match (write, &mut *self) {
-                (Write::Blk(sent), Load::Blk(guest)) => assert_eq!(guest.finish(&sent), OK),
+                (Write::Blk { sent, .. }, Load::Blk(guest)) => assert_eq!(guest.finish(&sent), OK),
                 (Write::Scsi { head, call, slot }, Load::Scsi(scsi)) => {
                     scsi.guest.rings[REQUEST].wait(head);
                     let reply = call.reply();
@@ -118,6 +125,48 @@ impl Load {
                 _ => unreachable!("a load has one kind of request"),
             }
         }
+    }
+
+    /// Waits for all answers, which may be errors: of such a slot nobody knows what it has. Answers how many
+    /// those were.
+    pub fn finish_some(&mut self, sent: Vec<Write>, slots: &mut [Slot]) -> u64 {
+        let mut refused = 0;
+        for write in sent {
+            let (good, slot) = match (&write, &mut *self) {
+                (Write::Blk { sent, slot }, Load::Blk(guest)) => match guest.finish(sent) {
+                    OK => (true, *slot),
+                    IOERR => (false, *slot),
+                    other => panic!("status {other}"),
+                },
+                (Write::Scsi { head, call, slot }, Load::Scsi(scsi)) => {
+                    scsi.guest.rings[REQUEST].wait(*head);
+                    (call.reply().is_good(), *slot)
+                }
+                _ => unreachable!("a load has one kind of request"),
+            };
+            if !good {
+                slots[slot].version = None;
+                refused += 1;
+            }
+        }
+        refused
+    }
+
+    /// Nobody will know what became of these.
+    pub fn forget(&self, sent: &[Write], slots: &mut [Slot]) {
+        for write in sent {
+            let (Write::Blk { slot, .. } | Write::Scsi { slot, .. }) = write;
+            slots[*slot].version = None;
+        }
+    }
+
+    /// The guest's buffers are gone, as where memory is unplugged. Nothing may be done with it but to drop it.
+    pub fn take_memory_away(&mut self) {
+        let guest = match self {
+            Load::Blk(guest) => guest,
+            Load::Scsi(scsi) => &mut scsi.guest,
+        };
+        guest.memory.shrink(guest.memory.alloc(1, 1), 0);
     }
 
     /// Reads every slot that was ever written; answers how many.

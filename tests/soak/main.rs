@@ -14,8 +14,10 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod chaos;
 mod load;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use kit::{Daemon, Random};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use chaos::Chaos;
 use load::{Load, Slot};
 
 /// Kills dixtrapd under load and looks what it cost.
@@ -36,6 +39,9 @@ struct Args {
     /// What the load and the moments are drawn from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Instead of kills: so many seconds of everything else that can go wrong, dealt to all kinds of disks.
+    #[arg(long)]
+    chaos: Option<u64>,
     /// cargo's own word to benchmarks.
     #[arg(long, hide = true)]
     bench: bool,
@@ -63,19 +69,24 @@ struct Figures {
     slowest: Duration,
 }
 
+/// The devices, and whether their disk is direct.
+const KINDS: [(&str, bool); 4] = [("blk", false), ("blk", true), ("scsi", false), ("scsi", true)];
+
 /// After so many kills the guest is another one.
 const KILLS_A_GUEST: u32 = 20;
 
 fn main() {
     let args = Args::parse();
+    if let Some(seconds) = args.chaos {
+        return chaos(Duration::from_secs(seconds), args.seed);
+    }
     println!(
         "| device | disk | kills | under way at | requests resumed | writes | 4 KiB verified | images checked | blocks replayed | torn images | slowest recovery |\n\
          |---|---|---|---|---|---|---|---|---|---|---|"
     );
-    let kinds = [("blk", false), ("blk", true), ("scsi", false), ("scsi", true)];
     let mut random = Random::new(args.seed);
-    for (device, direct) in kinds {
-        let share = args.kills.div_ceil(kinds.len() as u32);
+    for (device, direct) in KINDS {
+        let share = args.kills.div_ceil(KINDS.len() as u32);
         let Some(folder) = folder(direct) else { continue };
         let figures = soak(device, direct, folder, share, &mut random);
         let disk = if direct { "direct" } else { "mapped" };
@@ -85,6 +96,18 @@ fn main() {
         println!(
             "| {device} | {disk} | {kills} | {hit} | {resumed} | {writes} | {verified} | {checked} | {replayed} | {torn} | {slowest} ms |"
         );
+    }
+}
+
+fn chaos(time: Duration, seed: u64) {
+    println!("{}", Chaos::HEAD);
+    let mut random = Random::new(seed);
+    for (device, direct) in KINDS {
+        let (mut chaos, end) = (Chaos::default(), Instant::now() + time / KINDS.len() as u32);
+        while Instant::now() < end && chaos::live(device, direct, &mut random, &mut chaos) {}
+        let disk = if direct { "direct" } else { "mapped" };
+        assert!(chaos.guests > 0, "{device} on a {disk} disk: nothing ran: mounting needs root");
+        println!("{}", chaos.row(device, disk));
     }
 }
 
@@ -115,7 +138,10 @@ fn soak(
         let records = daemon.stop();
         assert!(records.broken().is_empty(), "{:?}", records.broken());
         assert!(records.races().is_empty(), "a race was invented");
-        assert!(check(&folder).is_clean, "the image is not clean after an orderly end");
+        assert!(
+            check(&folder.path().join("disk.img"), None).is_clean,
+            "the image is not clean after an orderly end"
+        );
     }
     figures
 }
@@ -143,7 +169,7 @@ fn one_kill(
     drop(daemon);
     // The next daemon replays what a check did not.
     if figures.kills.is_multiple_of(2) {
-        let checked = check(&folder);
+        let checked = check(&folder.path().join("disk.img"), None);
         figures.checked += 1;
         figures.replayed += checked.replayed;
         figures.torn += u32::from(!checked.is_clean);
@@ -163,10 +189,12 @@ struct Checked {
     replayed: u64,
 }
 
-fn check(folder: &TempDir) -> Checked {
+fn check(image: &Path, pi: Option<&Path>) -> Checked {
+    let pi = pi.map(|pi| [Path::new("--pi-file"), pi]);
     let checked = Command::new(env!("CARGO_BIN_EXE_dixtrap"))
         .args(["image", "check"])
-        .arg(folder.path().join("disk.img"))
+        .args(pi.into_iter().flatten())
+        .arg(image)
         .output()
         .unwrap();
     let is_clean = match checked.status.code() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Owner, OwnerKind};
+use crate::record::{Holds, Owner, OwnerKind};
 
 /// A run of bytes of the disk and whose they are. What the guest tells, and what layouts are made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,13 @@ impl Area {
         Area::of(name, OwnerKind::Metadata, start, bytes)
     }
 
+    /// The same area, which holds these structures.
+    #[must_use]
+    pub fn holding(mut self, holds: Holds) -> Area {
+        self.owner.holds = Some(holds);
+        self
+    }
+
     /// The first byte behind the area.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.bytes)
@@ -43,11 +50,13 @@ impl Area {
     /// Takes `next` in where it only goes on with this area; `false` where it is another's.
     pub fn join(&mut self, next: &Area) -> bool {
         let runs_on = self.owner.offset.map(|at| at.saturating_add(self.bytes));
+        let holds_on = self.owner.holds.map(|holds| holds.after(self.bytes));
         let same = self.end() == next.start
             && self.owner.name == next.owner.name
             && self.owner.path == next.owner.path
             && self.born_us == next.born_us
-            && runs_on == next.owner.offset;
+            && runs_on == next.owner.offset
+            && holds_on == next.owner.holds;
         if same {
             self.bytes = self.bytes.saturating_add(next.bytes);
         }

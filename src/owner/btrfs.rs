@@ -1,7 +1,7 @@
 //! btrfs: superblocks and chunks (Linux, `struct btrfs_super_block`, `btrfs_chunk`). What the kernel
 //! and the trees call an address is a logical one; chunks say where its bytes lie on which device.
 
-use crate::record::OwnerKind;
+use crate::record::{Holds, OwnerKind, Structure};
 
 use super::area::Area;
 use super::bytes::{ReadAt, le16, le32, le64};
@@ -80,14 +80,19 @@ impl Chunk {
             .collect()
     }
 
-    /// What lies in it apart from files.
-    fn areas(&self) -> Vec<Area> {
+    /// What lies in it apart from files; tree blocks have `node` bytes each, and are counted by their logical
+    /// addresses.
+    fn areas(&self, node: u64) -> Vec<Area> {
         let name = match self.kind {
             ChunkKind::Data => return Vec::new(),
             ChunkKind::Metadata => "tree block",
             ChunkKind::System => "chunk tree block",
         };
-        self.copies.iter().map(|start| Area::metadata(name, *start, self.bytes)).collect()
+        let size = node.max(1);
+        let holds = Holds::of(Structure::BtrfsTreeBlock, size, self.logical / size)
+            .after(self.logical % size);
+        let area = |start: &u64| Area::metadata(name, *start, self.bytes).holding(holds);
+        self.copies.iter().map(area).collect()
     }
 }
 
@@ -96,6 +101,8 @@ impl Chunk {
 pub struct Btrfs {
     /// This device's number in the file system.
     pub(super) device: u64,
+    /// Bytes a tree block.
+    pub(super) node: u64,
     /// By rising logical address.
     pub(super) chunks: Vec<Chunk>,
 }
@@ -113,7 +120,7 @@ impl Btrfs {
             let stripes = usize::from(le16(item, 44)?);
             rest = item.get(CHUNK_BYTES + stripes * STRIPE_BYTES..)?;
         }
-        Some(Btrfs { device, chunks })
+        Some(Btrfs { device, node: le32(superblock, 0x94)?.into(), chunks })
     }
 }
 
@@ -145,11 +152,12 @@ impl Layout for Btrfs {
     /// Superblocks and tree blocks.
     fn areas(&self) -> Vec<Area> {
         let names = ["superblock", "backup superblock", "backup superblock"];
-        let superblocks = SUPERBLOCKS
-            .iter()
-            .zip(names)
-            .map(|(start, name)| Area::metadata(name, *start, SUPERBLOCK_BYTES as u64));
-        superblocks.chain(self.chunks.iter().flat_map(Chunk::areas)).collect()
+        let superblocks = SUPERBLOCKS.iter().zip(names).map(|(start, name)| {
+            let bytes = SUPERBLOCK_BYTES as u64;
+            let holds = Holds::of(Structure::BtrfsSuperblock, bytes, 0);
+            Area::metadata(name, *start, bytes).holding(holds)
+        });
+        superblocks.chain(self.chunks.iter().flat_map(|chunk| chunk.areas(self.node))).collect()
     }
 
     /// What is left of the data chunks once the files have taken theirs: to be told last.

@@ -1,5 +1,7 @@
 //! FAT12, FAT16, FAT32 and exFAT: what lies before the clusters. Directories are not followed.
 
+use crate::record::{Holds, Structure};
+
 use super::area::{Area, joined};
 use super::bytes::{ReadAt, le16, le32};
 use super::layout::{Layout, LayoutError};
@@ -47,7 +49,7 @@ fn vfat(boot: &[u8]) -> Option<Vec<Area>> {
     let reserved = u64::from(le16(boot, 14)?) * sector;
     let small = u64::from(le16(boot, 22)?);
     let table = if small == 0 { u64::from(le32(boot, 36)?) } else { small } * sector;
-    let tables = u64::from(*boot.get(16)?) * table;
+    let tables = u64::from(*boot.get(16)?).checked_mul(table)?;
     let behind = reserved.checked_add(tables)?;
     let cluster = u64::from(*boot.get(13)?) * sector;
     let (root, bytes) = if small == 0 {
@@ -56,11 +58,37 @@ fn vfat(boot: &[u8]) -> Option<Vec<Area>> {
     } else {
         (behind, u64::from(le16(boot, 17)?) * 32)
     };
-    Some(vec![
-        Area::metadata("boot sectors", 0, reserved),
-        Area::metadata("file allocation table", reserved, tables),
-        Area::metadata("root directory", root, bytes),
-    ])
+    let entries = Holds::of(Structure::FatDirectoryEntry, 32, 0);
+    let mut areas = vec![Area::metadata("boot sectors", 0, reserved)];
+    // A table of FAT12 has entries of a byte and a half.
+    let holds = match (small, cluster_count(boot, behind, bytes, (sector, cluster))) {
+        (0, _) => Some(Holds::of(Structure::Fat32Entry, 4, 0)),
+        (_, Some(count)) if count >= 4085 => Some(Holds::of(Structure::Fat16Entry, 2, 0)),
+        _ => None,
+    };
+    for copy in 0..u64::from(*boot.get(16)?) {
+        let area = Area::metadata(
+            "file allocation table",
+            reserved.checked_add(copy.checked_mul(table)?)?,
+            table,
+        );
+        areas.push(holds.map_or_else(|| area.clone(), |holds| area.clone().holding(holds)));
+    }
+    areas.push(Area::metadata("root directory", root, bytes).holding(entries));
+    Some(areas)
+}
+
+/// How many clusters there are: what tells FAT12 from FAT16 (Linux, `fat_fill_super`).
+fn cluster_count(
+    boot: &[u8],
+    behind: u64,
+    root: u64,
+    (sector, cluster): (u64, u64),
+) -> Option<u64> {
+    let short = u64::from(le16(boot, 19)?);
+    let sectors = if short == 0 { u64::from(le32(boot, 32)?) } else { short };
+    let data = sectors.checked_mul(sector)?.checked_sub(behind.checked_add(root)?)?;
+    data.checked_div(cluster)
 }
 
 fn exfat(boot: &[u8]) -> Option<Vec<Area>> {
@@ -73,7 +101,11 @@ fn exfat(boot: &[u8]) -> Option<Vec<Area>> {
     let root = u64::from(le32(boot, 96)?).checked_sub(2)?.checked_mul(cluster)?;
     Some(vec![
         Area::metadata("boot sectors", 0, 24 * sector),
-        Area::metadata("file allocation table", table, tables),
+        Area::metadata("file allocation table", table, tables).holding(Holds::of(
+            Structure::Fat32Entry,
+            4,
+            0,
+        )),
         Area::metadata("root directory", heap.checked_add(root)?, cluster),
     ])
 }

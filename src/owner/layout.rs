@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use crate::record::Holds;
+
 use super::area::Area;
 use super::bytes::ReadAt;
 
@@ -66,6 +68,10 @@ pub trait Layout: Debug {
     /// Where `bytes` bytes at an address that the kernel calls physical lie on this device.
     fn runs(&self, physical: u64, bytes: u64) -> Vec<Run> {
         vec![Run { start: physical, bytes, skipped: 0 }]
+    }
+    /// What the blocks of a directory hold, its first byte first.
+    fn directory(&self) -> Option<Holds> {
+        None
     }
     /// What was a file's and is nobody's any more, to be told after all files.
     fn freed(&self) -> Vec<Area> {

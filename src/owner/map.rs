@@ -78,7 +78,8 @@ impl Map {
         if self.is_younger(area, t_us) {
             return freed();
         }
-        Owner { offset: owner_offset(area, at), ..area.owner.clone() }
+        let holds = area.owner.holds.map(|holds| holds.after(at.saturating_sub(area.start)));
+        Owner { offset: owner_offset(area, at), holds, ..area.owner.clone() }
     }
 
     fn covering(&self, at: u64) -> Option<&Area> {

@@ -11,6 +11,7 @@ mod bytes;
 mod ext4;
 mod f2fs;
 mod fat;
+pub mod fields;
 mod layout;
 mod map;
 mod swap;

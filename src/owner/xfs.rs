@@ -1,7 +1,7 @@
 //! xfs: the headers of the allocation groups, the roots of their trees, the log
 //! (Linux, `struct xfs_dsb`, `xfs_agf`, `xfs_agi`; big-endian).
 
-use crate::record::OwnerKind;
+use crate::record::{Holds, OwnerKind, Structure};
 
 use super::area::{Area, joined};
 use super::bytes::{ReadAt, be16, be32, be64};
@@ -96,6 +96,7 @@ impl Xfs {
         let in_block = first & ((1 << self.inodes_a_block_log) - 1);
         let start = self.block_at(block).saturating_add(in_block.saturating_mul(self.inode_size));
         Area::metadata("inode chunk", start, count.saturating_mul(self.inode_size))
+            .holding(Holds::of(Structure::XfsInode, self.inode_size, first))
     }
 
     /// Where a block of the file system lies: its number has the group above the block in the group.
@@ -114,11 +115,20 @@ impl Xfs {
         let start = u64::from(group).saturating_mul(self.group_blocks) * self.block_size;
         let sector = |number: u64| start.saturating_add(number * self.sector);
         let superblock = if group == 0 { "superblock" } else { "backup superblock" };
-        let headers = [superblock, "free space header", "inode header", "free list"];
-        let mut areas: Vec<Area> = (0..)
-            .zip(headers)
-            .map(|(number, name)| Area::metadata(name, sector(number), self.sector))
-            .collect();
+        let headers = [
+            (superblock, Some(Structure::XfsSuperblock)),
+            ("free space header", Some(Structure::XfsFreeSpaceHeader)),
+            ("inode header", Some(Structure::XfsInodeHeader)),
+            ("free list", None),
+        ];
+        let header = |(number, (name, structure)): (u64, (&str, Option<Structure>))| {
+            let area = Area::metadata(name, sector(number), self.sector);
+            match structure {
+                Some(structure) => area.holding(Holds::of(structure, self.sector, group.into())),
+                None => area,
+            }
+        };
+        let mut areas: Vec<Area> = (0..).zip(headers).map(header).collect();
         for (number, magic, roots) in [
             (1, b"XAGF", [("free space tree", 16), ("free space tree", 20)].as_slice()),
             (1, b"XAGF", &[("reverse map tree", 24), ("reference count tree", 88)]),

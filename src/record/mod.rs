@@ -5,6 +5,7 @@
 
 mod counters;
 mod culprit;
+mod holds;
 mod page;
 mod race;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Phases, WindowStats};
 pub use culprit::{Culprit, Side, StackBy, StoreSeen, Submitter};
+pub use holds::{Holds, Structure};
 pub use page::{Page, PageHost};
 pub use race::{Change, Outcome, Owner, OwnerKind, Phase, PiChange, Race, RaceId, RequestInfo};
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::holds::Holds;
 use super::page::Page;
 use crate::units::{BlockCount, Lba, QueueIndex};
 
@@ -87,6 +88,28 @@ pub struct Change {
     pub new: String,
 }
 
+impl Change {
+    /// The earlier bytes, as far as they are on record and are hex.
+    pub fn old_bytes(&self) -> Vec<u8> {
+        bytes_of(&self.old)
+    }
+
+    /// The later bytes, alike.
+    pub fn new_bytes(&self) -> Vec<u8> {
+        bytes_of(&self.new)
+    }
+}
+
+/// Reads hex as far as it is hex: a report shows what there is.
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        hex.chars().map_while(|c| c.to_digit(16)).flat_map(u8::try_from).collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect()
+}
+
 /// Protection information that changed while its write was in its window, or after a read delivered it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PiChange {
@@ -142,6 +165,9 @@ pub struct Owner {
     /// The block's byte offset in that file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub offset: Option<u64>,
+    /// Which structures lie in the block, where their places are known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub holds: Option<Holds>,
 }
 
 impl Owner {

@@ -1,5 +1,6 @@
 //! One sink or format a file. Every figure in every format derives from the records.
 
+pub mod bug;
 mod culprits;
 mod filter;
 mod format;
@@ -7,6 +8,7 @@ mod hexdiff;
 mod html;
 mod incidents;
 mod input;
+pub mod interval;
 mod json;
 mod jsonl;
 mod junit;
@@ -25,7 +27,7 @@ mod text;
 mod told;
 mod words;
 
-pub use filter::{Filter, Glob, Moment, PHASES, parse_phase};
+pub use filter::{Filter, Glob, Moment, PHASES, cell_of, parse_phase};
 pub use format::{Format, FormatError};
 pub use hexdiff::Colour;
 pub use json::{WriteError, verdict_json, write_whole};

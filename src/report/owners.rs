@@ -1,10 +1,13 @@
 //! Races by label and owner, and owners in words.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::record::{Owner, OwnerKind, Race, RaceId, RaceOwner, Start};
+use crate::owner::TOLD;
+use crate::record::{Owner, OwnerKind, Race, RaceId, RaceOwner, Record, Start};
 use crate::verdict::{OwnerGroup, merge_groups};
 
+use super::lines::{Bad, SessionError, each_record, each_text, parse};
 use super::plain::plain;
 use super::told::{Tellings, ToldError};
 use super::words::whole_micros_words;
@@ -23,6 +26,41 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// Reads what `dixtrap run` found out of each race, or the guest's helper told by hand of the disk.
+    pub fn read(&mut self, path: &Path) -> Result<(), SessionError> {
+        let read = each_text(path, &mut |text| {
+            if text.starts_with(TOLD.as_bytes()) {
+                return self.hear(text).map_err(Bad::Told);
+            }
+            match parse(text) {
+                Ok(Record::Owner(owner)) => self.learn(owner),
+                Ok(_) => {}
+                Err(Bad::Json(error)) => return Err(Bad::Told(error.into())),
+                Err(other) => return Err(other),
+            }
+            Ok(())
+        });
+        match read {
+            // Nobody told anything.
+            Ok(_) | Err(SessionError::Empty(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds out when the session of these records was: who was made after a race cannot have been it.
+    pub fn date(&mut self, records: &Path) -> Result<(), SessionError> {
+        let (mut start, mut end_us) = (None, None);
+        each_record(records, &mut |record| match record {
+            Record::Start(first) => start = Some(first),
+            Record::Stop(stop) => end_us = Some(stop.t_us),
+            _ => {}
+        })?;
+        if let Some(start) = start {
+            self.belong_to(&start, end_us);
+        }
+        Ok(())
+    }
+
     /// Takes in a line that the guest's helper told, by hand.
     pub fn hear(&mut self, text: &[u8]) -> Result<(), ToldError> {
         self.tellings.hear(text)

@@ -39,6 +39,19 @@ impl PageTally {
         seen.under_writeback += u64::from(race.page.as_ref().is_some_and(is_under_writeback));
     }
 
+    /// Whose the pages of a label were, where all of them were known, of one host, under writeback, and in no
+    /// program's hands; and how many races they had.
+    pub fn held_by_their_owner(&self, label: &str) -> Option<(PageHost, u64)> {
+        let mut hosts = self.labels.get(label)?.iter();
+        match (hosts.next(), hosts.next()) {
+            (Some((Some(host), seen)), None) if seen.under_writeback == seen.races => {
+                let stores = *host == PageHost::Device && seen.mapped > 0;
+                (!stores).then_some((*host, seen.races))
+            }
+            _ => None,
+        }
+    }
+
     /// A line for each host of a label's pages; nothing where no page is known at all.
     pub fn text(&self, label: &str) -> String {
         let Some(hosts) = self.labels.get(label) else { return String::new() };

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::owner::TOLD;
 use crate::record::{
     Counters, Healed, Limit, Mark, MarkState, Race, RaceId, RaceOwner, Record, Start, Stop,
 };
@@ -16,7 +15,7 @@ use crate::verdict::{CulpritGroup, OwnerGroup};
 use super::culprits::Culprits;
 use super::filter::Filter;
 use super::incidents::Incidents;
-use super::lines::{Bad, SessionError, each_record, each_text, parse};
+use super::lines::{SessionError, each_record};
 use super::offenders::Offenders;
 use super::owners::Owners;
 use super::pages::PageTally;
@@ -85,7 +84,7 @@ const RECORDS: &str = "races.jsonl";
 
 /// The same for any records: of those with a name of their own it is that name's, or the owners of one
 /// session would be put to the races of another.
-fn beside(records: &Path, name: &str) -> PathBuf {
+pub(super) fn beside(records: &Path, name: &str) -> PathBuf {
     match records.file_name() {
         Some(file) if file == RECORDS => records.with_file_name(name),
         _ => records.with_extension(name),
@@ -180,10 +179,10 @@ impl Session {
             Session { culprits: Culprits::asked(filter.clone()), filter, ..Session::default() };
         let beside = beside(path, OWNERS);
         if beside.is_file() && beside != path {
-            session.read_owners(&beside)?;
+            session.owners.read(&beside)?;
         }
         if session.owners.were_told() {
-            session.date_owners(path)?;
+            session.owners.date(path)?;
         }
         let culprits = culprits_beside(path);
         if culprits.is_file() && culprits != path {
@@ -202,26 +201,6 @@ impl Session {
         Ok(session)
     }
 
-    /// Reads what `dixtrap run` found out of each race, or the guest's helper told by hand of the disk.
-    fn read_owners(&mut self, path: &Path) -> Result<(), SessionError> {
-        let read = each_text(path, &mut |text| {
-            if text.starts_with(TOLD.as_bytes()) {
-                return self.owners.hear(text).map_err(Bad::Told);
-            }
-            match parse(text) {
-                Ok(record) => self.add(record),
-                Err(Bad::Json(error)) => return Err(Bad::Told(error.into())),
-                Err(other) => return Err(other),
-            }
-            Ok(())
-        });
-        match read {
-            // Nobody told anything.
-            Ok(_) | Err(SessionError::Empty(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Reads what a watcher saw of each race.
     fn read_culprits(&mut self, path: &Path) -> Result<(), SessionError> {
         // A limit there is not the records'.
@@ -235,20 +214,6 @@ impl Session {
             Ok(_) | Err(SessionError::Empty(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Tells owners when the session was: one that was made after a race cannot have been it.
-    fn date_owners(&mut self, records: &Path) -> Result<(), SessionError> {
-        let (mut start, mut end_us) = (None, None);
-        each_record(records, &mut |record| match record {
-            Record::Start(first) => start = Some(first),
-            Record::Stop(stop) => end_us = Some(stop.t_us),
-            _ => {}
-        })?;
-        if let Some(start) = start {
-            self.owners.belong_to(&start, end_us);
-        }
-        Ok(())
     }
 
     /// Turns what was gathered by owner into each label's groups.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, Z95, as_real, t95};
+use crate::report::interval::{Interval, Z95, as_real, t95};
 
 /// What was seen in one repetition with one window.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 //! window that nobody measured.
 
 mod fit;
-mod interval;
+
 mod order;
 mod plot;
 mod point;
@@ -11,8 +11,8 @@ mod run;
 mod share;
 mod text;
 
+pub use crate::report::interval::Interval;
 pub use fit::{Fit, Sample, fit};
-pub use interval::Interval;
 pub use plot::{PlotError, sweep_svg};
 pub use point::{Figures, Point, Repetition};
 pub use result::{Estimate, SCHEMA, Sweep};

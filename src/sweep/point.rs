@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::units::WindowSpec;
 
 use super::fit::Sample;
-use super::interval::as_real;
 use super::share::{Count, Share, share};
+use crate::report::interval::as_real;
 
 /// What was counted, in one repetition or in several.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, Sample, fit};
-use super::interval::Interval;
 use super::point::Point;
+use crate::report::interval::Interval;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::{Interval, Z95, as_real, score, t95};
+use crate::report::interval::{Interval, Z95, as_real, score, t95};
 
 /// What one repetition counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::report::micros_words;
 
 use super::fit::Fit;
-use super::interval::Interval;
 use super::point::{Point, Repetition};
 use super::result::{Estimate, Sweep};
 use super::share::{Method, Share};
+use crate::report::interval::Interval;
 
 /// The points, the fit, the estimate, and what they do not say.
 pub fn sweep_text(sweep: &Sweep) -> String {

@@ -240,3 +240,33 @@ fn a_filter_that_hides_what_failed_does_not_hide_that_it_failed() {
     let (said, code) = report(&[&part]);
     assert!(code == 129 && said.contains("give the verdict that it was made from"), "{said}");
 }
+
+#[test]
+fn a_mail_is_about_the_race_or_label_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = records(dir.path());
+    let bug = Path::new("--bug");
+    for (words, race) in [
+        (&[bug, Path::new("2"), &path][..], 2),
+        (&[bug, Path::new("a/ext4"), &path], 1),
+        (&[&path, bug, Path::new("b/ext4#1")], 2),
+        // What is read, taken for the race that is asked for.
+        (&[Path::new("--label"), Path::new("a/*"), bug, &path], 1),
+    ] {
+        let (said, code) = report(words);
+        assert!(code == 0 && said.contains("Subject: "), "{words:?}: {said}");
+        assert!(said.contains(&format!("race {race} of a")), "{words:?}: {said}");
+    }
+    for (words, reason) in [
+        (&[bug, Path::new("7"), &path][..], "no race 7 is on record"),
+        (&[bug, Path::new("c"), &path], "there are some of a/ext4#1, b/ext4#1"),
+        (
+            &[bug, Path::new("--phase"), Path::new("after-fetch"), &path],
+            "no race is on record (--phase",
+        ),
+        (&[bug, &path, Path::new("--script"), &dir.path().join("s.sh")], "--script: the scenario"),
+    ] {
+        let (said, code) = report(words);
+        assert!(code == 129 && said.contains(reason), "{words:?}: {said}");
+    }
+}

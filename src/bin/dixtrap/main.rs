@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use dixtrap::cli::{commands_there, one_line, survive_file_limits};
 use dixtrap::report::{plain, plain_lines};
 
+mod bug;
 mod choice;
 mod ctl;
 mod formats;

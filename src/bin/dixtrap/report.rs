@@ -14,6 +14,7 @@ use dixtrap::runner::host::errors::whole_text;
 use dixtrap::runner::host::outdir::{VERDICT, lacks_its_verdict};
 use dixtrap::verdict::Verdict;
 
+use crate::bug::BugArgs;
 use crate::formats::Formats;
 use crate::print;
 
@@ -22,7 +23,7 @@ use crate::print;
 pub struct Args {
     /// Records of dixtrapd (--races), verdicts (--json), or folders of 'dixtrap run --out'; several
     /// verdicts become one
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// How many of the worst blocks are shown with their bytes
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -30,11 +31,13 @@ pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    bug: BugArgs,
+    #[command(flatten)]
     formats: Formats,
 }
 
 /// Which races and cells are shown. The verdict and the exit status stay those of all.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Only some races and cells (the verdict stays that of all)")]
 struct FilterArgs {
     /// Of these labels, or cells: mmap-rewrite/ext4/stable_writes=on, 'mmap*'
@@ -61,8 +64,8 @@ struct FilterArgs {
 }
 
 impl FilterArgs {
-    fn filter(self) -> anyhow::Result<Filter> {
-        let FilterArgs { label, file, owner, culprit, since, until, phase } = self;
+    fn filter(&self) -> anyhow::Result<Filter> {
+        let FilterArgs { label, file, owner, culprit, since, until, phase } = self.clone();
         if let (Some(Moment::After(since)), Some(Moment::After(until))) = (since, until) {
             ensure!(since <= until, "--since is later than --until: nothing can be between them");
         }
@@ -87,32 +90,25 @@ enum Content {
 
 /// Prints every session and the verdict over all verdicts, and writes it where asked. Where there is
 /// a verdict, its exit status is ours: the job of a CI that collects the shards goes by it.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    if args.files.is_empty() {
+        args.files.extend(args.bug.give_back_path());
+    }
+    ensure!(!args.files.is_empty(), "nothing to report on: {WHAT_IS_READ}");
     args.formats.check_folders()?;
     let filter = args.filter.filter()?;
-    let colour = Colour::of_stdout();
-    let mut text = String::new();
-    let mut verdicts = Vec::new();
-    for path in &args.files {
-        for file in files_of(path)? {
-            match read(&file, &filter)? {
-                Content::Session(session) => {
-                    if args.files.len() > 1 || &file != path {
-                        text.push_str(&format!("{}:\n", plain(&file.display().to_string())));
-                    }
-                    text.push_str(&session_text(&session, args.top, colour));
-                    text.push('\n');
-                }
-                Content::Verdict(verdict) => verdicts.push((file.display().to_string(), *verdict)),
-            }
-        }
-    }
+    let (sessions, verdicts) = contents(&args.files, &filter)?;
     let cut_short = cut_short(&args.files);
     ensure!(
         args.formats.is_empty() || !verdicts.is_empty(),
         "there is no verdict to write: give the files of 'dixtrap run --json', or its --out folder"
     );
     if verdicts.is_empty() {
+        let text = if args.bug.is_asked() {
+            args.bug.mail(&sessions, None, &filter)?
+        } else {
+            sessions_text(&sessions, &args)
+        };
         print(&text)?;
         return cut_short.map_or(Ok(ExitCode::SUCCESS), |why| Err(anyhow::anyhow!(why)));
     }
@@ -122,11 +118,47 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // What is not shown counts all the same.
     let status = verdict.exit_status;
+    if args.bug.is_asked() {
+        print(&args.bug.mail(&sessions, Some(&verdict), &filter)?)?;
+    }
     let verdict = filter.of_verdict(verdict);
-    text.push_str(&verdict_text(&verdict, colour));
-    print(&text)?;
+    if !args.bug.is_asked() {
+        let text = sessions_text(&sessions, &args) + &verdict_text(&verdict, Colour::of_stdout());
+        print(&text)?;
+    }
     args.formats.write(&verdict, None)?;
     Ok(ExitCode::from(status))
+}
+
+/// The records that were read, by their files.
+type Sessions = Vec<(PathBuf, Session)>;
+/// The verdicts, by theirs.
+type Verdicts = Vec<(String, Verdict)>;
+
+fn contents(paths: &[PathBuf], filter: &Filter) -> anyhow::Result<(Sessions, Verdicts)> {
+    let (mut sessions, mut verdicts) = (Vec::new(), Vec::new());
+    for path in paths {
+        for file in files_of(path)? {
+            match read(&file, filter)? {
+                Content::Session(session) => sessions.push((file, *session)),
+                Content::Verdict(verdict) => verdicts.push((file.display().to_string(), *verdict)),
+            }
+        }
+    }
+    Ok((sessions, verdicts))
+}
+
+fn sessions_text(sessions: &Sessions, args: &Args) -> String {
+    let colour = Colour::of_stdout();
+    let mut text = String::new();
+    for (file, session) in sessions {
+        if args.files.len() > 1 || !args.files.contains(file) {
+            text.push_str(&format!("{}:\n", plain(&file.display().to_string())));
+        }
+        text.push_str(&session_text(session, args.top, colour));
+        text.push('\n');
+    }
+    text
 }
 
 /// Which of the folders are of runs that left no verdict: their records alone must not pass for one.

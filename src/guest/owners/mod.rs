@@ -205,8 +205,11 @@ fn of_entry(layout: Option<&dyn Layout>, device: &Device, entry: &Entry) -> Vec<
             |layout| layout.runs(physical, bytes),
         );
         areas.extend(runs.into_iter().map(|run| {
-            let offset = Some(extent.logical.saturating_add(run.skipped));
-            let owner = Owner { path: path.clone(), offset, ..Owner::new(name, kind) };
+            let at = extent.logical.saturating_add(run.skipped);
+            let holds = layout.filter(|_| entry.directory).and_then(Layout::directory);
+            let holds = holds.map(|holds| holds.after(at));
+            let owner =
+                Owner { path: path.clone(), offset: Some(at), holds, ..Owner::new(name, kind) };
             Area { start: run.start, bytes: run.bytes, owner, born_us: None }
         }));
     }

@@ -3,6 +3,7 @@
 use crate::owner::area::Area;
 use crate::owner::bytes::{ReadAt, le32};
 use crate::owner::layout::LayoutError;
+use crate::record::{Holds, Structure};
 
 use super::superblock::Superblock;
 
@@ -43,12 +44,20 @@ fn add_group(sb: &Superblock, descriptor: &[u8], groups: &mut Groups) -> Option<
         Some(u64::from(high) << 32 | u64::from(le32(descriptor, low)?))
     };
     let table = block(0x08, 0x28)?;
-    for (name, first, count) in [
-        ("block bitmap", block(0x00, 0x20)?, 1),
-        ("inode bitmap", block(0x04, 0x24)?, 1),
-        ("inode table", table, sb.inode_table_blocks()),
+    let number = u64::try_from(groups.inode_tables.len()).ok()?;
+    let first_inode = number.saturating_mul(sb.inodes_per_group).saturating_add(1);
+    let bitmap = |structure| Holds::of(structure, sb.block_size, number);
+    for (name, first, count, holds) in [
+        ("block bitmap", block(0x00, 0x20)?, 1, bitmap(Structure::Ext4BlockBitmap)),
+        ("inode bitmap", block(0x04, 0x24)?, 1, bitmap(Structure::Ext4InodeBitmap)),
+        (
+            "inode table",
+            table,
+            sb.inode_table_blocks(),
+            Holds::of(Structure::Ext4Inode, sb.inode_size, first_inode),
+        ),
     ] {
-        groups.areas.push(area(sb, name, first, count));
+        groups.areas.push(area(sb, name, first, count).holding(holds));
     }
     groups.inode_tables.push(table);
     Some(())
@@ -85,23 +94,43 @@ fn heads(sb: &Superblock) -> Vec<Area> {
             if group == 0 { block_of_first_superblock(sb) } else { sb.first_block_of(group) };
         let mut next = first;
         if sb.has_superblock(group) {
-            areas.push(area(sb, &format!("{copy}superblock"), first, 1));
+            areas.extend(superblock(sb, &format!("{copy}superblock"), group, first));
             next = next.saturating_add(1);
             let together = sb
                 .first_meta_bg
                 .map_or(sb.descriptor_blocks(), |meta| meta.min(sb.descriptor_blocks()));
-            areas.push(area(sb, &format!("{copy}group descriptors"), next, together));
+            areas.push(descriptors(sb, &format!("{copy}group descriptors"), (next, together), 0));
             next = next.saturating_add(together);
             let reserved = sb.reserved_descriptor_blocks;
             areas.push(area(sb, "reserved group descriptors", next, reserved));
         }
         if let Some(name) = descriptors_by_their_groups(sb, group) {
             let place = first.saturating_add(u64::from(sb.has_superblock(group)));
-            areas.push(area(sb, name, place, 1));
+            let per_block = sb.descriptors_per_block();
+            areas.push(descriptors(sb, name, (place, 1), group / per_block * per_block));
         }
     }
     areas.extend(sb.mmp_block.map(|block| area(sb, "multiple-mount protection", block, 1)));
     areas
+}
+
+/// The block of a superblock. The first one does not begin its block, unless that has 1 KiB.
+fn superblock(sb: &Superblock, name: &str, group: u64, block: u64) -> Vec<Area> {
+    let whole = area(sb, name, block, 1);
+    let begin = if group == 0 { super::superblock::OFFSET } else { whole.start };
+    let end = begin.saturating_add(super::superblock::BYTES as u64);
+    let piece =
+        |from: u64, to: u64| Area { start: from, bytes: to.saturating_sub(from), ..whole.clone() };
+    let own = Holds::of(Structure::Ext4Superblock, super::superblock::BYTES as u64, 0);
+    let pieces =
+        [piece(whole.start, begin), piece(begin, end).holding(own), piece(end, whole.end())];
+    pieces.into_iter().filter(|area| area.bytes > 0).collect()
+}
+
+/// Blocks of group descriptors, of which the first one is that of group `number`.
+fn descriptors(sb: &Superblock, name: &str, (first, count): (u64, u64), number: u64) -> Area {
+    let holds = Holds::of(Structure::Ext4GroupDescriptor, sb.descriptor_size, number);
+    area(sb, name, first, count).holding(holds)
 }
 
 /// With `meta_bg` a block of descriptors lies in the first group that it describes; the second and

@@ -11,7 +11,7 @@ mod tests;
 
 pub use superblock::Superblock;
 
-use crate::record::{Owner, OwnerKind};
+use crate::record::{Holds, Owner, OwnerKind, Structure};
 
 use super::area::{Area, joined};
 use super::bytes::ReadAt;
@@ -54,6 +54,10 @@ impl Layout for Ext4 {
 
     fn areas(&self) -> Vec<Area> {
         self.areas.clone()
+    }
+
+    fn directory(&self) -> Option<Holds> {
+        Some(Holds::of(Structure::Ext4Directory, self.superblock.block_size, 0))
     }
 
     /// The blocks that say where a file's data lies, and that of its extended attributes.

@@ -6,7 +6,7 @@ use crate::owner::layout::LayoutError;
 /// Where the superblock lies, in bytes from the start of the file system.
 pub const OFFSET: u64 = 1024;
 /// How long it is.
-const BYTES: usize = 1024;
+pub const BYTES: usize = 1024;
 /// `s_magic`.
 const MAGIC: u16 = 0xEF53;
 

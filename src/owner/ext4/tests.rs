@@ -202,6 +202,31 @@ fn a_deep_tree_of_extents_is_followed() {
     assert_eq!(ours, listed);
 }
 
+/// The numbers that races are told by are debugfs's.
+#[test]
+fn an_inodes_bytes_have_its_number() {
+    for options in
+        ["-t ext4 -b 1024 -I 256", "-t ext4 -b 4096 -O ^flex_bg", "-t ext2 -b 1024 -I 128"]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, _, layout) = made(dir.path(), options, "40M");
+        let imap = run("debugfs", &["-R", "imap /directory/whole", &image]);
+        let stat = run("debugfs", &["-R", "stat /directory/whole", &image]);
+        let (_, number) = stat.split_once("Inode: ").unwrap();
+        let number: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
+        let (_, place) = imap.split_once("located at block ").unwrap();
+        let (block, offset) = place.trim_end().split_once(", offset 0x").unwrap();
+        let at = block.parse::<u64>().unwrap() * layout.superblock.block_size
+            + u64::from_str_radix(offset.trim_end_matches('.'), 16).unwrap();
+        let mut map = Map::default();
+        layout.areas.iter().cloned().for_each(|area| map.add(area));
+        let holds = map.owner(at, 0).holds.unwrap();
+        assert_eq!((holds.first, holds.skipped), (number, 0), "{options}: {imap}");
+        let superblock = map.owner(1024, 0);
+        assert_eq!(superblock.holds.unwrap().structure, crate::record::Structure::Ext4Superblock);
+    }
+}
+
 /// Else a superblock of a short disk could claim a million groups, and all of them would be listed.
 #[test]
 fn a_file_system_longer_than_its_disk_is_damaged() {

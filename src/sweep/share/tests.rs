@@ -1,8 +1,8 @@
 //! How often the intervals cover the truth, with processes that cluster as guests do.
 
 use super::super::fit::{Sample, fit};
-use super::super::interval::wilson;
 use super::*;
+use crate::report::interval::wilson;
 use fastrand::Rng;
 use proptest::prelude::*;
 

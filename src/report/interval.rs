@@ -16,7 +16,6 @@ pub struct Interval {
 
 /// Wilson's score interval for `hits` of `trials` that are independent, at 95 %. It holds near 0 and 1,
 /// where a plain normal approximation does not. Without a trial nothing is known: 0 to 1.
-#[cfg(test)]
 pub fn wilson(hits: u64, trials: u64) -> Interval {
     let (hits, trials) = (as_real(hits), as_real(trials));
     if trials <= 0.0 { Interval { low: 0.0, high: 1.0 } } else { score(hits / trials, trials) }

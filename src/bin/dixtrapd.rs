@@ -307,7 +307,7 @@ fn serve<D: Device>(
     let closed = traps.iter().map(|trap| trap.close()).fold(Ok(()), Result::and);
     ledger.stop();
     if let (Some(watcher), Some(culprits)) = (ledger.watcher(), &culprits) {
-        watcher.settle();
+        watcher.drain();
         culprits.close(None);
     }
     served?;

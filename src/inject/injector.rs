@@ -37,7 +37,7 @@ pub enum Stage {
 
 /// A fault that is to happen to a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shot {
+pub struct FaultHit {
     /// Where it comes from.
     pub spec: Spec,
     /// The block it hits, as its place in the request.
@@ -89,7 +89,7 @@ impl Injector {
     /// The faults of this request at this stage, in the order in which they were added.
     ///
     /// Costs one atomic load while there are none.
-    pub fn draw(&self, site: &Site, stage: Stage) -> Vec<Shot> {
+    pub fn draw(&self, site: &Site, stage: Stage) -> Vec<FaultHit> {
         if self.armed.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
@@ -97,11 +97,11 @@ impl Injector {
         let State { rules, random } = &mut *state;
         // A request has one answer: what would be a second one waits for the next request.
         let most = if stage == Stage::Arrival { 1 } else { usize::MAX };
-        let shots = rules.iter_mut().filter_map(|rule| rule.draw(site, stage, random));
-        let shots = shots.take(most).collect();
+        let hits = rules.iter_mut().filter_map(|rule| rule.draw(site, stage, random));
+        let hits = hits.take(most).collect();
         rules.retain(|rule| rule.left != Some(0));
         self.armed.store(rules.len(), Ordering::Release);
-        shots
+        hits
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,7 +110,7 @@ impl Injector {
 }
 
 impl Rule {
-    fn draw(&mut self, site: &Site, stage: Stage, random: &mut fastrand::Rng) -> Option<Shot> {
+    fn draw(&mut self, site: &Site, stage: Stage, random: &mut fastrand::Rng) -> Option<FaultHit> {
         let spec = self.spec;
         let index = hit(&spec, site, stage)?;
         self.matched = self.matched.saturating_add(1);
@@ -118,7 +118,7 @@ impl Rule {
             return None;
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
-        Some(Shot { spec, index })
+        Some(FaultHit { spec, index })
     }
 }
 
@@ -163,10 +163,10 @@ mod tests {
         let injector = Injector::new(seed);
         injector.add(spec.parse().unwrap());
         let draw = |site| {
-            let mut shots = injector.draw(site, Stage::Arrival);
-            shots.extend(injector.draw(site, Stage::Data));
-            assert!(shots.len() < 2);
-            shots.first().map(|shot| shot.index)
+            let mut hits = injector.draw(site, Stage::Arrival);
+            hits.extend(injector.draw(site, Stage::Data));
+            assert!(hits.len() < 2);
+            hits.first().map(|hit| hit.index)
         };
         sites.iter().map(draw).collect()
     }

@@ -17,7 +17,7 @@ mod parse;
 mod spec;
 
 pub use fault::{Fault, Part, Place, Sense, Status};
-pub use injector::{Injector, Shot, Site, Stage, misdirected};
+pub use injector::{FaultHit, Injector, Site, Stage, misdirected};
 pub use ops::{Op, OpSet};
 pub use parse::SpecError;
 pub use spec::{LbaRange, Spec};

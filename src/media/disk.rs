@@ -8,7 +8,7 @@ use super::direct::{BlockTransfer, Blocks, Direction, IoQueues, Job, TransferId}
 use super::error::{MediaError, OpenError};
 use super::geometry::Geometry;
 use super::header::State;
-use super::locks::{Held, Mode};
+use super::locks::{LockedRange, Mode};
 use super::open::{DiskSpec, Parts, open};
 use super::pair::{Extent, Pair, failed};
 use super::replay::{Replayed, recover};
@@ -296,7 +296,7 @@ impl Disk {
     }
 
     /// Keeps writers, or everyone, out of a range; makes transfers land that are in the way.
-    fn hold(&self, range: BlockRange, mode: Mode) -> Held<'_> {
+    fn hold(&self, range: BlockRange, mode: Mode) -> LockedRange<'_> {
         self.pair.locks.hold(range, mode, |queue| {
             if let Some(engine) = self.queues.engine(queue) {
                 engine.reap(true);
@@ -304,7 +304,7 @@ impl Disk {
         })
     }
 
-    fn hold_everything(&self) -> Held<'_> {
+    fn hold_everything(&self) -> LockedRange<'_> {
         self.hold(BlockRange::new(Lba(0), BlockCount(u64::MAX)), Mode::Exclusive)
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Claim {
 
 /// A range that is given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(super) struct LockedRange<'a> {
     locks: &'a RangeLocks,
     claim: Claim,
 }
@@ -108,8 +108,8 @@ impl RangeLocks {
         range: BlockRange,
         mode: Mode,
         help: impl Fn(QueueIndex),
-    ) -> Held<'_> {
-        Held { locks: self, claim: self.take(range, mode, help) }
+    ) -> LockedRange<'_> {
+        LockedRange { locks: self, claim: self.take(range, mode, help) }
     }
 
     /// A transfer of `queue` has this range now, and gives it back when it lands.
@@ -208,7 +208,7 @@ impl List {
     }
 }
 
-impl Held<'_> {
+impl LockedRange<'_> {
     /// Keeps the range beyond this call.
     pub(super) fn keep(self) -> Claim {
         let claim = self.claim;
@@ -217,7 +217,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for LockedRange<'_> {
     fn drop(&mut self) {
         self.locks.release(self.claim);
     }

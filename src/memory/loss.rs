@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::bus::{Owner, Watch, any_guest_lost, is_lost_at};
 use super::map::MemoryMap;
+use super::sigbus::{Owner, Watch, any_guest_lost, is_lost_at};
 
 /// Whether a page was gone in a region that has any of these bytes. For sound memory that is one
 /// relaxed load.

@@ -8,20 +8,20 @@
 //! - one call copies each guest byte once;
 //! - a copy in which a page was gone, because the front end took it away, is an error.
 
-mod bus;
 pub mod deliver;
-pub mod look;
 mod loss;
 mod map;
 mod pool;
+pub mod resample;
 mod segments;
+mod sigbus;
 
-pub use bus::{Owner, Watch, any_guest_lost};
 pub use loss::{Watched, is_lost};
 pub use map::MemoryMap;
 pub(crate) use pool::listed;
 pub use pool::{Buffer, List, Listed, Pooled};
 pub use segments::{MemoryError, Segment, Segments};
+pub use sigbus::{Owner, Watch, any_guest_lost};
 
 use crate::pi::{GuardTag, Tuple};
 

@@ -1,7 +1,7 @@
-//! Memory that is used again: once a lane is warm, a request allocates nothing.
+//! Memory that is used again: once a queue is warm, a request allocates nothing.
 //!
 //! Each thread keeps what was dropped on it, up to a bound, so there is no lock, and memory stays
-//! proportional to the bytes in flight. A lane's requests begin and end on the lane's thread.
+//! proportional to the bytes in flight. A queue's requests begin and end on its worker's thread.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::bus::any_guest_lost;
 use super::loss::is_lost;
 use super::map::MemoryMap;
 use super::pool::List;
+use super::sigbus::any_guest_lost;
 
 /// The page size that `overlap` is about: the smallest one of the architectures that QEMU runs.
 const GUEST_PAGE: u64 = 4096;

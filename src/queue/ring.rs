@@ -173,7 +173,7 @@ impl Ring {
 
     /// Answers a request: `written` bytes of its writable part were filled.
     pub fn complete(&self, token: Token, written: u32) -> Result<(), RingError> {
-        let head = token.settle();
+        let head = token.complete();
         self.in_flight
             .answer(head, || self.vring.add_used(head, written))
             .map_err(RingError::Used)?;
@@ -225,7 +225,7 @@ impl Ring {
 
     /// Interrupts the driver if there are new answers and it wants to be told of them.
     pub fn notify(&self) -> Result<(), RingError> {
-        if !self.vring.take_untold() {
+        if !self.vring.take_undecided() {
             return Ok(());
         }
         let mut state = self.vring.get_mut();

@@ -9,31 +9,31 @@
 #[must_use = "a request that is never completed hangs the guest"]
 pub struct Token {
     head: u16,
-    settled: bool,
+    completed: bool,
 }
 
 impl Token {
     /// A token for the chain that begins at descriptor `head`.
     pub(super) fn new(head: u16) -> Self {
-        Token { head, settled: false }
+        Token { head, completed: false }
     }
 
     /// Gives the head back to the one who completes the request.
-    pub(super) fn settle(mut self) -> u16 {
-        self.settled = true;
+    pub(super) fn complete(mut self) -> u16 {
+        self.completed = true;
         self.head
     }
 
     /// Lets the request go unanswered: its ring is broken or gone.
     pub fn abandon(mut self) {
-        self.settled = true;
+        self.completed = true;
     }
 }
 
 impl Drop for Token {
     fn drop(&mut self) {
         debug_assert!(
-            self.settled || std::thread::panicking(),
+            self.completed || std::thread::panicking(),
             "request {} was dropped",
             self.head
         );
@@ -45,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settled_tokens_drop_quietly() {
+    fn completed_tokens_drop_quietly() {
         Token::new(1).abandon();
-        assert_eq!(Token::new(2).settle(), 2);
+        assert_eq!(Token::new(2).complete(), 2);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const MAX_FALSE_ALARMS: u32 = 1000;
 pub struct Vring {
     inner: VringMutex<SharedMemory>,
     memory: SharedMemory,
-    bells: Arc<Bells>,
+    notify: Arc<NotifyState>,
     beginning: Arc<Beginning>,
 }
 
@@ -89,13 +89,13 @@ impl Beginning {
     }
 }
 
-/// What is known of the driver's bell and of the device's.
+/// What is known of the notifications of a ring, the driver's and the device's (VIRTIO 1.2 §2.7.7).
 #[derive(Debug, Default)]
-struct Bells {
-    /// There are answers since the last look at whether to interrupt.
-    untold: AtomicBool,
-    /// An interrupt was due while there was no call descriptor.
-    unheard: AtomicBool,
+struct NotifyState {
+    /// There are used buffers since it was last decided whether to notify the driver.
+    undecided: AtomicBool,
+    /// A notification was due while there was no call descriptor.
+    undelivered: AtomicBool,
     /// The call descriptor has been found to be of no use; said once.
     useless: AtomicBool,
     /// How often the ring was woken since it was rung last.
@@ -108,11 +108,11 @@ impl Vring {
     pub fn interrupt(&self, state: &VringState<SharedMemory>) {
         let Some(notifier) = state.get_call() else {
             // Under the ring's lock, so before `set_call` looks, or after it has set the descriptor.
-            self.bells.unheard.store(true, Ordering::Relaxed);
+            self.notify.undelivered.store(true, Ordering::Relaxed);
             return;
         };
         if let Err(error) = call(notifier)
-            && !self.bells.useless.swap(true, Ordering::Relaxed)
+            && !self.notify.useless.swap(true, Ordering::Relaxed)
         {
             log::warn!("the driver cannot be interrupted: {error}");
         }
@@ -134,18 +134,18 @@ impl Vring {
     /// Counts the times that the ring was woken for nothing.
     fn judge(&self, rung: bool) -> io::Result<()> {
         if rung {
-            self.bells.false_alarms.store(0, Ordering::Relaxed);
-        } else if self.bells.false_alarms.fetch_add(1, Ordering::Relaxed) >= MAX_FALSE_ALARMS {
+            self.notify.false_alarms.store(0, Ordering::Relaxed);
+        } else if self.notify.false_alarms.fetch_add(1, Ordering::Relaxed) >= MAX_FALSE_ALARMS {
             return Err(io::Error::other("a doorbell rings that is not the ring's"));
         }
         Ok(())
     }
 
     /// Whether there are answers since this was last asked: there is no other reason to interrupt.
-    pub fn take_untold(&self) -> bool {
+    pub fn take_undecided(&self) -> bool {
         // Looked at first: mostly there are none, and a look locks nothing.
-        self.bells.untold.load(Ordering::Relaxed)
-            && self.bells.untold.swap(false, Ordering::Relaxed)
+        self.notify.undecided.load(Ordering::Relaxed)
+            && self.notify.undecided.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a> VringStateMutGuard<'a, SharedMemory> for Vring {
 impl VringT<SharedMemory> for Vring {
     fn new(memory: SharedMemory, max_queue_size: u16) -> Result<Self, QueueError> {
         let inner = VringMutex::new(memory.clone(), max_queue_size)?;
-        Ok(Vring { inner, memory, bells: Arc::default(), beginning: Arc::default() })
+        Ok(Vring { inner, memory, notify: Arc::default(), beginning: Arc::default() })
     }
 
     /// A front end gives a call descriptor and does not wait for us to take it. What we signalled
@@ -179,8 +179,8 @@ impl VringT<SharedMemory> for Vring {
         let replaces = self.inner.get_ref().get_call().is_some();
         let is_one = file.is_some();
         self.inner.set_call(file);
-        self.bells.useless.store(false, Ordering::Relaxed);
-        if is_one && (self.bells.unheard.swap(false, Ordering::Relaxed) || replaces) {
+        self.notify.useless.store(false, Ordering::Relaxed);
+        if is_one && (self.notify.undelivered.swap(false, Ordering::Relaxed) || replaces) {
             self.interrupt(&self.inner.get_ref());
         }
     }
@@ -206,7 +206,7 @@ impl VringT<SharedMemory> for Vring {
 
     fn add_used(&self, index: u16, len: u32) -> Result<(), QueueError> {
         self.inner.add_used(index, len)?;
-        self.bells.untold.store(true, Ordering::Relaxed);
+        self.notify.undecided.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use super::sample::copy;
 use super::tally::{Count, Span};
 use super::trap::Trap;
 use crate::clock::Moment;
-use crate::memory::look::look_for_changes;
+use crate::memory::resample::resample_for_changes;
 use crate::memory::{Buffer, List, Segments};
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple, guard};
 use crate::record::PiChange;
@@ -124,7 +124,7 @@ fn look_at_data(
 ) -> Result<Option<Buffer>, TrapError> {
     let (size, into) = (trap.block_bytes(), delivery.into);
     if !trap.options.audit {
-        look_for_changes(into, size, delivery.guards, seen)?;
+        resample_for_changes(into, size, delivery.guards, seen)?;
         return Ok(None);
     }
     let bytes = copy(&into.clone().split_at((delivery.guards.len() * size) as u64).0)?;

@@ -9,7 +9,7 @@ use super::error::{Cause, TrapError};
 use super::ledger::Ledger;
 use super::payload::{Moving, WritePayload};
 use super::tally::Span;
-use crate::inject::{Fault, Injector, LbaRange, Place, Shot, Site, Spec, Stage, misdirected};
+use crate::inject::{Fault, FaultHit, Injector, LbaRange, Place, Site, Spec, Stage, misdirected};
 use crate::media::Geometry;
 use crate::pi::{Checks, guard};
 use crate::record::Inject;
@@ -91,25 +91,25 @@ impl Faults {
 
     /// Lets a request in, or answers it with a fault that was injected.
     pub(super) fn admit(&self, site: &Site) -> Result<(), TrapError> {
-        let shots = self.injector.draw(site, Stage::Arrival);
-        let Some(shot) = shots.first() else { return Ok(()) };
-        let Some(status) = shot.spec.fault.status(site.op) else { return Ok(()) };
-        self.note(&self.ledger.span(), site, shot);
-        let lba = site.lba.offset(shot.index);
+        let hits = self.injector.draw(site, Stage::Arrival);
+        let Some(hit) = hits.first() else { return Ok(()) };
+        let Some(status) = hit.spec.fault.status(site.op) else { return Ok(()) };
+        self.note(&self.ledger.span(), site, hit);
+        let lba = site.lba.offset(hit.index);
         Err(TrapError::Injected { status, lba: (site.blocks.0 > 0).then_some(lba) })
     }
 
     /// The faults that happen to a request's data.
-    pub(super) fn shots(&self, site: &Site) -> Vec<Shot> {
+    pub(super) fn hits(&self, site: &Site) -> Vec<FaultHit> {
         self.injector.draw(site, Stage::Data)
     }
 
     /// Counts and records that a fault happened.
-    fn note(&self, span: &Span, site: &Site, shot: &Shot) {
+    fn note(&self, span: &Span, site: &Site, hit: &FaultHit) {
         let inject = Inject {
             t_us: self.ledger.now().micros(),
-            spec: shot.spec.to_string(),
-            lba: site.lba.offset(shot.index),
+            spec: hit.spec.to_string(),
+            lba: site.lba.offset(hit.index),
             label: span.label().map(str::to_owned),
             op: site.op.name().to_owned(),
             lun: self.ledger.name_of(site.lun),
@@ -117,23 +117,23 @@ impl Faults {
         self.ledger.note_injection(span, inject);
     }
 
-    /// Makes the flips of `shots` that happen at `place`, in blocks that begin with the site's first.
+    /// Makes the flips of `hits` that happen at `place`, in blocks that begin with the site's first.
     pub(super) fn flip_all(
         &self,
         span: &Span,
         site: &Site,
         place: Place,
-        shots: &[Shot],
+        hits: &[FaultHit],
         moving: Moving<'_>,
     ) {
         let Moving { bytes, tuples } = moving;
         let size = bytes.len().checked_div(tuples.len()).unwrap_or(0).max(1);
-        for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(place)) {
-            let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
+        for hit in hits.iter().filter(|hit| hit.spec.fault.flips_at(place)) {
+            let index = usize::try_from(hit.index).unwrap_or(usize::MAX);
             let block = bytes.chunks_exact_mut(size).nth(index);
             if let (Some(block), Some(tuple)) = (block, tuples.get_mut(index)) {
-                shot.spec.fault.flip(block, tuple);
-                self.note(span, site, shot);
+                hit.spec.fault.flip(block, tuple);
+                self.note(span, site, hit);
             }
         }
     }
@@ -151,45 +151,45 @@ impl Faults {
         checks: impl FnOnce() -> Checks,
         payload: &mut WritePayload<'_>,
     ) -> Result<Placement, TrapError> {
-        let shots = self.shots(site);
+        let hits = self.hits(site);
         let mut placement = Placement {
             unit: site.lun,
             asked: site.lba,
             stored: BlockRange::new(site.lba, site.blocks),
             spoiled: Vec::new(),
-            injected: !shots.is_empty(),
+            injected: !hits.is_empty(),
         };
-        if shots.is_empty() {
+        if hits.is_empty() {
             return Ok(placement);
         }
-        self.flip_all(span, site, Place::In, &shots, payload.moving());
-        check_delivery(payload, &checks(), &shots)?;
-        self.flip_all(span, site, Place::Medium, &shots, payload.moving());
-        placement.stored = self.divert(span, site, &shots);
+        self.flip_all(span, site, Place::In, &hits, payload.moving());
+        check_delivery(payload, &checks(), &hits)?;
+        self.flip_all(span, site, Place::Medium, &hits, payload.moving());
+        placement.stored = self.divert(span, site, &hits);
         payload.lba = placement.stored.first;
         payload.truncate(placement.stored.count);
-        placement.spoiled = spoiled_by(&placement, &shots);
+        placement.spoiled = spoiled_by(&placement, &hits);
         placement.spoiled.iter().for_each(|lba| self.spoil(Block { unit: site.lun, lba: *lba }));
         Ok(placement)
     }
 
     /// Where a write goes, and how much of it.
-    fn divert(&self, span: &Span, site: &Site, shots: &[Shot]) -> BlockRange {
+    fn divert(&self, span: &Span, site: &Site, hits: &[FaultHit]) -> BlockRange {
         let mut to = BlockRange::new(site.lba, site.blocks);
-        for shot in shots {
-            match shot.spec.fault {
+        for hit in hits {
+            match hit.spec.fault {
                 Fault::Lost => to.count = BlockCount(0),
                 Fault::Torn(stored) => to.count = to.count.min(BlockCount(stored)),
                 Fault::Misdirect(by) => to.first = misdirected(site.lba, by).unwrap_or(site.lba),
                 _ => continue,
             }
-            self.note(span, site, shot);
+            self.note(span, site, hit);
         }
         to
     }
 
     /// Notes that a write is stored: what it covered, and did not spoil, is clean again.
-    pub(super) fn settle(&self, placement: &Placement) {
+    pub(super) fn stored(&self, placement: &Placement) {
         for run in runs_without(placement.stored, placement.spoiled.iter().copied()) {
             self.cleaned(Block { unit: placement.unit, lba: run.first }, run.count);
         }
@@ -218,13 +218,13 @@ impl Faults {
 
 /// The blocks that do not hold what they should after a write: those that were hit, or, in another's
 /// place, all of them.
-fn spoiled_by(placement: &Placement, shots: &[Shot]) -> Vec<Lba> {
+fn spoiled_by(placement: &Placement, hits: &[FaultHit]) -> Vec<Lba> {
     let BlockRange { first, count } = placement.stored;
     if first != placement.asked {
         return (0..count.0).map(|index| first.offset(index)).collect();
     }
-    let flips = shots.iter().filter(|shot| matches!(shot.spec.fault, Fault::Flip { .. }));
-    let hit = flips.map(|shot| shot.index).filter(|index| *index < count.0);
+    let flips = hits.iter().filter(|hit| matches!(hit.spec.fault, Fault::Flip { .. }));
+    let hit = flips.map(|hit| hit.index).filter(|index| *index < count.0);
     let hit: BTreeSet<u64> = hit.collect();
     hit.into_iter().map(|index| first.offset(index)).collect()
 }
@@ -233,15 +233,15 @@ fn spoiled_by(placement: &Placement, shots: &[Shot]) -> Vec<Lba> {
 fn check_delivery(
     payload: &WritePayload<'_>,
     checks: &Checks,
-    shots: &[Shot],
+    hits: &[FaultHit],
 ) -> Result<(), TrapError> {
     let size = payload.bytes.len().checked_div(payload.tuples.len()).unwrap_or(0).max(1);
-    for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::In)) {
-        let index = usize::try_from(shot.index).unwrap_or(usize::MAX);
+    for hit in hits.iter().filter(|hit| hit.spec.fault.flips_at(Place::In)) {
+        let index = usize::try_from(hit.index).unwrap_or(usize::MAX);
         let block = payload.bytes.chunks_exact(size).nth(index);
         let (Some(block), Some(tuple)) = (block, payload.tuples.get(index)) else { continue };
-        if let Err(mismatch) = checks.verify(*tuple, guard(block), shot.index) {
-            let lba = payload.lba.offset(shot.index);
+        if let Err(mismatch) = checks.verify(*tuple, guard(block), hit.index) {
+            let lba = payload.lba.offset(hit.index);
             return Err(TrapError::Protection { lba, mismatch, cause: Cause::Injected });
         }
     }

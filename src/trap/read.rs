@@ -9,7 +9,7 @@ use super::error::{Cause, TrapError};
 use super::payload::Moving;
 use super::tally::{Count, Span};
 use super::trap::Trap;
-use crate::inject::{Op, Place, Shot, Site};
+use crate::inject::{FaultHit, Op, Place, Site};
 use crate::memory::List;
 use crate::pi::{Check, Checks, GuardTag, Mismatch, Tuple};
 use crate::record::MediumFault;
@@ -28,7 +28,7 @@ pub(super) struct Read {
     /// What is checked of them.
     checks: Checks,
     /// The faults that happen to its data.
-    pub(super) shots: Vec<Shot>,
+    pub(super) hits: Vec<FaultHit>,
 }
 
 /// Some blocks of a read that have come from the medium.
@@ -116,7 +116,7 @@ pub(super) fn let_in(
     checks: &Checks,
 ) -> Result<Read, TrapError> {
     let mut read = admit(trap, op, range, checks)?;
-    read.shots = trap.faults.shots(&read.site);
+    read.hits = trap.faults.hits(&read.site);
     spoil_stored(trap, &read)?;
     Ok(read)
 }
@@ -136,9 +136,9 @@ pub(super) fn arrive(trap: &Trap, read: &Read, part: Part<'_>) -> Result<(), Tra
     let Part { skipped, data, tuples, guards } = part;
     trap.policy.guards(data, guards);
     read.check(trap, skipped, tuples, guards)?;
-    if !read.shots.is_empty() {
+    if !read.hits.is_empty() {
         let moving = Moving { bytes: data, tuples };
-        trap.faults.flip_all(&read.span, &read.site, Place::Out, &read.shots, moving);
+        trap.faults.flip_all(&read.span, &read.site, Place::Out, &read.hits, moving);
         trap.policy.guards(data, guards);
     }
     Ok(())
@@ -148,7 +148,7 @@ impl Read {
     /// A read that nothing has happened to.
     pub(super) fn new(trap: &Trap, op: Op, range: BlockRange, checks: &Checks) -> Read {
         let site = trap.site(op, range.first, range.count);
-        Read { span: trap.ledger.span(), site, checks: *checks, shots: Vec::new() }
+        Read { span: trap.ledger.span(), site, checks: *checks, hits: Vec::new() }
     }
 
     /// Holds the tuples of blocks, `skipped` of which come before them, against the guards computed over
@@ -208,12 +208,12 @@ pub(super) fn note_medium_fault(
 
 /// Spoils stored blocks just before they are read.
 fn spoil_stored(trap: &Trap, read: &Read) -> Result<(), TrapError> {
-    let Read { span, site, shots, .. } = read;
-    for shot in shots.iter().filter(|shot| shot.spec.fault.flips_at(Place::Medium)) {
-        let at = site.lba.offset(shot.index);
+    let Read { span, site, hits, .. } = read;
+    for hit in hits.iter().filter(|hit| hit.spec.fault.flips_at(Place::Medium)) {
+        let at = site.lba.offset(hit.index);
         let (mut block, mut tuple) = (vec![0; trap.block_bytes()], [Tuple::ESCAPE]);
         trap.disk.read(at, &mut block, &mut tuple)?;
-        let (first, site) = ([Shot { index: 0, ..*shot }], Site { lba: at, ..*site });
+        let (first, site) = ([FaultHit { index: 0, ..*hit }], Site { lba: at, ..*site });
         let moving = Moving { bytes: &mut block, tuples: &mut tuple };
         trap.faults.flip_all(span, &site, Place::Medium, &first, moving);
         trap.disk.write(at, &block, &tuple)?;

@@ -74,7 +74,7 @@ pub(super) fn deliver(
 ) -> Result<List<GuardTag>, TrapError> {
     let blocks = usize::try_from(read.site.blocks.0).unwrap_or(usize::MAX);
     // Faults are aimed at blocks of the whole request.
-    let whole = !read.shots.is_empty();
+    let whole = !read.hits.is_empty();
     let step = if whole { blocks } else { trap.disk.blocks_at_once().min(blocks) };
     let mut tuples = List::of(Tuple::ESCAPE, step);
     let mut all = List::of(GuardTag(0), blocks);

@@ -2,7 +2,7 @@
 
 use super::error::TrapError;
 use super::request::Write;
-use crate::memory::look::look_again;
+use crate::memory::resample::resample;
 use crate::memory::{Buffer, List, Segments};
 use crate::pi::{GuardTag, TUPLE_BYTES, Tuple};
 
@@ -36,7 +36,7 @@ impl Sample {
         guards: &mut [GuardTag],
     ) -> Result<Option<Sample>, TrapError> {
         let tuples = sample_tuples(write)?;
-        let bytes = look_again(&write.data, &self.bytes, guards)?;
+        let bytes = resample(&write.data, &self.bytes, guards)?;
         if bytes.is_none() && tuples == self.tuples {
             return Ok(None);
         }

@@ -212,7 +212,7 @@ fn failed(trap: &Trap, fetched: &Fetched, error: TrapError) -> TrapError {
 fn stored(trap: &Trap, in_flight: WriteInFlight) -> Stored {
     let WriteInFlight { fetched, placement } = in_flight;
     report(trap, &fetched, Outcome::Stored);
-    trap.faults.settle(&placement);
+    trap.faults.stored(&placement);
     let raced = fetched.raced.iter().map(|block| block.lba);
     for run in runs_without(placement.in_place(), raced) {
         trap.ledger.heal(trap.place(run.first), run.count);

@@ -168,7 +168,7 @@ impl Watcher {
     }
 
     /// Waits, with an end, until all that wait were looked into.
-    pub fn settle(&self) {
+    pub fn drain(&self) {
         let end = now().saturating_add(PATIENCE);
         while self.pending.load(Ordering::Acquire) > 0 && now() < end {
             std::thread::sleep(Duration::from_millis(1));

@@ -107,7 +107,7 @@ impl Rig {
     }
 
     fn end(self) -> Vec<Culprit> {
-        self.watcher.settle();
+        self.watcher.drain();
         self.sink.close(None);
         culprits(&self.dir.path().join("culprits.jsonl"))
     }

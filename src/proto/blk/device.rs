@@ -77,7 +77,7 @@ struct Parts {
 
 /// What a command came to before its status is written.
 #[allow(clippy::large_enum_variant, reason = "taken apart where it is made; a box would cost more")]
-enum Progress {
+enum CommandStage {
     /// Carried out; so many bytes of `data_in` were filled.
     Done(u32),
     /// In its window.
@@ -121,7 +121,7 @@ impl BlkDevice {
         Ok(Parts { arrival: request.arrival, command, data_out, data_in })
     }
 
-    fn execute(&self, parts: Parts) -> Result<Progress, Failure> {
+    fn execute(&self, parts: Parts) -> Result<CommandStage, Failure> {
         match parts.command {
             Command::Read { lba, .. } => self.read(parts.arrival.queue, lba, &parts.data_in),
             Command::Write { lba, blocks } => {
@@ -130,7 +130,7 @@ impl BlkDevice {
             }
             Command::Flush => {
                 self.trap.flush()?;
-                Ok(Progress::Done(0))
+                Ok(CommandStage::Done(0))
             }
             Command::GetId => {
                 self.trap.admit(Op::Other, Lba(0), BlockCount(0))?;
@@ -141,24 +141,24 @@ impl BlkDevice {
         }
     }
 
-    fn read(&self, queue: QueueIndex, lba: Lba, into: &Segments) -> Result<Progress, Failure> {
+    fn read(&self, queue: QueueIndex, lba: Lba, into: &Segments) -> Result<CommandStage, Failure> {
         // `Command::parse` has bounded the length to 64 MiB.
         let bytes = u32::try_from(into.len()).unwrap_or(u32::MAX);
         Ok(match read_into::begin(&self.trap, queue, lba, into)? {
-            Started::Done(()) => Progress::Done(bytes),
-            Started::Pending(id, reading) => Progress::Reading(id, reading, bytes),
+            Started::Done(()) => CommandStage::Done(bytes),
+            Started::Pending(id, reading) => CommandStage::Reading(id, reading, bytes),
         })
     }
 
-    fn write(&self, write: Write) -> Result<Progress, Failure> {
+    fn write(&self, write: Write) -> Result<CommandStage, Failure> {
         if write.blocks == BlockCount(0) {
-            return Ok(Progress::Done(0));
+            return Ok(CommandStage::Done(0));
         }
-        Ok(Progress::Held(write::sample(&self.trap, write)?))
+        Ok(CommandStage::Held(write::sample(&self.trap, write)?))
     }
 
     /// Checks all ranges before it touches the first.
-    fn change_ranges(&self, payload: &Segments, zeroing: bool) -> Result<Progress, Failure> {
+    fn change_ranges(&self, payload: &Segments, zeroing: bool) -> Result<CommandStage, Failure> {
         let size = self.trap.geometry().block_size;
         // `Command::parse` has bounded the payload to 16 ranges.
         let mut bytes = vec![0; usize::try_from(payload.len()).unwrap_or(0)];
@@ -179,7 +179,7 @@ impl BlkDevice {
             }
         }
         self.persist()?;
-        Ok(Progress::Done(0))
+        Ok(CommandStage::Done(0))
     }
 
     /// With the write cache off a change is durable before it completes (VIRTIO 1.2 §5.2.6.2).
@@ -206,12 +206,12 @@ impl BlkDevice {
     }
 }
 
-fn identify(serial: &str, into: &Segments) -> Result<Progress, Failure> {
+fn identify(serial: &str, into: &Segments) -> Result<CommandStage, Failure> {
     let id: Vec<u8> = serial.bytes().chain(std::iter::repeat(0)).take(ID_BYTES).collect();
     let room = usize::try_from(into.len()).unwrap_or(usize::MAX);
     let id = id.get(..room.min(ID_BYTES)).unwrap_or(&id);
     into.copy_in(0, id)?;
-    Ok(Progress::Done(u32::try_from(id.len()).unwrap_or(0)))
+    Ok(CommandStage::Done(u32::try_from(id.len()).unwrap_or(0)))
 }
 
 impl Device for BlkDevice {
@@ -261,12 +261,14 @@ impl Device for BlkDevice {
         let writable = std::mem::replace(&mut request.writable, empty);
         let (data_in, status) = writable.split_at(last);
         match self.dissect(request, data_in).and_then(|parts| self.execute(parts)) {
-            Ok(Progress::Held(held)) => Ok(BeginOutcome::Held(HeldWrite { held, status })),
-            Ok(Progress::Reading(ticket, reading, bytes)) => Ok(BeginOutcome::InFlight(
+            Ok(CommandStage::Held(held)) => Ok(BeginOutcome::Held(HeldWrite { held, status })),
+            Ok(CommandStage::Reading(ticket, reading, bytes)) => Ok(BeginOutcome::InFlight(
                 ticket,
                 InFlight { transfer: Transfer::Read(reading, bytes), status },
             )),
-            Ok(Progress::Done(bytes)) => self.answer(&status, Ok(bytes)).map(BeginOutcome::Done),
+            Ok(CommandStage::Done(bytes)) => {
+                self.answer(&status, Ok(bytes)).map(BeginOutcome::Done)
+            }
             Err(failure) if failure.is_silence() => Ok(BeginOutcome::Unanswered(None)),
             Err(failure) => self.answer(&status, Err(failure)).map(BeginOutcome::Done),
         }

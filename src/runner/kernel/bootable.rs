@@ -33,7 +33,7 @@ pub(super) enum Keep {
     /// A file of our own making.
     Folder(TempDir),
     /// An entry of the cache, which nobody replaces meanwhile.
-    Entry(cache::Held),
+    Entry(cache::CacheEntry),
 }
 
 impl Kernel {
@@ -63,7 +63,7 @@ impl Kernel {
     }
 
     /// The same kernel, from an entry of the cache.
-    pub(super) fn keeping(mut self, entry: cache::Held) -> Kernel {
+    pub(super) fn keeping(mut self, entry: cache::CacheEntry) -> Kernel {
         self._keep.push(Arc::new(Keep::Entry(entry)));
         self
     }

@@ -22,7 +22,7 @@ pub fn kernels() -> Result<PathBuf, KernelError> {
 
 /// An entry, in use: nobody replaces it as long as this lives.
 #[derive(Debug)]
-pub struct Held {
+pub struct CacheEntry {
     /// Where it is.
     pub path: PathBuf,
     _lock: Flock<File>,
@@ -36,7 +36,7 @@ pub fn entry(
     cache: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), KernelError>,
-) -> Result<Held, KernelError> {
+) -> Result<CacheEntry, KernelError> {
     let entry = cache.join(name);
     if let Some(held) = hold(&entry)? {
         return Ok(held);
@@ -60,7 +60,7 @@ pub fn replace(
     cache: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), KernelError>,
-) -> Result<Held, KernelError> {
+) -> Result<CacheEntry, KernelError> {
     let entry = cache.join(name);
     fs::create_dir_all(cache).map_err(KernelError::file(cache))?;
     let _lock = lock(&cache.join(format!("{name}.lock")))?;
@@ -100,7 +100,7 @@ impl Workshop {
 }
 
 /// Takes the entry into use, if it is there.
-fn hold(entry: &Path) -> Result<Option<Held>, KernelError> {
+fn hold(entry: &Path) -> Result<Option<CacheEntry>, KernelError> {
     loop {
         let file = match File::open(entry) {
             Ok(file) => file,
@@ -112,7 +112,7 @@ fn hold(entry: &Path) -> Result<Option<Held>, KernelError> {
         let held = lock.metadata().map_err(KernelError::file(entry))?;
         // It may have been replaced while we waited.
         if entry.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == (held.dev(), held.ino())) {
-            return Ok(Some(Held { path: entry.to_owned(), _lock: lock }));
+            return Ok(Some(CacheEntry { path: entry.to_owned(), _lock: lock }));
         }
     }
 }

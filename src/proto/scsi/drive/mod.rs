@@ -49,7 +49,7 @@ pub use cdb::{Cdb, MAX_CDB_BYTES};
 pub use command::Task;
 pub use failure::Failure;
 pub use held::{HeldTask, TaskInFlight};
-pub use run::{Progress, run};
+pub use run::{TaskStage, run};
 pub use sense::{Sense, SenseKey, UnitAttention};
 pub use status::{ServiceResponse, Status};
 pub use target::Target;

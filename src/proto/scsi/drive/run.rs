@@ -18,7 +18,7 @@ use crate::units::{BlockCount, Lba, QueueIndex};
 
 /// How far a task got.
 #[derive(Debug)]
-pub enum Progress {
+pub enum TaskStage {
     /// The task ended, with this answer.
     Answered(Answer),
     /// A write inside its window.
@@ -26,18 +26,18 @@ pub enum Progress {
 }
 
 /// Takes a task for unit `lun` up to its answer or into its window.
-pub fn run(target: &Target, lun: u16, task: Task) -> Progress {
+pub fn run(target: &Target, lun: u16, task: Task) -> TaskStage {
     let data_in = task.data_in.clone();
     let pi_in = task.pi_in.clone();
     let queue = task.arrival.queue;
-    let Some(unit) = target.unit(lun) else { return Progress::Answered(answer_absent(&task)) };
+    let Some(unit) = target.unit(lun) else { return TaskStage::Answered(answer_absent(&task)) };
     match execute(target, unit, task) {
-        Ok(Reply::Held(held)) => Progress::Held(held),
+        Ok(Reply::Held(held)) => TaskStage::Held(held),
         Ok(reply) => {
             let sent = send(reply, &data_in, pi_in.as_ref(), (unit, queue));
-            Progress::Answered(sent.unwrap_or_else(|failure| Answer::of_failure(unit, &failure)))
+            TaskStage::Answered(sent.unwrap_or_else(|failure| Answer::of_failure(unit, &failure)))
         }
-        Err(failure) => Progress::Answered(Answer::of_failure(unit, &failure)),
+        Err(failure) => TaskStage::Answered(Answer::of_failure(unit, &failure)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::config_space::{ConfigSpace, Sizes};
-use super::event::{Events, News};
+use super::event::{DeviceEvent, Events};
 use super::features::{VIRTIO_SCSI_F_T10_PI, feature_bits, has};
 use super::header::Layout;
 use super::management;
@@ -39,7 +39,7 @@ pub struct ScsiDevice {
     acknowledged: AtomicU64,
     sizes: Mutex<Sizes>,
     events: Mutex<Events>,
-    bell: EventFd,
+    event_fd: EventFd,
 }
 
 impl ScsiDevice {
@@ -53,14 +53,14 @@ impl ScsiDevice {
             acknowledged: AtomicU64::new(0),
             sizes: Mutex::default(),
             events: Mutex::default(),
-            bell: EventFd::from_value_and_flags(0, flags)?,
+            event_fd: EventFd::from_value_and_flags(0, flags)?,
         })
     }
 
-    fn tell(&self, lun: u16, news: News) {
-        self.events().add(lun, news);
+    fn tell(&self, lun: u16, event: DeviceEvent) {
+        self.events().add(lun, event);
         // The counter cannot overflow: it is read whenever the event queue's thread wakes.
-        let _ = self.bell.write(1);
+        let _ = self.event_fd.write(1);
     }
 
     fn layout(&self) -> Layout {
@@ -103,7 +103,7 @@ impl Device for ScsiDevice {
             match unit.trap.grow() {
                 Ok(true) => {
                     unit.attend(UnitAttention::Capacity);
-                    self.tell(lun, News::Changed(UnitAttention::Capacity));
+                    self.tell(lun, DeviceEvent::Changed(UnitAttention::Capacity));
                 }
                 Ok(false) => {}
                 Err(error) => log::warn!("unit {lun} has grown and cannot follow: {error}"),
@@ -162,12 +162,12 @@ impl Device for ScsiDevice {
     }
 
     fn event_fd(&self) -> Option<(QueueIndex, RawFd)> {
-        Some((EVENT, self.bell.as_fd().as_raw_fd()))
+        Some((EVENT, self.event_fd.as_fd().as_raw_fd()))
     }
 
     fn event(&self) -> Option<Vec<u8>> {
-        // Nothing to read means that the bell did not ring, which is as good.
-        let _ = self.bell.read();
+        // Nothing to read means that no event was told, which is as good.
+        let _ = self.event_fd.read();
         self.events().next()
     }
 
@@ -178,7 +178,7 @@ impl Device for ScsiDevice {
     fn plug(&self, lun: u16, plugged: bool) -> Result<(), PlugError> {
         let changed = self.target.plug(lun, plugged).ok_or(PlugError::NoUnit(lun))?;
         if changed {
-            self.tell(lun, if plugged { News::Plugged } else { News::Unplugged });
+            self.tell(lun, if plugged { DeviceEvent::Plugged } else { DeviceEvent::Unplugged });
         }
         Ok(())
     }

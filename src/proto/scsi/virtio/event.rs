@@ -23,13 +23,13 @@ const EVENTS_MISSED: u32 = 0x8000_0000;
 /// Events that were not told yet.
 #[derive(Debug, Default)]
 pub struct Events {
-    waiting: VecDeque<(u16, News)>,
+    waiting: VecDeque<(u16, DeviceEvent)>,
     missed: bool,
 }
 
 /// What happened to a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum DeviceEvent {
     /// A parameter changed, as this attention says.
     Changed(UnitAttention),
     /// The unit is there anew: the guest may scan for it.
@@ -38,25 +38,25 @@ pub enum News {
     Unplugged,
 }
 
-impl News {
+impl DeviceEvent {
     /// The event and its reason.
     fn codes(self) -> (u32, u32) {
         match self {
-            News::Changed(attention) => {
+            DeviceEvent::Changed(attention) => {
                 let (asc, ascq) = attention.codes();
                 (PARAM_CHANGE, u32::from(asc) | (u32::from(ascq) << 8))
             }
-            News::Plugged => (TRANSPORT_RESET, RESCAN),
-            News::Unplugged => (TRANSPORT_RESET, REMOVED),
+            DeviceEvent::Plugged => (TRANSPORT_RESET, RESCAN),
+            DeviceEvent::Unplugged => (TRANSPORT_RESET, REMOVED),
         }
     }
 }
 
 impl Events {
     /// Notes what happened to a unit.
-    pub fn add(&mut self, lun: u16, news: News) {
+    pub fn add(&mut self, lun: u16, event: DeviceEvent) {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((lun, news));
+            self.waiting.push_back((lun, event));
         } else {
             self.missed = true;
         }
@@ -66,22 +66,22 @@ impl Events {
     pub fn next(&mut self) -> Option<Vec<u8>> {
         let missed = std::mem::take(&mut self.missed);
         match self.waiting.pop_front() {
-            Some((lun, news)) => {
-                let (kind, reason) = news.codes();
-                Some(event(kind, missed, Address::of_unit(lun), reason))
+            Some((lun, event)) => {
+                let (kind, reason) = event.codes();
+                Some(event_bytes(kind, missed, Address::of_unit(lun), reason))
             }
-            None if missed => Some(event(NO_EVENT, true, [0; 8], 0)),
+            None if missed => Some(event_bytes(NO_EVENT, true, [0; 8], 0)),
             None => None,
         }
     }
 
     /// What a buffer comes back with when there is nothing to tell and the ring stops.
     pub fn nothing() -> Vec<u8> {
-        event(NO_EVENT, false, [0; 8], 0)
+        event_bytes(NO_EVENT, false, [0; 8], 0)
     }
 }
 
-fn event(kind: u32, missed: bool, lun: [u8; 8], reason: u32) -> Vec<u8> {
+fn event_bytes(kind: u32, missed: bool, lun: [u8; 8], reason: u32) -> Vec<u8> {
     let kind = kind | if missed { EVENTS_MISSED } else { 0 };
     let mut bytes = Vec::with_capacity(EVENT_BYTES);
     bytes.extend(kind.to_le_bytes());
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_change_names_its_unit_and_reason() {
         let mut events = Events::default();
-        events.add(2, News::Changed(UnitAttention::Capacity));
+        events.add(2, DeviceEvent::Changed(UnitAttention::Capacity));
         assert_eq!(events.next().unwrap(), [3, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0x2A, 0x09, 0, 0]);
         assert_eq!(events.next(), None);
     }
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn units_that_come_and_go_are_transport_resets() {
         let mut events = Events::default();
-        events.add(1, News::Unplugged);
-        events.add(1, News::Plugged);
+        events.add(1, DeviceEvent::Unplugged);
+        events.add(1, DeviceEvent::Plugged);
         let expected = |reason| vec![1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, reason, 0, 0, 0];
         assert_eq!(events.next(), Some(expected(2)));
         assert_eq!(events.next(), Some(expected(1)));
@@ -116,7 +116,7 @@ mod tests {
     fn lost_events_are_owned_up_to() {
         let mut events = Events::default();
         for _ in 0..=MAX_WAITING {
-            events.add(0, News::Changed(UnitAttention::Capacity));
+            events.add(0, DeviceEvent::Changed(UnitAttention::Capacity));
         }
         assert_eq!(events.next().unwrap()[3], 0x80);
         assert_eq!(events.next().unwrap()[3], 0);

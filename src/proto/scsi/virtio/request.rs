@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::media::{Completion, Started};
 use crate::memory::Segments;
 use crate::proto::scsi::drive::{
-    HeldTask, Progress, ServiceResponse, Target, Task, TaskInFlight, run,
+    HeldTask, ServiceResponse, Target, Task, TaskInFlight, TaskStage, run,
 };
 use crate::proto::{BeginOutcome, Completed, DeviceRequest, Finished, InWindow, Unanswerable};
 
@@ -95,11 +95,11 @@ pub fn begin(
     let task = Task { arrival, cdb: header.cdb, data_out, data_in, pi_out, pi_in };
     let tag = header.tag;
     match run(target, lun, task) {
-        Progress::Answered(answer) if answer.response == ServiceResponse::NoAnswer => {
+        TaskStage::Answered(answer) if answer.response == ServiceResponse::NoAnswer => {
             Ok(BeginOutcome::Unanswered(Some(HeldCommand { task: None, slot, lun, tag })))
         }
-        Progress::Answered(answer) => slot.answer(&answer).map(BeginOutcome::Done),
-        Progress::Held(task) => {
+        TaskStage::Answered(answer) => slot.answer(&answer).map(BeginOutcome::Done),
+        TaskStage::Held(task) => {
             Ok(BeginOutcome::Held(HeldCommand { task: Some(task), slot, lun, tag }))
         }
     }

@@ -86,7 +86,7 @@ fn fetch(
     suite: &str,
     refresh: bool,
     say: &dyn Fn(&str),
-) -> Result<cache::Held, KernelError> {
+) -> Result<cache::CacheEntry, KernelError> {
     say(&format!("looking for the kernel of debian:{suite}"));
     let work = cache::Workshop::open(cache, &format!("apt-{suite}"))?;
     let mut apt = AptRoot::new(work.path(), suite)?;

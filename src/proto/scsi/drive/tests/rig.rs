@@ -9,7 +9,7 @@ use crate::media::{Disk, DiskSpec, Started};
 use crate::memory::{MemoryMap, Segment, Segments};
 use crate::pi::{PiType, TUPLE_BYTES, Tuple};
 use crate::proto::scsi::drive::{
-    Answer, Cdb, Progress, ServiceResponse, Status, Target, Task, Unit, UnitIdentity, run,
+    Answer, Cdb, ServiceResponse, Status, Target, Task, TaskStage, Unit, UnitIdentity, run,
 };
 use crate::record::OnRace;
 use crate::report::Sink;
@@ -138,8 +138,8 @@ impl Rig {
         };
         let (data_in, pi_in) = (task.data_in.clone(), task.pi_in.clone());
         let answer = match run(&self.target, 0, task) {
-            Progress::Answered(answer) => answer,
-            Progress::Held(held) => match held.finish() {
+            TaskStage::Answered(answer) => answer,
+            TaskStage::Held(held) => match held.finish() {
                 Started::Done(answer) => answer,
                 Started::Pending(..) => panic!("a memory disk is never pending"),
             },

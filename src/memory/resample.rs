@@ -18,7 +18,7 @@ const MOST_BLOCKS: usize = PIECE / 512;
 /// blocks as it has room. Answers those bytes where any of them differs, and `None` where all are
 /// as they were: then `earlier` is what was read just now, bit by bit, and nothing has to be kept
 /// twice.
-pub fn look_again(
+pub fn resample(
     list: &Segments,
     earlier: &[u8],
     guards: &mut [GuardTag],
@@ -50,7 +50,7 @@ pub fn look_again(
 /// Reads blocks of `block` bytes that were put here, each byte once, and compares their guards with
 /// those of what was put: `guards`, from the list's beginning on. Each block whose guard is another
 /// now goes to `differs`: its number, and the bytes as they were read just now.
-pub fn look_for_changes(
+pub fn resample_for_changes(
     list: &Segments,
     block: usize,
     guards: &[GuardTag],
@@ -244,13 +244,13 @@ mod tests {
 
     #[test]
     fn an_empty_list_has_not_changed() {
-        assert!(look_again(&list(&ram(), &[]), &[], &mut []).unwrap().is_none());
+        assert!(resample(&list(&ram(), &[]), &[], &mut []).unwrap().is_none());
     }
 
     #[test]
     fn a_copy_of_another_length_is_an_error() {
         let list = list(&ram(), &[512]);
-        assert!(look_again(&list, &[0; 511], &mut [GuardTag(0)]).is_err());
+        assert!(resample(&list, &[0; 511], &mut [GuardTag(0)]).is_err());
     }
 
     proptest! {
@@ -282,7 +282,7 @@ mod tests {
             }
             list.copy_in(0, &new).unwrap();
             let mut guards = vec![GuardTag(0xAAAA); blocks as usize];
-            let found = look_again(&list, &old, &mut guards).unwrap();
+            let found = resample(&list, &old, &mut guards).unwrap();
             prop_assert_eq!(guards, guards_of(&new, block as usize));
             match found {
                 Some(found) => {

@@ -65,6 +65,9 @@ pub struct Stats {
     pub held: u64,
     /// A front end is connected.
     pub connected: bool,
+    /// Whether the guest's kernel is known, so that who stores can be named; nothing where stores are not watched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub names_culprits: Option<bool>,
     /// Of the whole session.
     pub counters: Counters,
 }

@@ -53,6 +53,7 @@ impl<D: Device> Daemon<D> {
             window: self.server.control().window(),
             held: self.server.held(),
             connected: self.server.is_connected(),
+            names_culprits: self.ledger.watcher().map(|watcher| watcher.knows_kernel()),
             counters: self.ledger.counters(),
         }
     }

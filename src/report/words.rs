@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::units::format_duration;
-use crate::verdict::{Boot, Cell, Verdict};
+use crate::verdict::{Boot, Cell, SECOND_LOOK, Verdict};
 
 use super::plain::plain;
 
@@ -66,7 +66,13 @@ pub fn noted_words(cell: &Cell) -> Vec<String> {
 }
 
 fn noted(note: &str) -> String {
-    format!("the kernel said, and went on: {}", note.replace('\n', " "))
+    let note = note.replace('\n', " ");
+    // What dixtrap itself noted.
+    if note.starts_with(SECOND_LOOK) {
+        note
+    } else {
+        format!("the kernel said, and went on: {note}")
+    }
 }
 
 /// What is to be told of the boots: where it was, and a line for each thing.

@@ -18,7 +18,7 @@ use crate::runner::host::progress::Progress;
 use crate::runner::kernel::Kernel;
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
-use crate::runner::run::options::RunOptions;
+use crate::runner::run::options::{Culprit, RunOptions};
 use crate::runner::run::start::{Ready, Start, nothing_runs, start_guest};
 use crate::runner::select::estimate::{self, Pace};
 use crate::runner::select::plan::PlannedCell;
@@ -129,7 +129,7 @@ pub fn sweep(
         repeat: options.repeat.get(),
         seed: options.seed,
         races_limit: RACES_LIMIT,
-        culprit: false,
+        culprit: Culprit::Off,
         out: options.directory.to_owned(),
         machine: options.machine.clone(),
         disk: options.disk,
@@ -141,6 +141,7 @@ pub fn sweep(
         accel: &accel,
         progress: options.progress,
         interrupted: options.interrupted,
+        until: None,
     };
     let mut deaths = Deaths::default();
     let directory = options.directory;

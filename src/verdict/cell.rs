@@ -111,6 +111,9 @@ pub struct Repeat {
     pub n: u32,
 }
 
+/// How a note begins that is of a second look at a cell, and not of its kernel.
+pub const SECOND_LOOK: &str = "second look: ";
+
 /// One line of the verdict. Counters that do not apply are `None` and `null`, never 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -175,7 +178,8 @@ pub struct Cell {
     /// The file of what the script printed, seen from the directory of `--out`.
     #[serde(default)]
     pub log: Option<String>,
-    /// What the kernel said of itself meanwhile and went on after, such as a CPU that was stuck for a while.
+    /// What the kernel said of itself meanwhile and went on after, such as a CPU that was stuck for a while; and
+    /// what a second look came to, behind [`SECOND_LOOK`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

@@ -17,7 +17,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use boot::Boot;
-pub use cell::{Cell, CellOutcome, CellWindow, Expect, Repeat, StableWrites, cell_name};
+pub use cell::{
+    Cell, CellOutcome, CellWindow, Expect, Repeat, SECOND_LOOK, StableWrites, cell_name,
+};
 pub use culprits::{CulpritGroup, merge_culprits};
 pub use exit::{ExitStatus, Ruling};
 pub use filtered::Filtered;

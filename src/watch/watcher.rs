@@ -175,6 +175,11 @@ impl Watcher {
         }
     }
 
+    /// Whether the plugin was told of the kernel of the memory in force, so that tasks have names.
+    pub fn knows_kernel(&self) -> bool {
+        self.books().kernel_told
+    }
+
     /// The memory in force whose kernel the plugin does not know yet.
     pub(super) fn untold(&self) -> Option<MemoryMap> {
         let books = self.books();

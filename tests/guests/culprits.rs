@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dixtrap::record::{Culprit, Line, Phase, Race, Record, Side, StackBy, StoreSeen};
 
-use crate::booted::{cell, kernel_name, run};
+use crate::booted::{cell, kernel_name, run, scenario};
 use crate::kit::programs::{output, put_plugin_beside_programs, text};
 
 fn records(path: &Path) -> Vec<Record> {
@@ -84,8 +84,7 @@ fn stores_tasks_and_callers_are_named() {
     assert!(ran.status.success());
     let boot = folder.join("boot-1");
 
-    // The second thread of the program that has the buffer. In the first cell the guest's kernel may not have
-    // been read yet: whichever of them has it will do.
+    // The second thread of the program that has the buffer.
     let direct: Vec<_> = ["raw", "ext4", "ext4-nojournal"]
         .into_iter()
         .flat_map(|fs| blamed(&boot, &format!("direct-rewrite/{fs}/stable_writes=off#1")))
@@ -126,6 +125,59 @@ fn stores_tasks_and_callers_are_named() {
     assert!(report.contains(&format!("who changed the bytes in {label}#1:")), "{report}");
 }
 
+/// A scenario that writes from a buffer which a second thread changes, and says that nothing may race.
+fn sure_of_itself(dir: &Path) -> String {
+    scenario(dir, "sure", "stable", "prepare \"$@\"; work direct \"$TARGET\"; finish")
+}
+
+/// What raced where none may runs once more with every store watched, without being asked; the verdict is that of the
+/// first look.
+#[test]
+fn the_first_failure_names_its_culprit() {
+    put_plugin_beside_programs();
+    let dir = tempfile::tempdir().unwrap();
+    let (out, kernel) = (dir.path().join("out"), kernel_name());
+    let sure = sure_of_itself(dir.path());
+    let words = ["--kernel", &kernel, "--seconds", "3", "--scenario", &sure];
+    let (ran, verdict) = run(dir.path(), &[&words[..], &["--out", out.to_str().unwrap()]].concat());
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("looking again at it, with every store watched"), "{said}");
+    let cell = cell(&verdict, "sure/raw");
+    let note = cell.notes.first().unwrap();
+    assert!(note.starts_with("second look: the culprits are those of "), "{note}");
+    let groups = cell.culprits.as_ref().unwrap();
+    assert!(groups.iter().any(|group| group.symbol.contains("dixtrap-guest")), "{groups:?}");
+    // Nothing else of the cell is of the second look.
+    let first = records(&out.join("boot-1/races.jsonl"));
+    let ends = first.iter().find_map(|record| match record {
+        Record::Mark(mark) if mark.label == "sure/raw#1" => mark.counters.clone(),
+        _ => None,
+    });
+    assert_eq!(cell.races, Some(ends.unwrap().races.seen_by_hardware()));
+    assert_eq!(cell.repeat.map(|repeat| (repeat.k, repeat.n)), Some((1, 1)));
+    assert!(!out.join("boot-1/culprits.jsonl").exists());
+    assert!(out.join("boot-2/culprits.jsonl").is_file() && !out.join("boot-3").exists());
+    let shown = text(&ran.stdout);
+    assert!(shown.contains("second look: the culprits are") && shown.contains(&groups[0].symbol));
+    assert!(!shown.contains("the kernel said, and went on: second"), "{shown}");
+}
+
+/// Nobody looks again who was told not to, or asks one question of every kernel.
+#[test]
+fn no_second_look_where_none_is_wanted() {
+    put_plugin_beside_programs();
+    let dir = tempfile::tempdir().unwrap();
+    let (kernel, sure) = (kernel_name(), sure_of_itself(dir.path()));
+    for more in [["--culprit", "off"], ["--expect", "stable"]] {
+        let words = ["--kernel", &kernel, "--seconds", "1", "--scenario", &sure];
+        let (ran, verdict) = run(dir.path(), &[&words[..], &more].concat());
+        assert_eq!(ran.status.code(), Some(1), "{more:?}");
+        let cell = cell(&verdict, "sure/raw");
+        assert!(cell.notes.is_empty() && cell.culprits.is_none(), "{cell:?}");
+    }
+}
+
 #[test]
 fn a_qemu_without_plugins_runs_without_a_watcher() {
     put_plugin_beside_programs();
@@ -140,25 +192,17 @@ fn a_qemu_without_plugins_runs_without_a_watcher() {
     );
     fs::write(&qemu, script).unwrap();
     fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-    let words = [
-        "--kernel",
-        &kernel_name(),
-        "--culprit",
-        "on",
-        "--qemu",
-        qemu.to_str().unwrap(),
-        "--seconds",
-        "1",
-        "--scenario",
-        "direct-rewrite",
-        "--fs",
-        "raw",
-        "--stable-writes",
-        "off",
-    ];
-    let (ran, verdict) = run(out.path(), &words);
-    assert!(ran.status.success());
-    let said = text(&ran.stderr);
-    assert_eq!(said.matches("nobody will be named for races: ").count(), 1, "{said}");
-    assert!(verdict.cells.iter().all(|cell| cell.culprits.is_none()));
+    let (kernel, sure) = (kernel_name(), sure_of_itself(out.path()));
+    let words = ["--kernel", &kernel, "--qemu", qemu.to_str().unwrap(), "--seconds", "1"];
+    let direct = ["--scenario", "direct-rewrite", "--fs", "raw", "--stable-writes", "off"];
+    for (how, scenario, status) in [("on", &direct[..], 0), ("auto", &["--scenario", &sure], 1)] {
+        let (ran, verdict) = run(out.path(), &[&words[..], &["--culprit", how], scenario].concat());
+        assert_eq!(ran.status.code(), Some(status));
+        let said = text(&ran.stderr);
+        assert_eq!(said.matches("nobody will be named for races: ").count(), 1, "{said}");
+        assert!(verdict.cells.iter().all(|cell| cell.culprits.is_none()));
+        let notes: Vec<_> = verdict.cells.iter().flat_map(|cell| &cell.notes).collect();
+        assert_eq!(notes.len(), usize::from(how == "auto"), "{notes:?}");
+        assert!(notes.iter().all(|note| note.starts_with("second look: there was none: ")));
+    }
 }

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
-use clap::ValueEnum;
 use dixtrap::report::{
     Colour, Offender, offenders_text, plain, plain_lines, verdict_line, verdict_text, worst_of,
 };
@@ -23,7 +22,7 @@ use dixtrap::runner::run::boot::WORST;
 use dixtrap::runner::run::campaign::{Asked, Campaign};
 use dixtrap::runner::run::fingerprint::plan_hash;
 use dixtrap::runner::run::kernel_run::KernelRun;
-use dixtrap::runner::run::options::RunOptions;
+use dixtrap::runner::run::options::{Culprit, RunOptions};
 use dixtrap::runner::run::provenance::Origin;
 use dixtrap::runner::select::catalogue::Catalogue;
 use dixtrap::runner::select::meant::meant;
@@ -62,9 +61,9 @@ pub struct Args {
     /// written all the same
     #[arg(long, value_name = "SIZE", default_value_t = RACES_LIMIT)]
     races_limit: ByteSize,
-    /// Find out who changed the bytes of each race, where the guest is emulated (TCG): its stores are watched, and
-    /// it takes about twice as long
-    #[arg(long, value_enum, default_value_t = Culprit::Off)]
+    /// When to find out who changed the bytes of races, where the guest is emulated (TCG): its stores are watched,
+    /// which takes about twice as long
+    #[arg(long, value_enum, default_value_t = Culprit::Auto)]
     culprit: Culprit,
     /// Keeps every boot's console log, race records and QEMU command line here: a folder of this run's
     /// own
@@ -77,15 +76,6 @@ pub struct Args {
     machine: MachineArgs,
     #[command(flatten)]
     formats: Formats,
-}
-
-/// Whether stores are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Culprit {
-    /// In every cell
-    On,
-    /// In none
-    Off,
 }
 
 /// Guests side by side unless more are asked for: each may need close to 2 GiB.
@@ -121,7 +111,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         machine,
         disk,
         races_limit: args.races_limit,
-        culprit: args.culprit == Culprit::On,
+        culprit: args.culprit,
         timeout,
     };
     let taken = OutDir::take(&options.out)?;

@@ -67,8 +67,8 @@ pub(super) struct Monitor<'s> {
     progress: &'s dyn Progress,
     interrupted: &'s AtomicBool,
     log: &'s mut CellLog,
-    /// One race is enough.
-    stop_at_first: bool,
+    /// So many races are enough.
+    enough: Option<u64>,
     before: Standing,
     time: Duration,
     writing: Option<Instant>,
@@ -90,7 +90,7 @@ impl<'s> Monitor<'s> {
             progress: site.progress,
             interrupted: site.interrupted,
             log,
-            stop_at_first: cell.ends_at_a_race(),
+            enough: cell.enough_races(),
             before: standing(before, Duration::ZERO),
             time: Duration::from_secs(times(cell, site.seconds, site.timeout).1.into()),
             writing: None,
@@ -198,7 +198,8 @@ impl<'s> Monitor<'s> {
         };
         self.progress.update(seen);
         // What the set-up raced is no evidence, and no reason to end.
-        let enough = self.stop_at_first && self.writing.is_some() && seen.races > 0;
+        let enough =
+            self.writing.is_some() && self.enough.is_some_and(|enough| seen.races >= enough);
         if enough || self.interrupted.load(Ordering::Relaxed) {
             Flow::Terminate
         } else {

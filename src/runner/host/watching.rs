@@ -9,7 +9,6 @@ use tempfile::TempDir;
 
 use crate::runner::host::accel::Accel;
 use crate::runner::host::child::spawn_tied;
-use crate::runner::host::progress::Progress;
 use crate::runner::host::qemu::{self, Plugin};
 
 /// The library's name.
@@ -43,18 +42,11 @@ impl Watching {
     }
 }
 
-/// Finds the plugin and tries it; where it cannot be had, one line says why, and nothing is watched.
-pub fn watching(qemu: Option<&Path>, accel: Accel, progress: &dyn Progress) -> Option<Watching> {
-    match try_watching(qemu, accel) {
-        Ok(watching) => Some(watching),
-        Err(reason) => {
-            progress.note(&format!("nobody will be named for races: {reason}"));
-            None
-        }
-    }
-}
-
-fn try_watching(qemu: Option<&Path>, accel: Accel) -> Result<Watching, String> {
+/// Finds the plugin and tries it.
+///
+/// # Errors
+/// Why nothing can be watched, in words.
+pub fn watching(qemu: Option<&Path>, accel: Accel) -> Result<Watching, String> {
     if !accel.is_emulated() {
         return Err("stores are seen only where the CPU is emulated: add --accel tcg".to_owned());
     }
@@ -155,6 +147,6 @@ mod tests {
 
     #[test]
     fn where_a_cpu_is_real_nobody_is_named() {
-        assert!(try_watching(None, Accel::Kvm).unwrap_err().contains("--accel tcg"));
+        assert!(watching(None, Accel::Kvm).unwrap_err().contains("--accel tcg"));
     }
 }

@@ -21,6 +21,13 @@ impl Agenda {
         Agenda { planned, chosen: selection.len(), results: Vec::new() }
     }
 
+    /// The selection's cells alone, to be seen again and not to be proven: each ends with so many races.
+    pub fn again(selection: &Selection, around: &Environment, enough: u64) -> Agenda {
+        let mut planned = selection.expected(around);
+        planned.iter_mut().for_each(|cell| cell.enough = Some(enough));
+        Agenda { planned, chosen: selection.len(), results: Vec::new() }
+    }
+
     /// Those cells alone that cannot run, each with its reason. A control alone would prove nothing about
     /// anything.
     pub fn skipped(selection: &Selection, around: &Environment) -> Agenda {

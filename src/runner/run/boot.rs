@@ -16,6 +16,8 @@ use crate::runner::run::boot_run::{BootRecords, BootRun, Lost};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
 use crate::runner::run::start::{Ready, Start, start_guest};
+use crate::runner::select::environment::Environment;
+use crate::runner::select::estimate;
 use crate::runner::select::plan::PlannedCell;
 use crate::verdict::Expect;
 
@@ -24,12 +26,24 @@ pub const WORST: usize = 3;
 
 /// Boots the kernel and runs the selection's cells until the guest is lost.
 pub fn run_boot(context: &Context<'_>, start: Start<'_>) -> BootRun {
+    run_planned(context, start, &|around| Agenda::plan(start.selection, around))
+}
+
+/// The same without a control, and each cell only until it raced so often.
+pub fn run_again(context: &Context<'_>, start: Start<'_>, enough: u64) -> BootRun {
+    run_planned(context, start, &|around| Agenda::again(start.selection, around, enough))
+}
+
+fn run_planned(
+    context: &Context<'_>,
+    start: Start<'_>,
+    plan: &dyn Fn(&Environment) -> Agenda,
+) -> BootRun {
     let Start { kernel, device, selection, directory, .. } = start;
     let mut deaths = Deaths::default();
     let mut boot = match start_guest(context, start, &mut deaths) {
         Ok(ready) => {
-            let agenda = Agenda::plan(selection, &ready.around);
-            let mut boot = BootRun::new(ready.guest.release(), device, agenda);
+            let mut boot = BootRun::new(ready.guest.release(), device, plan(&ready.around));
             match run_guest(context, ready, &mut boot, directory) {
                 Ok(records) => BootRun { records: Some(records), ..boot },
                 Err(error) => {
@@ -80,6 +94,7 @@ fn run_cells(
     let mut site = context.site(daemon, directory, boot.device);
     while let Some((number, cell)) = boot.agenda.next()
         && !context.is_interrupted()
+        && (number == 1 || context.has_time_for(estimate::cell(cell, context.pace())))
     {
         progress.begin(number, cells, &cell.spec.name());
         let ran = run_cell(context, &mut site, guest, cell)?;

@@ -165,6 +165,7 @@ impl Campaign<'_> {
             accel,
             progress: lane.as_ref(),
             interrupted: self.interrupted,
+            until: None,
         };
         let runner = Runner { context: &context, selection: &assignment.selection };
         match found.get(assignment.kernel).and_then(Option::as_ref) {

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::runner::cell::Site;
 use crate::runner::guest::probe::{self, AccelError};
@@ -12,8 +13,10 @@ use crate::runner::host::accel::Accel;
 use crate::runner::host::daemon::Daemon;
 use crate::runner::host::device::Device;
 use crate::runner::host::progress::Progress;
+use crate::runner::host::watching::{Watching, watching};
 use crate::runner::kernel::Kernel;
 use crate::runner::run::options::RunOptions;
+use crate::runner::select::estimate::Pace;
 
 /// The most queues that dixtrapd offers.
 const MOST_QUEUES: u16 = 32;
@@ -31,6 +34,8 @@ pub struct Context<'a> {
     pub progress: &'a dyn Progress,
     /// Set when the user wants an end.
     pub interrupted: &'a AtomicBool,
+    /// No cell but the first begins that would not be over by then.
+    pub until: Option<Instant>,
 }
 
 impl Context<'_> {
@@ -71,6 +76,31 @@ impl Context<'_> {
             seconds: self.options.seconds,
             timeout: self.options.timeout,
         }
+    }
+
+    /// What executes the guest, where that was found out.
+    pub fn known_accel(&self) -> Option<Accel> {
+        *self.accel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out how stores can be watched; where they cannot be, one line says why.
+    pub fn watching(&self, accel: Accel) -> Option<Watching> {
+        let found = watching(self.options.machine.qemu.as_deref(), accel);
+        let tell = |reason: &String| {
+            self.progress.note(&format!("nobody will be named for races: {reason}"));
+        };
+        found.inspect_err(tell).ok()
+    }
+
+    /// How long cells write, and how often.
+    pub fn pace(&self) -> Pace {
+        Pace { seconds: self.options.seconds, repeat: self.options.repeat }
+    }
+
+    /// Whether a cell that takes so long can still begin.
+    pub fn has_time_for(&self, cell: Duration) -> bool {
+        let end = Instant::now().checked_add(cell);
+        self.until.is_none_or(|until| end.is_some_and(|end| end <= until))
     }
 
     /// Queues of the disk: one for each of the guest's CPUs, as far as dixtrapd has them.

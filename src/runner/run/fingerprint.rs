@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::runner::host::accel::AccelMode;
     use crate::runner::kernel::KernelSpec;
+    use crate::runner::run::options::Culprit;
     use crate::runner::select::catalogue::Catalogue;
     use crate::verdict::Expect;
 
@@ -106,7 +107,7 @@ mod tests {
             machine: Machine::default(),
             disk: DiskShape::default(),
             races_limit: crate::units::ByteSize(1 << 28),
-            culprit: false,
+            culprit: Culprit::Auto,
             timeout: None,
         }
     }

@@ -1,5 +1,7 @@
 //! One kernel on one device: a boot, and another where a guest was lost and cells are left.
 
+use std::time::Instant;
+
 use crate::report::Offender;
 use crate::runner::host::accel::Accel;
 use crate::runner::host::blame::Blame;
@@ -12,7 +14,9 @@ use crate::runner::run::boot::run_boot;
 use crate::runner::run::boot_run::{BootRecords, BootRun};
 use crate::runner::run::context::Context;
 use crate::runner::run::error::RunError;
+use crate::runner::run::options::Culprit;
 use crate::runner::run::provenance::UsedKernel;
+use crate::runner::run::second_look::look_again;
 use crate::runner::run::start::{Start, nothing_runs};
 use crate::runner::select::selection::Selection;
 use crate::verdict::{self, Cell, StopReason};
@@ -90,12 +94,13 @@ impl Runner<'_> {
             self.note(&mut run, BootRun::new(&kernel.release, device, agenda), false);
             return run;
         }
+        let begun = Instant::now();
         let mut left = self.selection.clone();
         for attempt in 1..=MAX_LOST {
             let mut boot = match outdir::make_boot_directory(&self.context.options.out) {
                 Ok(directory) => {
                     let (selection, directory) = (&left, directory.as_path());
-                    let watched = self.context.options.culprit;
+                    let watched = self.context.options.culprit == Culprit::On;
                     run_boot(self.context, Start { kernel, device, selection, directory, watched })
                 }
                 Err(source) => {
@@ -119,6 +124,8 @@ impl Runner<'_> {
             }
             left = rest;
         }
+        let first = (run.cells.as_mut_slice(), begun.elapsed());
+        look_again(self.context, (kernel, device), self.selection, first);
         run
     }
 

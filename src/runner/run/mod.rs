@@ -10,4 +10,5 @@ pub mod fingerprint;
 pub mod kernel_run;
 pub mod options;
 pub mod provenance;
+pub mod second_look;
 pub mod start;

@@ -7,6 +7,18 @@ use crate::runner::host::accel::AccelMode;
 use crate::runner::host::machine::{DiskShape, Machine};
 use crate::units::{ByteSize, WindowSpec};
 
+/// When a guest's stores are watched, where it is emulated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Culprit {
+    /// In a second look at cells that raced where none may
+    #[default]
+    Auto,
+    /// In every cell
+    On,
+    /// In none
+    Off,
+}
+
 /// What to run and how.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -28,8 +40,8 @@ pub struct RunOptions {
     pub disk: DiskShape,
     /// How large the records of a boot become before races are only counted.
     pub races_limit: ByteSize,
-    /// Stores to pages on their way to the disk are watched, where the guest is emulated.
-    pub culprit: bool,
+    /// When stores to pages on their way to the disk are watched.
+    pub culprit: Culprit,
     /// How long a cell may take in all; two minutes more than it writes where nothing is said.
     pub timeout: Option<Duration>,
 }

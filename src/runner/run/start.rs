@@ -1,7 +1,7 @@
 //! A guest on a disk of its own: what of a selection can run on it, and how it comes up.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::runner::guest::early::{self, Deaths};
 use crate::runner::guest::facts::look_up;
@@ -11,7 +11,7 @@ use crate::runner::host::accel::Accel;
 use crate::runner::host::daemon::{Daemon, DaemonOptions};
 use crate::runner::host::device::Device;
 use crate::runner::host::machine::DiskShape;
-use crate::runner::host::watching::{Watching, watching};
+use crate::runner::host::watching::Watching;
 use crate::runner::kernel::Kernel;
 use crate::runner::kernel::modules;
 use crate::runner::run::context::Context;
@@ -21,6 +21,10 @@ use crate::runner::select::selection::Selection;
 
 /// How long the guest may take to find its disk.
 const DISK_LIMIT: Duration = Duration::from_secs(60);
+/// How long a kernel's tables may take to be read; the cells run without names where that is not enough.
+const NAMES_LIMIT: Duration = Duration::from_secs(15);
+/// How often it is looked whether they are.
+const NAMES_LOOK: Duration = Duration::from_millis(200);
 
 /// What is known of a guest that no cell of the selection can run on, where that is known before it is
 /// booted: by the programs of this machine, the disk's shape and the kernel's modules.
@@ -48,6 +52,22 @@ pub fn nothing_runs(
         known.missing_drivers.extend(lacks);
     }
     Some(known)
+}
+
+impl Ready {
+    /// Waits until who stores can be named: before that culprits are a program's and no program. The daemon
+    /// begins with a kernel's tables at the guest's first write, which says nothing of any cell.
+    fn await_names(&mut self, disk: &str) -> Result<(), RunError> {
+        let word = format!("dd if=/dev/zero of={disk} bs=4k count=1 conv=fsync 2>/dev/null");
+        let argv = owned(&["sh", "-c", &word]);
+        let exec = Exec { argv, timeout: DISK_LIMIT, ..Exec::default() };
+        let begun = Instant::now();
+        while self.daemon.stats()?.names_culprits == Some(false) && begun.elapsed() < NAMES_LIMIT {
+            self.guest.exec(&exec, &mut |_| ()).map_err(BootError::Kernel)?;
+            std::thread::sleep(NAMES_LOOK);
+        }
+        Ok(())
+    }
 }
 
 /// What is to boot.
@@ -91,11 +111,16 @@ pub fn start_guest(
     let Start { kernel, device, directory, watched, .. } = start;
     let accel = context.accel(kernel, &directory.join("probe"))?;
     context.progress.note(&format!("booting {} ({})", kernel.release, kernel.origin));
-    let qemu = context.options.machine.qemu.as_deref();
-    let watching = if watched { watching(qemu, accel, context.progress) } else { None };
+    let watching = if watched { context.watching(accel) } else { None };
     let daemon = Daemon::start(directory, &daemon_options(context, device, watching.as_ref()))?;
     match boot_guest(context, (start, accel), (&daemon, watching.as_ref()), deaths) {
-        Ok((guest, around)) => Ok(Ready { guest, daemon, around, watching }),
+        Ok((guest, around)) => {
+            let mut ready = Ready { guest, daemon, around, watching };
+            if ready.watching.is_some() {
+                ready.await_names(device.path())?;
+            }
+            Ok(ready)
+        }
         Err(error) => {
             // Its records end in order, whatever ended the guest, which is the error to tell.
             if let Err(also) = daemon.stop() {

@@ -124,6 +124,12 @@ impl Selection {
         Selection { chosen, ..self.clone() }
     }
 
+    /// The chosen cells that have one of these names, with the same controls.
+    pub fn named(&self, names: &[String]) -> Selection {
+        let chosen = self.chosen.iter().filter(|spec| names.contains(&spec.name()));
+        Selection { chosen: chosen.cloned().collect(), ..self.clone() }
+    }
+
     /// What of the choice runs on `device`, with the controls that can.
     pub fn on(&self, device: Device) -> Selection {
         let runs = |spec: &&CellSpec| spec.scenario.runs_on(device);
@@ -197,6 +203,7 @@ impl Selection {
                 .filter_map(|fault| faults::on_disk(fault, around.disk).ok())
                 .collect(),
             asked: false,
+            enough: None,
             spec: spec.clone(),
         }
     }

@@ -53,6 +53,62 @@ fn shards_prove_their_own_arms_and_become_one_verdict() {
     assert!(text(&lost.stdout).contains("missing: part 2 of 2"), "{}", text(&lost.stdout));
 }
 
+/// What one verdict has no result for runs, and nothing else; the result is whole. What is of another run, or no verdict,
+/// is refused before anything is booted.
+#[test]
+fn a_run_goes_on_where_its_verdict_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel_name();
+    let how = ["--kernel", &kernel, "--seconds", "2", "--scenario", "mmap-rewrite", "--fs", "ext4"];
+    let go = |name: &str, more: &[&str]| {
+        let place = dir.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        let out = place.join("out");
+        let kept = ["--out", out.to_str().unwrap()];
+        let (output, verdict) = run(&place, &[&how[..], more, &kept[..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let boots = std::fs::read_dir(&out).unwrap().flatten();
+        let boots = boots.filter(|e| e.file_name().to_string_lossy().starts_with("boot-")).count();
+        (place.join("v.json").to_str().unwrap().to_owned(), verdict, boots, text(&output.stderr))
+    };
+    let (part, first, boots, _) = go("part", &["--shard", "1/2"]);
+    assert_eq!((first.cells.len(), boots), (1, 1));
+    let (whole, all, boots, said) = go("whole", &["--resume", &part]);
+    assert_eq!(boots, 1, "{said}");
+    assert!(said.contains("resumed: 1 of 2 cells are left to run"), "{said}");
+    let on = cell(&all, "mmap-rewrite/ext4/stable_writes=on");
+    assert_eq!((on.outcome, on.repeat.map(|repeat| repeat.n)), (CellOutcome::Pass, Some(1)));
+    assert_eq!(cell(&all, &first.cells[0].name()), &first.cells[0]);
+    let shard = all.shard.as_ref().unwrap();
+    assert_eq!((shard.index, shard.of), (1, 1));
+    assert_eq!(output(&["report", &whole]).status.code(), Some(0));
+    let folder = dir.path().join("whole/out");
+    let (_, again, boots, said) = go("again", &["--resume", folder.to_str().unwrap()]);
+    assert_eq!((boots, &again.cells), (0, &all.cells), "{said}");
+
+    let notes = dir.path().join("notes.txt");
+    std::fs::write(&notes, "not a verdict\n").unwrap();
+    let (notes, none) = (notes.to_str().unwrap(), dir.path().join("none.json"));
+    for (file, more, told) in [
+        (whole.as_str(), &["--seconds", "3"][..], "and this run would be of plan "),
+        (&whole, &["--device", "scsi"], "give the arguments that it was run with ("),
+        (notes, &[], "it is no verdict"),
+        (none.to_str().unwrap(), &[], "it cannot be read"),
+        (dir.path().to_str().unwrap(), &[], "it cannot be read"),
+    ] {
+        let how = if more.first() == Some(&"--seconds") {
+            [&how[..2], &how[4..]].concat()
+        } else {
+            how.to_vec()
+        };
+        let refused = output(&[&["run"], &how[..], more, &["--resume", file]].concat());
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(129), "{said}");
+        assert!(said.contains("cannot resume ") && said.contains(told), "{told}: {said}");
+        assert!(!said.contains("booting"), "{said}");
+    }
+}
+
 /// Where the first shard comes from: enough to run it again.
 fn comes_from(verdict: &Verdict, dir: &Path) {
     let origin = verdict.provenance.as_ref().unwrap();

@@ -197,7 +197,7 @@ fn read(path: &Path, filter: &Filter) -> anyhow::Result<Content> {
         Err(
             error @ (SessionError::NotARecord { line: 1, .. }
             | SessionError::TooLong { line: 1, .. }),
-        ) => match verdict(path)? {
+        ) => match verdict_in(path)? {
             Some(verdict) => Ok(Content::Verdict(Box::new(verdict))),
             None => Err(anyhow::anyhow!("{}; {WHAT_IS_READ}", whole_text(&error))),
         },
@@ -206,7 +206,7 @@ fn read(path: &Path, filter: &Filter) -> anyhow::Result<Content> {
 }
 
 /// The verdict in the file, where it holds one.
-fn verdict(path: &Path) -> anyhow::Result<Option<Verdict>> {
+pub fn verdict_in(path: &Path) -> anyhow::Result<Option<Verdict>> {
     // What a pipe held is read, and there is no more to come.
     if !path.is_file() {
         return Ok(None);

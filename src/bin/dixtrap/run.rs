@@ -24,6 +24,7 @@ use dixtrap::runner::run::fingerprint::plan_hash;
 use dixtrap::runner::run::kernel_run::KernelRun;
 use dixtrap::runner::run::options::{Culprit, RunOptions};
 use dixtrap::runner::run::provenance::Origin;
+use dixtrap::runner::run::resume::Resume;
 use dixtrap::runner::select::catalogue::Catalogue;
 use dixtrap::runner::select::meant::meant;
 use dixtrap::runner::select::selection::Selection;
@@ -34,6 +35,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::choice::ChoiceArgs;
 use crate::formats::Formats;
 use crate::machine::MachineArgs;
+use crate::report::verdict_in;
 use crate::{print, say};
 
 /// Arguments of `dixtrap run`.
@@ -65,6 +67,10 @@ pub struct Args {
     /// which takes about twice as long
     #[arg(long, value_enum, default_value_t = Culprit::Auto)]
     culprit: Culprit,
+    /// Runs only what this verdict, or the folder of its run, has no result for, and gives one over all: the same
+    /// arguments as there, and the same --shard where it is of a part
+    #[arg(long, value_name = "VERDICT")]
+    resume: Option<PathBuf>,
     /// Keeps every boot's console log, race records and QEMU command line here: a folder of this run's
     /// own
     #[arg(long, value_name = "DIR")]
@@ -114,19 +120,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         culprit: args.culprit,
         timeout,
     };
+    let plan = plan_hash(&kernels, &devices, &selection, &options);
+    let resume = args.resume.as_deref().map(|path| resume_from(path, &plan)).transpose()?;
     let taken = OutDir::take(&options.out)?;
     taken.promise_verdict()?;
     let (started, clock) = (Utc::now(), Instant::now());
     let origin = Origin::now(std::env::args_os(), args.seed);
-    let mut run = run_all(&args, &options, &selection, (&kernels, &devices))?;
+    let asked = (kernels.as_slice(), devices.as_slice());
+    let mut run = run_all(&args, &options, &selection, asked, resume.as_ref())?;
     if args.out.is_none() {
         // The files go with the temporary folder.
         run.cells.iter_mut().for_each(|cell| cell.log = None);
         run.told.iter_mut().for_each(|boot| boot.directory = None);
     }
-    let plan = plan_hash(&kernels, &devices, &selection, &options);
-    let verdict = Verdict::over(run.cells.clone(), run.cut, started, clock.elapsed().as_secs_f64())
-        .with_boots(run.told.clone())
+    let Resume { boots, seconds, .. } = resume.unwrap_or_default();
+    let seconds = seconds + clock.elapsed().as_secs_f64();
+    let verdict = Verdict::over(run.cells.clone(), run.cut, started, seconds)
+        .with_boots([boots, run.told.clone()].concat())
         .of_shard(args.choice.shard.of_plan(plan))
         .with_provenance(origin.end((&run.kernels, run.accel), options.machine.qemu.as_deref()));
     if let Some(out) = &args.out {
@@ -137,6 +147,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
     args.formats.write(&verdict, kept.as_deref())?;
     Ok(ExitCode::from(verdict.exit_status))
+}
+
+/// What the verdict at `path`, or in that folder, has of this plan.
+fn resume_from(path: &Path, plan: &str) -> anyhow::Result<Resume> {
+    let file = if path.is_dir() { path.join(VERDICT) } else { path.to_owned() };
+    let told = |error: std::io::Error| {
+        format!("cannot resume {}: it cannot be read ({error})", file.display())
+    };
+    std::fs::metadata(&file).map_err(|error| anyhow::anyhow!(told(error)))?;
+    let verdict = verdict_in(&file)?
+        .with_context(|| format!("cannot resume {}: it is no verdict", file.display()))?;
+    Resume::new(verdict, plan).with_context(|| format!("cannot resume {}", file.display()))
 }
 
 /// What to say of a word that belongs to no flag: the flag that it may have been meant for.
@@ -184,6 +206,7 @@ fn run_all(
     options: &RunOptions,
     selection: &Selection,
     (kernels, devices): (&[Asked], &[Device]),
+    resume: Option<&Resume>,
 ) -> anyhow::Result<KernelRun> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -203,6 +226,7 @@ fn run_all(
         devices,
         selection,
         shard: args.choice.shard,
+        resume,
         jobs: jobs(args.jobs, cores),
         cores,
         board: board.as_ref(),

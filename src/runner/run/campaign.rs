@@ -13,10 +13,11 @@ use crate::runner::run::context::{Context, cpus_each};
 use crate::runner::run::kernel_run::{KernelRun, Runner};
 use crate::runner::run::options::RunOptions;
 use crate::runner::run::provenance::UsedKernel;
+use crate::runner::run::resume::Resume;
 use crate::runner::select::estimate::Pace;
 use crate::runner::select::selection::Selection;
 use crate::runner::select::shards::{Assignment, EmptyShard, Shard, deal};
-use crate::verdict::{CellOutcome, MergeError, StopReason, merge_cells};
+use crate::verdict::{Cell, CellOutcome, MergeError, StopReason, merge_cells};
 
 /// A kernel as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub enum CampaignError {
     /// Two kernels that no verdict could tell apart.
     #[error("{0} and {1} are both Linux {2}: give each a CONFIG_LOCALVERSION of its own")]
     SameRelease(String, String, String),
+    /// A word for a kernel means another one than when the run began that is resumed.
+    #[error("{0} was Linux {1} in the run that is resumed, and is {2} now: run it all once more")]
+    OtherKernel(String, String, String),
     /// The boots of one kernel do not go together: a mistake of ours.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -56,6 +60,8 @@ pub struct Campaign<'a> {
     pub selection: &'a Selection,
     /// Which part of it all.
     pub shard: Shard,
+    /// What of that has been done.
+    pub resume: Option<&'a Resume>,
     /// How many guests run side by side.
     pub jobs: NonZeroU32,
     /// How many cores there are.
@@ -81,9 +87,10 @@ impl Campaign<'_> {
         let dealt = deal(self.kernels.len(), self.devices, self.selection, part, jobs)?;
         let found = self.find_kernels(&dealt);
         self.check_releases(&found)?;
+        let (dealt, done) = self.without_done(dealt, &found);
         let accel = Mutex::new(None);
         let runs = self.run_all(&dealt, &found, &accel);
-        let mut all = gather(runs)?;
+        let mut all = gather(done, runs)?;
         all.kernels = self.used(&found);
         all.accel = accel.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(all)
@@ -118,9 +125,44 @@ impl Campaign<'_> {
                 let (a, b) = ((*other).to_owned(), asked.name.clone());
                 return Err(CampaignError::SameRelease(a, b, release.to_owned()));
             }
+            if let (Some(resume), Some(Ok(_))) = (self.resume, found)
+                && let Some(then) = resume.other_release(&asked.name, release)
+            {
+                let (asked, then) = (asked.name.clone(), then.to_owned());
+                return Err(CampaignError::OtherKernel(asked, then, release.to_owned()));
+            }
             seen.push((&asked.name, release));
         }
         Ok(())
+    }
+
+    /// What is left where a run is resumed, and the results that there are.
+    fn without_done(
+        &self,
+        dealt: Vec<Assignment>,
+        found: &[Option<Found>],
+    ) -> (Vec<Assignment>, Vec<Cell>) {
+        let Some(resume) = self.resume else { return (dealt, Vec::new()) };
+        let (mut left, mut done) = (Vec::new(), Vec::new());
+        let cells_of = |all: &[Assignment]| all.iter().map(|a| a.selection.len()).sum::<usize>();
+        let all = cells_of(&dealt);
+        for assignment in dealt {
+            let Some(Some(Ok(kernel))) = found.get(assignment.kernel) else {
+                left.push(assignment);
+                continue;
+            };
+            // Assignments of one kernel have its controls in common.
+            let theirs = resume.done(&kernel.release, &assignment);
+            let new = theirs.into_iter().filter(|cell| !done.contains(cell)).collect::<Vec<_>>();
+            done.extend(new);
+            let selection = resume.lacking(&kernel.release, &assignment);
+            if !selection.is_empty() {
+                left.push(Assignment { selection, ..assignment });
+            }
+        }
+        let words = format!("resumed: {} of {all} cells are left to run", cells_of(&left));
+        self.board.lane(None).note(&words);
+        (left, done)
     }
 
     /// Runs the assignments, as many side by side as there are jobs; in their order again at the end.
@@ -176,9 +218,9 @@ impl Campaign<'_> {
     }
 }
 
-/// One run of them all: the boots of each kernel and device become one.
-fn gather(runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
-    let mut all = KernelRun::default();
+/// One run of them all, with what was done before: the boots of each kernel and device become one.
+fn gather(done: Vec<Cell>, runs: Vec<KernelRun>) -> Result<KernelRun, CampaignError> {
+    let mut all = KernelRun { cells: done, ..KernelRun::default() };
     for run in runs {
         all.cells.extend(run.cells);
         all.cut = all.cut.max(run.cut);

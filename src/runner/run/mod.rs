@@ -10,5 +10,6 @@ pub mod fingerprint;
 pub mod kernel_run;
 pub mod options;
 pub mod provenance;
+pub mod resume;
 pub mod second_look;
 pub mod start;

@@ -78,9 +78,12 @@ bench bench-quick: setup
 
 # What it printed last stands in SOAK.md.
 KILLS := 1000
+GUEST_KILLS := 200
 
 soak: setup
 	cargo test --release --locked --test soak -- --kills $(KILLS)
+	DIXTRAP_GUEST_KILLS=$(GUEST_KILLS) cargo test --release --locked --test guests -- --exact \
+	  by_hand::a_guest_outlives_a_daemon_that_ends_in_order_and_some_that_are_killed
 
 # Needs root, for small file systems to fill.
 CHAOS_SECONDS := 1200

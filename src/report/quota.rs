@@ -34,7 +34,7 @@ impl Withheld {
 
     /// Counts a record that the writer would not write: it need not wait for him. `labels` have begun.
     pub(super) fn takes(&self, record: &Record, labels: u64) -> bool {
-        let is_of_label = !matches!(record, Record::Healed(_) | Record::Mark(_));
+        let is_of_label = !(minds_the_file_alone(record) || is_mark(record));
         let takes = is_of_label
             && is_limited(record)
             && self.spent.load(Ordering::Acquire) == labels.saturating_add(1);
@@ -125,14 +125,13 @@ impl Quota {
         is_first
     }
 
-    /// Whether the file, or the label's part of it, has no room for so many bytes. A healing is short, and
-    /// tells of a race of any label: it only minds the file. So does a mark; one that ends a label is left
-    /// out where the one that began it was.
+    /// Whether the file, or the label's part of it, has no room for so many bytes. A mark only minds the
+    /// file; one that ends a label is left out where the one that began it was.
     fn is_beyond(&self, limit: ByteSize, record: &Record, bytes: u64) -> bool {
         if is_mark(record) {
             return self.unlisted || self.is_full(limit, bytes);
         }
-        let shared_out = self.labels > 0 && !matches!(record, Record::Healed(_));
+        let shared_out = self.labels > 0 && !minds_the_file_alone(record);
         self.is_full(limit, bytes)
             || shared_out && self.of_label.saturating_add(bytes) > limit.0 / SHARE
     }
@@ -156,6 +155,11 @@ fn is_mark(record: &Record) -> bool {
     matches!(record, Record::Mark(_))
 }
 
+/// A healing is short, and tells of a race of any label; a change of the window is nobody's.
+fn minds_the_file_alone(record: &Record) -> bool {
+    matches!(record, Record::Healed(_) | Record::Window(_))
+}
+
 fn is_limited(record: &Record) -> bool {
     limited_at(record).is_some()
 }
@@ -171,18 +175,15 @@ fn limited_at(record: &Record) -> Option<u64> {
         Record::Healed(healed) => Some(healed.t_us),
         Record::Medium(fault) => Some(fault.t_us),
         Record::Broken(broken) => Some(broken.t_us),
-        Record::Start(_)
-        | Record::Window(_)
-        | Record::Owner(_)
-        | Record::Limit(_)
-        | Record::Stop(_) => None,
+        Record::Window(change) => Some(change.t_us),
+        Record::Start(_) | Record::Owner(_) | Record::Limit(_) | Record::Stop(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Healed, MediumFault, RaceId};
+    use crate::record::{Healed, MediumFault, RaceId, WindowChange};
     use crate::units::Lba;
 
     fn fault(t_us: u64) -> Record {
@@ -201,6 +202,22 @@ mod tests {
 
     fn begin() -> Record {
         mark(MarkState::Begin)
+    }
+
+    #[test]
+    fn changes_of_the_window_end_at_the_limit_of_the_file() {
+        let withheld = Withheld::default();
+        let mut quota = Quota::new(Some(ByteSize(1600)));
+        quota.judge(&begin(), 0, &withheld);
+        let mut change = || {
+            let record = Record::Window(WindowChange { t_us: 1, spec: "0".parse().unwrap() });
+            quota.judge(&record, 50, &withheld)
+        };
+        // No share of a label's, but what the file has, and the first beyond it.
+        let all: Vec<Ruling> = (0..500).map(|_| change()).collect();
+        let written = all.iter().filter(|ruling| **ruling == Ruling::Written).count();
+        assert!((32..32 + 101).contains(&written), "{written}");
+        assert_eq!(all.last(), Some(&Ruling::Withheld));
     }
 
     #[test]

@@ -138,8 +138,13 @@ fn reconnecting(mut command: Command) -> Command {
     command
 }
 
+/// How often the daemon is killed: `make soak` asks for more.
+fn kills() -> u32 {
+    std::env::var("DIXTRAP_GUEST_KILLS").map_or(5, |kills| kills.parse().unwrap())
+}
+
 #[test]
-fn a_guest_outlives_a_daemon_that_ends_in_order_and_five_that_are_killed() {
+fn a_guest_outlives_a_daemon_that_ends_in_order_and_some_that_are_killed() {
     let dir = TempDir::new().unwrap();
     crate::booted::plain::write(dir.path(), LOAD);
     let mut daemon = start_daemon(dir.path());
@@ -156,7 +161,7 @@ fn a_guest_outlives_a_daemon_that_ends_in_order_and_five_that_are_killed() {
     console.hears("guest: wrote", 3);
     console.hears("guest: read", 3);
 
-    for kill in 0..5 {
+    for kill in 0..kills() {
         // One write is held while reads are answered, so that the rings do not tell what is to be done: the
         // region that QEMU keeps does.
         let held = Command::new(env!("CARGO_BIN_EXE_dixtrap"))

@@ -16,6 +16,9 @@ use crate::runner::host::qemu::Qemu;
 /// How often the console and QEMU are looked at while a reply is waited for.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How many replies in a row nobody waited for: answers to what was given up are few.
+const MOST_STRAY: u32 = 1000;
+
 /// How long a kernel in trouble is given to say the rest.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -41,6 +44,22 @@ impl Call {
     }
 }
 
+/// Replies in a row that nobody waited for.
+#[derive(Debug, Default)]
+struct Stray(u32);
+
+impl Stray {
+    /// A few are late; an agent that goes on with them is not heard until the call's time is up.
+    fn add_one(&mut self) -> Result<(), GuestError> {
+        self.0 = self.0.saturating_add(1);
+        if self.0 > MOST_STRAY {
+            let line = format!("{} replies in a row that nobody waits for", self.0);
+            return Err(GuestError::Protocol { line });
+        }
+        Ok(())
+    }
+}
+
 /// QEMU with its console and the link to the agent.
 #[derive(Debug)]
 pub(super) struct Talk {
@@ -51,12 +70,21 @@ pub(super) struct Talk {
     pub notes: Notes,
     /// When the console and QEMU were last looked at.
     looked: Instant,
+    /// How many replies came in a row that nobody waited for.
+    stray: Stray,
 }
 
 impl Talk {
     /// Nothing was said yet.
     pub fn new(qemu: Qemu, console: Console, link: Link) -> Talk {
-        Talk { qemu, console, link, notes: Notes::default(), looked: Instant::now() }
+        Talk {
+            qemu,
+            console,
+            link,
+            notes: Notes::default(),
+            looked: Instant::now(),
+            stray: Stray::default(),
+        }
     }
 
     /// Sends a request; its number is that of its replies.
@@ -100,12 +128,16 @@ impl Talk {
             self.looked = Instant::now();
         }
         match self.link.receive(TICK)? {
-            Received::Reply(Envelope { id, body }) if id == call.id => match body {
-                Reply::Error { message } => Err(GuestError::Refused { message }),
-                reply => Ok(Some(reply)),
-            },
+            Received::Reply(Envelope { id, body }) if id == call.id => {
+                self.stray = Stray::default();
+                match body {
+                    Reply::Error { message } => Err(GuestError::Refused { message }),
+                    reply => Ok(Some(reply)),
+                }
+            }
             // A late answer to something that was given up, or that nobody waits for.
-            Received::Reply(_) | Received::Nothing => Ok(None),
+            Received::Reply(_) => self.stray.add_one().map(|()| None),
+            Received::Nothing => Ok(None),
             Received::Garbage(line) => Err(GuestError::Protocol { line }),
             Received::Closed => Err(self.closed()?),
         }
@@ -170,5 +202,19 @@ impl Talk {
         self.notes_of_console();
         let (noted, console) = (self.notes.last().map(str::to_owned), self.console.tail());
         GuestError::TimedOut { asked: asked.to_owned(), limit, noted, console }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_replies_are_passed_over_and_a_flood_of_them_is_given_up() {
+        let mut stray = Stray::default();
+        for _ in 0..MOST_STRAY {
+            stray.add_one().unwrap();
+        }
+        assert!(matches!(stray.add_one(), Err(GuestError::Protocol { .. })));
     }
 }

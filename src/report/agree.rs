@@ -95,7 +95,7 @@ fn a_verdict_that_is_an_error_of_its_own_is_one_in_every_format() {
     let ktap = verdict_ktap(&lost);
     assert!(ktap.starts_with("KTAP version 1\n1..3\n"), "{ktap}");
     assert!(ktap.ends_with(&format!("\nnot ok 3 verdict # ERROR {reason}\n")), "{ktap}");
-    assert!(verdict_html(&lost).contains(&format!("<p class=\"error\">{reason}</p>")));
+    assert!(verdict_html(&lost, &[]).contains(&format!("<p class=\"error\">{reason}</p>")));
     let text = verdict_text(&lost, Colour::Never);
     assert!(text.contains(&format!("\nerror: {reason}\nverdict: error (")), "{text}");
     let json: Verdict = serde_json::from_str(&verdict_json(&lost).unwrap()).unwrap();
@@ -179,7 +179,7 @@ fn text_of_strangers_does_nothing_in_any_format() {
     for evil in evil() {
         let verdict = said_everywhere(&evil);
         let (text, ktap) = (verdict_text(&verdict, Colour::Never), verdict_ktap(&verdict));
-        let (junit, html) = (verdict_junit(&verdict).unwrap(), verdict_html(&verdict));
+        let (junit, html) = (verdict_junit(&verdict).unwrap(), verdict_html(&verdict, &[]));
         for shown in [&text, &ktap, &junit, &html] {
             let start: String = evil.chars().take(40).collect();
             assert!(is_harmless(shown), "{start:?}");

@@ -4,8 +4,13 @@ use std::error::Error;
 
 use crate::verdict::Verdict;
 
+use super::story::BootStory;
+
 /// Why the text of a format cannot be made.
 pub type FormatError = Box<dyn Error + Send + Sync>;
+
+/// Makes the whole text of a file of a verdict and what lies beside it.
+pub type MakeWithRecords = fn(&Verdict, &[BootStory]) -> Result<String, FormatError>;
 
 /// An output format of the verdict.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub struct Format {
     pub name: &'static str,
     /// Makes the whole text of a file.
     pub make: fn(&Verdict) -> Result<String, FormatError>,
+    /// The same with what the records beside the verdict tell, where the format tells that.
+    pub with_records: Option<MakeWithRecords>,
     /// Reads back what the text tells of each cell, for the test that holds all formats against each other.
     #[cfg(test)]
     pub(super) read: fn(&str) -> Vec<ToldCell>,

@@ -13,6 +13,7 @@ pub const FORMAT: Format = Format {
     flag: "json",
     name: "JSON",
     make: |verdict| Ok(verdict_json(verdict)?),
+    with_records: None,
     #[cfg(test)]
     read: read::cells,
 };

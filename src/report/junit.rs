@@ -19,6 +19,7 @@ pub const FORMAT: Format = Format {
     flag: "junit",
     name: "JUnit XML",
     make: |verdict| Ok(verdict_junit(verdict)?),
+    with_records: None,
     #[cfg(test)]
     read: read::cells,
 };

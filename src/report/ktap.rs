@@ -15,6 +15,7 @@ pub const FORMAT: Format = Format {
     flag: "ktap",
     name: "KTAP",
     make: |verdict| Ok(verdict_ktap(verdict)),
+    with_records: None,
     #[cfg(test)]
     read: read::cells,
 };

@@ -19,6 +19,7 @@ use super::lines::{SessionError, each_record};
 use super::offenders::Offenders;
 use super::owners::Owners;
 use super::pages::PageTally;
+use super::picture::Picture;
 
 /// What was counted while one label was open; of a label opened several times, the sum.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -134,6 +135,8 @@ pub struct Session {
     pub listed: u64,
     /// How many healings have one.
     healings: u64,
+    /// What pictures are drawn from, by label, where they are asked for.
+    pub pictures: Option<BTreeMap<String, Picture>>,
 }
 
 impl Session {
@@ -147,7 +150,7 @@ impl Session {
 
     /// Reads the file at `path`, and the owners that lie beside it.
     pub fn read(path: &Path) -> Result<Session, SessionError> {
-        Session::read_each(path, Filter::default(), &mut |_| None)
+        Session::read_part(path, Filter::default())
     }
 
     /// The same with the races that `filter` asks for.
@@ -155,7 +158,17 @@ impl Session {
     /// # Errors
     /// Those of [`Session::read`], and where dates are asked for and the records have none.
     pub fn read_part(path: &Path, filter: Filter) -> Result<Session, SessionError> {
-        Session::read_each(path, filter, &mut |_| None)
+        let asked = Session { filter, ..Session::default() };
+        Session::read_each(path, asked, &mut |_| None)
+    }
+
+    /// The same with what pictures are drawn from.
+    ///
+    /// # Errors
+    /// Those of [`Session::read_part`].
+    pub fn read_with_pictures(path: &Path, filter: Filter) -> Result<Session, SessionError> {
+        let asked = Session { filter, pictures: Some(BTreeMap::new()), ..Session::default() };
+        Session::read_each(path, asked, &mut |_| None)
     }
 
     /// As [`Session::read`], of records of which `ask` knows whose a race was: it is asked about each on the
@@ -167,16 +180,15 @@ impl Session {
         path: &Path,
         ask: &mut dyn FnMut(&Record) -> Option<RaceOwner>,
     ) -> Result<Session, SessionError> {
-        Session::read_each(path, Filter::default(), ask)
+        Session::read_each(path, Session::default(), ask)
     }
 
     fn read_each(
         path: &Path,
-        filter: Filter,
+        mut session: Session,
         ask: &mut dyn FnMut(&Record) -> Option<RaceOwner>,
     ) -> Result<Session, SessionError> {
-        let mut session =
-            Session { culprits: Culprits::asked(filter.clone()), filter, ..Session::default() };
+        session.culprits = Culprits::asked(session.filter.clone());
         let beside = beside(path, OWNERS);
         if beside.is_file() && beside != path {
             session.owners.read(&beside)?;
@@ -301,9 +313,13 @@ impl Session {
         self.standing.insert(race.id, Arc::clone(&name));
         self.name = Some(name);
         let in_part = !self.filter.is_of_labels_alone();
-        let summary = self.labels.entry(label).or_default();
+        let summary = self.labels.entry(label.clone()).or_default();
         summary.in_part = in_part;
         summary.races += 1;
+        if let Some(pictures) = &mut self.pictures {
+            let began_us = summary.began_us.unwrap_or(0);
+            pictures.entry(label).or_default().add(&race, began_us);
+        }
         let since = race.t_us.saturating_sub(summary.began_us.unwrap_or(0));
         summary.first_catch_us.get_or_insert(since);
         self.offenders.add(race);

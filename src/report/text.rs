@@ -287,7 +287,8 @@ pub fn offenders_text(worst: &[Offender], colour: Colour) -> String {
     out
 }
 
-fn offender_facts(offender: &Offender) -> String {
+/// What is known of a block that raced, its bytes apart, in lines.
+pub(super) fn offender_facts(offender: &Offender) -> String {
     let race = &offender.worst;
     let label = plain(race.label.as_deref().unwrap_or(UNLABELLED));
     let many =

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use dixtrap::report::{FORMATS, Format, verdict_json, write_whole};
+use dixtrap::report::{BootStory, FORMATS, Format, verdict_json, write_whole};
 use dixtrap::verdict::Verdict;
 
 /// Where the verdict goes, in which formats.
@@ -69,11 +69,22 @@ impl Formats {
     }
 
     /// Writes every report that can be written, and the verdict as JSON to `kept`; the first failure
-    /// is the error.
-    pub fn write(&self, verdict: &Verdict, kept: Option<&Path>) -> anyhow::Result<()> {
+    /// is the error. `records` reads what lies beside the verdict, where a format tells that.
+    pub fn write(
+        &self,
+        verdict: &Verdict,
+        kept: Option<&Path>,
+        records: impl FnOnce() -> anyhow::Result<Vec<BootStory>>,
+    ) -> anyhow::Result<()> {
+        let asked = self.0.iter().any(|(format, _)| format.with_records.is_some());
+        let boots = if asked { records()? } else { Vec::new() };
         let json = kept.map(|path| Ok::<_, anyhow::Error>((path, verdict_json(verdict)?)));
         let made = self.0.iter().map(|(format, path)| {
-            let text = (format.make)(verdict).map_err(anyhow::Error::from_boxed);
+            let text = match format.with_records {
+                Some(make) => make(verdict, &boots),
+                None => (format.make)(verdict),
+            };
+            let text = text.map_err(anyhow::Error::from_boxed);
             let text = text.with_context(|| format!("cannot make {}", format.name))?;
             Ok((path.as_path(), text))
         });

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use dixtrap::record::Phase;
 use dixtrap::report::{
-    Colour, Filter, Glob, Moment, Session, SessionError, parse_phase, plain, session_text,
-    verdict_text,
+    BootStory, Colour, Filter, Glob, Moment, Session, SessionError, parse_phase, plain,
+    session_text, verdict_text,
 };
 use dixtrap::runner::host::errors::whole_text;
 use dixtrap::runner::host::outdir::{VERDICT, lacks_its_verdict};
@@ -126,7 +126,10 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         let text = sessions_text(&sessions, &args) + &verdict_text(&verdict, Colour::of_stdout());
         print(&text)?;
     }
-    args.formats.write(&verdict, None)?;
+    args.formats.write(&verdict, None, || {
+        let boots = sessions.iter().map(|(file, _)| BootStory::read(file, &filter));
+        Ok(boots.collect::<Result<_, _>>()?)
+    })?;
     Ok(ExitCode::from(status))
 }
 

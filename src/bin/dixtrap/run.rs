@@ -10,7 +10,8 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use dixtrap::report::{
-    Colour, Offender, offenders_text, plain, plain_lines, verdict_line, verdict_text, worst_of,
+    BootStory, Colour, Filter, Offender, offenders_text, plain, plain_lines, verdict_line,
+    verdict_text, worst_of,
 };
 use dixtrap::runner::host::accel::AccelMode;
 use dixtrap::runner::host::daemon::RACES_LIMIT;
@@ -145,7 +146,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // What was seen is told first, even where it cannot be written.
     tell(&args, &run, &verdict)?;
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
-    args.formats.write(&verdict, kept.as_deref())?;
+    args.formats.write(&verdict, kept.as_deref(), || Ok(boots_in(&options.out)))?;
     Ok(ExitCode::from(verdict.exit_status))
 }
 
@@ -159,6 +160,24 @@ fn resume_from(path: &Path, plan: &str) -> anyhow::Result<Resume> {
     let verdict = verdict_in(&file)?
         .with_context(|| format!("cannot resume {}: it is no verdict", file.display()))?;
     Resume::new(verdict, plan).with_context(|| format!("cannot resume {}", file.display()))
+}
+
+/// What each boot left; of one whose records cannot be read a page has the verdict alone.
+fn boots_in(out: &Path) -> Vec<BootStory> {
+    let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let mut records: Vec<PathBuf> = entries
+        .map(|entry| entry.path().join("races.jsonl"))
+        .filter(|file| file.is_file())
+        .collect();
+    records.sort();
+    let read = |file: &PathBuf| match BootStory::read(file, &Filter::default()) {
+        Ok(boot) => Some(boot),
+        Err(error) => {
+            say(&plain(&format!("the page has nothing of {}: {error}", file.display())));
+            None
+        }
+    };
+    records.iter().filter_map(read).collect()
 }
 
 /// What to say of a word that belongs to no flag: the flag that it may have been meant for.

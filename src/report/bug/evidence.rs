@@ -1,6 +1,6 @@
 //! The race that stands for the others of its label, with all that is on record of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use crate::record::{Culprit, Race, RaceId, Record};
@@ -16,6 +16,8 @@ pub enum Wanted {
     Race(RaceId),
     /// One that stands for all of this label.
     Of(String),
+    /// One for each label.
+    Each,
 }
 
 /// One race, and what is counted of its label from the records alone.
@@ -48,6 +50,28 @@ impl Evidence {
         wanted: &Wanted,
         filter: &Filter,
     ) -> Result<Option<Evidence>, SessionError> {
+        Ok(Evidence::read_all(path, wanted, filter)?
+            .into_iter()
+            .next()
+            .map(|(_, evidence)| evidence))
+    }
+
+    /// The race that stands for the others of each label.
+    ///
+    /// # Errors
+    /// As [`Evidence::read`].
+    pub fn read_each(
+        path: &Path,
+        filter: &Filter,
+    ) -> Result<BTreeMap<String, Evidence>, SessionError> {
+        Evidence::read_all(path, &Wanted::Each, filter)
+    }
+
+    fn read_all(
+        path: &Path,
+        wanted: &Wanted,
+        filter: &Filter,
+    ) -> Result<BTreeMap<String, Evidence>, SessionError> {
         let culprits = blamed(path, filter)?;
         let mut found = Search {
             wanted,
@@ -55,19 +79,26 @@ impl Evidence {
             culprits: &culprits,
             owners: owners(path)?,
             start_ms: None,
-            best: None,
+            best: BTreeMap::new(),
             labels: HashMap::new(),
             healed: HashMap::new(),
         };
         each_record(path, &mut |record| found.add(record))?;
-        let Some(race) = found.best.map(|(_, race)| race) else { return Ok(None) };
-        let label = race.label.clone().unwrap_or_else(|| UNLABELLED.to_owned());
-        let (listed, raced_writes) = found.labels.get(&label).map_or((0, 0), |counts| {
-            (counts.listed, u64::try_from(counts.writes.len()).unwrap_or(u64::MAX))
-        });
-        let healed_after_us = found.healed.get(&race.id).copied();
-        let culprit = culprit_of(path, race.id)?;
-        Ok(Some(Evidence { race, healed_after_us, culprit, raced_writes, listed }))
+        let mut seen = culprits_of(path, found.best.values().map(|(_, race)| race.id).collect())?;
+        let mut all = BTreeMap::new();
+        for (label, (_, race)) in found.best {
+            let counts = found.labels.get(&label);
+            let writes = counts.map_or(0, |counts| counts.writes.len());
+            let evidence = Evidence {
+                healed_after_us: found.healed.get(&race.id).copied(),
+                culprit: seen.remove(&race.id),
+                raced_writes: u64::try_from(writes).unwrap_or(u64::MAX),
+                listed: counts.map_or(0, |counts| counts.listed),
+                race,
+            };
+            all.insert(label, evidence);
+        }
+        Ok(all)
     }
 }
 
@@ -78,8 +109,8 @@ struct Search<'a> {
     culprits: &'a HashMap<RaceId, Blame>,
     owners: Owners,
     start_ms: Option<u64>,
-    /// The best one so far, and how good it is.
-    best: Option<(Score, Race)>,
+    /// The best one of each label so far, and how good it is.
+    best: BTreeMap<String, (Score, Race)>,
     labels: HashMap<String, Counts>,
     healed: HashMap<RaceId, u64>,
 }
@@ -120,6 +151,7 @@ impl Search<'_> {
         let named = match self.wanted {
             Wanted::Race(id) => *id == race.id,
             Wanted::Of(wanted) => *wanted == label && race.phase.is_seen_by_hardware(),
+            Wanted::Each => race.phase.is_seen_by_hardware(),
         };
         if !named {
             return;
@@ -133,8 +165,8 @@ impl Search<'_> {
         }
         let holds = race.owner.as_ref().is_some_and(|owner| owner.holds.is_some());
         let score = (blame.share, holds && !race.changed.is_empty(), race.page.is_some());
-        if self.best.as_ref().is_none_or(|(known, _)| score > *known) {
-            self.best = Some((score, race));
+        if self.best.get(&label).is_none_or(|(known, _)| score > *known) {
+            self.best.insert(label, (score, race));
         }
     }
 }
@@ -159,11 +191,15 @@ fn blamed(path: &Path, filter: &Filter) -> Result<HashMap<RaceId, Blame>, Sessio
     Ok(of.into_iter().map(|(race, found)| (race, blame(found))).collect())
 }
 
-fn culprit_of(path: &Path, race: RaceId) -> Result<Option<Culprit>, SessionError> {
-    let mut found = None;
+/// What a watcher saw of these races.
+fn culprits_of(
+    path: &Path,
+    races: HashSet<RaceId>,
+) -> Result<HashMap<RaceId, Culprit>, SessionError> {
+    let mut found = HashMap::new();
     each_culprit(path, &mut |culprit| {
-        if culprit.race == race {
-            found = Some(culprit);
+        if races.contains(&culprit.race) {
+            found.insert(culprit.race, culprit);
         }
     })?;
     Ok(found)

@@ -49,6 +49,21 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "kernels of the reader's, on two machines; tests/guests/run_many.rs deals and merges",
     ),
     (
+        "docs/running.md",
+        "dixtrap run --kernel old.deb --kernel new.deb --fs 'ext4*' --resume part1.json --json all.json",
+        "kernels and a verdict of the reader's; tests/guests/run_many.rs goes on with a run",
+    ),
+    (
+        "docs/reading.md",
+        "dixtrap report out --label 'metadata-churn/*' --owner 'inode table' --phase in-window",
+        "the folder of a run of the reader's; tests/commands/report.rs gives these flags",
+    ),
+    (
+        "docs/reading.md",
+        "dixtrap report out --bug",
+        "the folder of a run of the reader's; tests/commands/report.rs writes such mails",
+    ),
+    (
         "docs/by-hand.md",
         "dixtrap-guest owners /dev/vdb /mnt",
         "a guest and a file system of the reader's; tests/guests/run_flags.rs names owners by hand",

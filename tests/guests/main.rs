@@ -26,6 +26,7 @@ mod owner;
 mod packages;
 mod pages;
 mod readme;
+mod roots;
 mod run;
 mod run_flags;
 mod run_many;

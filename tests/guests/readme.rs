@@ -64,6 +64,11 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "the folder of a run of the reader's; tests/commands/report.rs writes such mails",
     ),
     (
+        "docs/running.md",
+        "dixtrap run --kernel debian:trixie --root debian:trixie+postgresql --fs ext4 --fs btrfs --timeout 15m -- \\",
+        "fetches a hundred packages, and takes an image of the reader's; tests/guests/roots.rs runs a command in a root",
+    ),
+    (
         "docs/by-hand.md",
         "dixtrap-guest owners /dev/vdb /mnt",
         "a guest and a file system of the reader's; tests/guests/run_flags.rs names owners by hand",

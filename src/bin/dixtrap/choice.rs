@@ -1,6 +1,6 @@
 //! What is chosen to run, for every command that speaks of cells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use dixtrap::runner::host::device::Device;
@@ -67,6 +67,21 @@ impl ChoiceArgs {
             );
         }
         Ok(selection)
+    }
+
+    /// Whether scenarios were named.
+    pub fn names_scenarios(&self) -> bool {
+        !self.scenario.is_empty()
+    }
+
+    /// The file systems that were named, else this one.
+    pub fn file_systems_or(&self, usual: &str) -> String {
+        if self.fs.is_empty() { usual.to_owned() } else { self.fs.join(" ") }
+    }
+
+    /// Runs this script instead of scenarios.
+    pub fn run_script(&mut self, path: &Path) {
+        self.scenario = vec![path.display().to_string()];
     }
 
     /// The devices, each once.

@@ -19,6 +19,7 @@ use dixtrap::runner::host::device::Device;
 use dixtrap::runner::host::outdir::{OutDir, VERDICT};
 use dixtrap::runner::host::progress::for_stderr;
 use dixtrap::runner::kernel::suite_meant;
+use dixtrap::runner::root::{MadeRoot, RootSpec, script};
 use dixtrap::runner::run::boot::WORST;
 use dixtrap::runner::run::campaign::{Asked, Campaign};
 use dixtrap::runner::run::fingerprint::plan_hash;
@@ -76,9 +77,16 @@ pub struct Args {
     /// own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Runs COMMAND in this root file system, with the disk under test mounted: host (this machine's own /, which
+    /// needs a kernel with 9p), a folder, an image (raw or qcow2), or debian:SUITE+PACKAGE,PACKAGE. None is written
+    #[arg(long, value_name = "ROOT", requires = "command")]
+    root: Option<RootSpec>,
     /// Taken only to say what was meant
     #[arg(hide = true, value_name = "WORD")]
     stray: Vec<String>,
+    /// What runs in the root, in $DIXTRAP_MNT, on ext4 unless --fs says otherwise
+    #[arg(last = true, value_name = "COMMAND", requires = "root")]
+    command: Vec<String>,
     #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
@@ -89,7 +97,7 @@ pub struct Args {
 const MOST_GUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// Runs, tells, and exits with the verdict's status.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     ensure!(
         args.window != WindowSpec::Hold,
         "window 'hold' never ends by itself: use it with dixtrapd and 'dixtrap ctl release'"
@@ -98,16 +106,25 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(word) = args.stray.first() {
         bail!("{}", stray(word, &catalogue));
     }
-    let selection = args.choice.selection(catalogue)?;
-    let devices = args.choice.devices();
-    let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
-    let timeout = args.machine.timeout(args.choice.seconds)?;
-    let kernels = args.choice.kernels()?;
-    args.formats.check_folders()?;
     let scratch = tempfile::Builder::new()
         .prefix("dixtrap-run-")
         .tempdir()
         .context("cannot make a temporary folder: set TMPDIR to one that you may write to")?;
+    let (mut machine, disk) = (args.machine.machine()?, args.machine.disk()?);
+    // Kept from being replaced until the end.
+    let root = make_root(&args, scratch.path())?;
+    if let Some(root) = &root {
+        let path = scratch.path().join("command.sh");
+        let text = script(root, &args.choice.file_systems_or("ext4"), &args.command);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        args.choice.run_script(&path);
+        machine.qemu_args.extend(root.qemu_args());
+    }
+    let selection = args.choice.selection(catalogue)?;
+    let devices = args.choice.devices();
+    let timeout = args.machine.timeout(args.choice.seconds)?;
+    let kernels = args.choice.kernels()?;
+    args.formats.check_folders()?;
     let options = RunOptions {
         accel: args.accel,
         window: args.window,
@@ -148,6 +165,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let kept = args.out.as_ref().map(|out| out.join(VERDICT));
     args.formats.write(&verdict, kept.as_deref(), || Ok(boots_in(&options.out)))?;
     Ok(ExitCode::from(verdict.exit_status))
+}
+
+/// The root that was asked for.
+fn make_root(args: &Args, scratch: &Path) -> anyhow::Result<Option<MadeRoot>> {
+    let Some(spec) = &args.root else { return Ok(None) };
+    ensure!(
+        !args.choice.names_scenarios(),
+        "--root runs the command, not scenarios: leave --scenario out"
+    );
+    Ok(Some(MadeRoot::make(spec, scratch, &|line| say(line))?))
 }
 
 /// What the verdict at `path`, or in that folder, has of this plan.

@@ -15,9 +15,18 @@ use super::KernelError;
 
 /// The directory of unpacked kernels: `$XDG_CACHE_HOME/dixtrap/kernels`, or below `~/.cache`.
 pub fn kernels() -> Result<PathBuf, KernelError> {
+    Ok(ours()?.join("kernels"))
+}
+
+/// The directory of root file systems, beside it.
+pub fn roots() -> Result<PathBuf, KernelError> {
+    Ok(ours()?.join("roots"))
+}
+
+fn ours() -> Result<PathBuf, KernelError> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    Ok(base.ok_or(KernelError::NoCache)?.join("dixtrap/kernels"))
+    Ok(base.ok_or(KernelError::NoCache)?.join("dixtrap"))
 }
 
 /// An entry, in use: nobody replaces it as long as this lives.

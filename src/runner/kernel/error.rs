@@ -177,7 +177,7 @@ impl KernelError {
     }
 
     /// For `map_err`: the system's reason, with the path it is about.
-    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> KernelError + use<> {
+    pub(in crate::runner) fn file(path: &Path) -> impl FnOnce(io::Error) -> KernelError + use<> {
         let path = path.to_owned();
         |source| KernelError::File { path, source }
     }

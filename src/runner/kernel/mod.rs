@@ -2,10 +2,10 @@
 
 mod archive;
 mod bootable;
-mod cache;
+pub(in crate::runner) mod cache;
 mod companions;
 mod config;
-mod debian;
+pub(in crate::runner) mod debian;
 mod error;
 mod folder;
 mod image;

@@ -46,6 +46,29 @@ struct Sources {
     security: Option<String>,
 }
 
+impl Sources {
+    /// The suite's own source, and those of its security updates and of what comes between releases.
+    fn of(&self, suite: &str) -> Vec<(String, String)> {
+        let Sources { main, security } = self;
+        let mut all = vec![(main.clone(), suite.to_owned())];
+        if !ALONE.contains(&suite) && !suite.contains('-') {
+            all.push((main.clone(), format!("{suite}-updates")));
+            all.extend(security.iter().map(|uri| (uri.clone(), format!("{suite}-security"))));
+        }
+        all
+    }
+}
+
+/// A source as sources.list has it.
+fn line((uri, suite): &(String, String)) -> String {
+    format!("deb [arch=amd64{}] {uri} {suite} main", keys())
+}
+
+/// The machine's own sources of a suite, as lines of sources.list.
+pub fn source_lines(suite: &str) -> Result<Vec<String>, KernelError> {
+    Ok(sources()?.of(suite).iter().map(line).collect())
+}
+
 impl<'a> AptRoot<'a> {
     /// Makes the root in `dir`, or makes the one there the root of another suite.
     pub fn new(dir: &'a Path, suite: &str) -> Result<AptRoot<'a>, KernelError> {
@@ -60,24 +83,13 @@ impl<'a> AptRoot<'a> {
     }
 
     fn write_sources(&self, list: &[(String, String)]) -> Result<(), KernelError> {
-        let line = |(uri, suite): &(String, String)| {
-            format!("deb [arch=amd64{}] {uri} {suite} main\n", keys())
-        };
         let path = self.dir.join("sources.list");
-        let text: String = list.iter().map(line).collect();
+        let text: String = list.iter().map(|source| format!("{}\n", line(source))).collect();
         fs::write(&path, text).map_err(KernelError::file(&path))
     }
 
-    /// The suite's own source, and those of its security updates and of what comes between releases.
     fn all_sources(&self) -> Vec<(String, String)> {
-        let Sources { main, security } = &self.sources;
-        let suite = &self.suite;
-        let mut all = vec![(main.clone(), suite.clone())];
-        if !ALONE.contains(&suite.as_str()) && !suite.contains('-') {
-            all.push((main.clone(), format!("{suite}-updates")));
-            all.extend(security.iter().map(|uri| (uri.clone(), format!("{suite}-security"))));
-        }
-        all
+        self.sources.of(&self.suite)
     }
 
     /// apt's settings, in the form of its configuration files.

@@ -11,6 +11,8 @@ use super::{Kernel, KernelError, cache, folder, package};
 use crate::runner::host::beneath::Root;
 use apt::AptRoot;
 
+pub use apt::source_lines;
+
 /// Names that move from one release to the next: what they mean is asked, not known.
 const MOVING: [&str; 5] = ["unstable", "testing", "stable", "oldstable", "oldoldstable"];
 /// In an entry: the files that it was made of, to know whether there are newer ones.

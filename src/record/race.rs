@@ -151,7 +151,7 @@ impl fmt::Display for OwnerKind {
 }
 
 /// Whose block it was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// `file`, `journal`, `directory`, `inode table`, …; `freed` where the block had changed hands
     /// before anybody asked, `unknown` where nothing can be told.

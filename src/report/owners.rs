@@ -1,6 +1,6 @@
 //! Races by label and owner, and owners in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::owner::TOLD;
@@ -17,12 +17,16 @@ use super::words::whole_micros_words;
 pub struct Owners {
     /// What the guest told of the disk, by hand.
     tellings: Tellings,
-    /// By race, from the file beside the records.
-    known: BTreeMap<RaceId, Owner>,
-    /// By label and name.
-    groups: BTreeMap<(String, String), OwnerGroup>,
+    /// By race, from the file beside the records: the place in `owners`. There may be millions of races, of a
+    /// few thousand blocks.
+    known: HashMap<RaceId, usize>,
+    owners: Vec<Owner>,
+    places: HashMap<Owner, usize>,
+    /// By label and name: the place in `groups`.
+    keys: BTreeMap<(String, String), usize>,
+    groups: Vec<OwnerGroup>,
     /// Where a race was counted that nothing has covered yet.
-    open: BTreeMap<RaceId, (String, String)>,
+    open: HashMap<RaceId, usize>,
 }
 
 impl Owners {
@@ -78,13 +82,19 @@ impl Owners {
 
     /// Notes whose a race was.
     pub fn learn(&mut self, found: RaceOwner) {
-        self.known.insert(found.race, found.owner.cut());
+        let owner = found.owner.cut();
+        let place = self.places.get(&owner).copied().unwrap_or_else(|| {
+            self.owners.push(owner.clone());
+            self.places.insert(owner, self.owners.len() - 1);
+            self.owners.len() - 1
+        });
+        self.known.insert(found.race, place);
     }
 
     /// Writes its owner into a race, where that is known.
     pub fn tell(&self, race: &mut Race) {
         if race.owner.is_none() {
-            let known = self.known.get(&race.id).cloned();
+            let known = self.known.get(&race.id).and_then(|place| self.owners.get(*place)).cloned();
             race.owner = known.or_else(|| self.tellings.owner(race));
         }
     }
@@ -99,13 +109,23 @@ impl Owners {
         let owner = race.owner.get_or_insert_with(Owner::unknown);
         let key = (label.to_owned(), owner.name.clone());
         let one = OwnerGroup::of(owner, 1);
-        self.groups.entry(key.clone()).and_modify(|group| group.merge(&one)).or_insert(one);
-        self.open.insert(race.id, key);
+        let place = match self.keys.get(&key) {
+            Some(place) => *place,
+            None => {
+                self.groups.push(OwnerGroup { races: 0, ..one.clone() });
+                self.keys.insert(key, self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        if let Some(group) = self.groups.get_mut(place) {
+            group.merge(&one);
+        }
+        self.open.insert(race.id, place);
     }
 
     /// Notes that a later write covered a race.
     pub fn healed(&mut self, race: RaceId, after_us: u64) {
-        if let Some(group) = self.open.remove(&race).and_then(|key| self.groups.get_mut(&key)) {
+        if let Some(group) = self.open.remove(&race).and_then(|place| self.groups.get_mut(place)) {
             group.healed = group.healed.saturating_add(1);
             group.healed_in_us = group.healed_in_us.max(Some(after_us));
         }
@@ -114,7 +134,9 @@ impl Owners {
     /// The groups of every label, those with the most races first.
     pub fn groups(&self) -> BTreeMap<String, Vec<OwnerGroup>> {
         let mut labels: BTreeMap<String, Vec<OwnerGroup>> = BTreeMap::new();
-        for ((label, _), group) in &self.groups {
+        let groups =
+            self.keys.iter().filter_map(|(key, place)| Some((key, self.groups.get(*place)?)));
+        for ((label, _), group) in groups {
             labels.entry(label.clone()).or_default().push(group.clone());
         }
         labels.values_mut().for_each(|groups| merge_groups(groups, &[]));

@@ -28,7 +28,8 @@ pub fn unknown_flags(command: &[String]) -> Vec<String> {
         // A path of ours counts as well: target/release/dixtrap.
         let file = word.rsplit('/').next().unwrap_or(word);
         let Some((name, program)) = OURS.iter().find(|(name, _)| file == *name) else { continue };
-        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";");
+        // Behind `--` stands another program's command.
+        let ends = |word: &&String| !matches!(word.as_str(), "&" | "&&" | "|" | ">" | ";" | "--");
         let rest: Vec<_> = command[index + 1..].iter().take_while(ends).collect();
         let operands = rest.iter().take_while(|word| !word.starts_with("--"));
         let output = Command::new(program).args(operands).arg("--help").output().unwrap();

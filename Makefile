@@ -101,7 +101,8 @@ fuzz:
 install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/qemu/vhost-user
 	install -m 755 $(BIN)/dixtrap $(BIN)/dixtrapd $(BIN)/dixtrap-guest $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/lib/dixtrap
+	install -d $(DESTDIR)$(PREFIX)/lib/dixtrap $(DESTDIR)$(PREFIX)/share
+	$(BIN)/dixtrap manual $(DESTDIR)$(PREFIX)/share
 	install -m 644 $(BIN)/libdixtrap_watch.so $(DESTDIR)$(PREFIX)/lib/dixtrap
 	for unit in dixtrapd@.socket dixtrapd@.service; do \
 	  sed 's#/usr/local/bin#$(PREFIX)/bin#' qemu/$$unit >$(DESTDIR)/etc/systemd/system/$$unit; done

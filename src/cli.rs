@@ -59,7 +59,10 @@ pub fn commands_there(program: &Command, words: impl IntoIterator<Item = OsStrin
             None => break,
         }
     }
-    at.get_subcommands().map(|command| command.get_name().to_owned()).collect()
+    at.get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .map(|command| command.get_name().to_owned())
+        .collect()
 }
 
 #[cfg(test)]

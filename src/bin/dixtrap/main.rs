@@ -15,6 +15,7 @@ mod formats;
 mod image;
 mod list;
 mod machine;
+mod manual;
 mod report;
 mod run;
 mod sweep;
@@ -41,6 +42,11 @@ enum Command {
     Image(image::Args),
     /// Talks to a running dixtrapd over its control socket.
     Ctl(ctl::Args),
+    /// Prints what completes the words of dixtrap in a shell.
+    Completions(manual::CompletionArgs),
+    /// Writes manual pages and completions, for `make install`.
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
 }
 
 /// Exit status for anything that is our fault or the user's: `git bisect run` stops at 128 and up.
@@ -66,6 +72,8 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(args),
         Command::Image(args) => image::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Manual(args) => manual::manual(args),
     };
     result.unwrap_or_else(|error| {
         say(&plain(&format!("{error:#}")));

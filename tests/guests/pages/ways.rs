@@ -63,6 +63,16 @@ pub fn run(block: &Block, dir: &Path) {
     assert!(output.status.success(), "{}: {}", block.place, said(&output));
 }
 
+/// What there is besides programs and units.
+const INSTALLED: [&str; 6] = [
+    "share/man/man1/dixtrap.1",
+    "share/man/man1/dixtrap-run.1",
+    "share/man/man1/dixtrapd.1",
+    "share/bash-completion/completions/dixtrap.bash",
+    "share/zsh/site-functions/_dixtrap",
+    "share/fish/vendor_completions.d/dixtrapd.fish",
+];
+
 /// Installs into a folder; a unit that is started and a file that is given have to be there then.
 pub fn install(block: &Block) {
     put_plugin_beside_programs();
@@ -80,6 +90,9 @@ pub fn install(block: &Block) {
                     .output()
                     .unwrap();
                 assert!(output.status.success(), "{}", said(&output));
+                for file in INSTALLED {
+                    assert!(dir.path().join("usr/local").join(file).exists(), "{file}");
+                }
             }
             ["systemctl", "start", unit] => {
                 let (name, rest) = unit.split_once('@').unwrap();

@@ -138,6 +138,7 @@ fn open_files(spec: &DiskSpec, path: &Path, size: Option<ByteSize>) -> Result<Pa
     let DiskSpec { block_size, pi_type, read_only, .. } = *spec;
     let geometry = Geometry { block_size, blocks, pi_type, read_only };
     let pi = open_pi(spec, path, geometry, access)?;
+    let geometry = pi.as_ref().map_or(geometry, |pi| as_left(pi.header(), geometry));
     Ok(Parts { data, pi, geometry, made: Vec::new() })
 }
 
@@ -160,7 +161,7 @@ fn open_pi(
         OpenError::Missing(pi) => OpenError::NoPiFile { data: path.to_owned(), pi },
         other => other,
     })?;
-    require_same(&pi, file.header(), geometry)?;
+    require_same(&pi, file.header(), as_left(file.header(), geometry))?;
     Ok(Some(file))
 }
 
@@ -180,8 +181,16 @@ pub(super) fn open_as_header_says(
     let Header { block_size, pi_type, .. } = pi.header();
     let blocks = whole_blocks(path, data.bytes(), block_size)?;
     let geometry = Geometry { block_size, blocks, pi_type, read_only: true };
+    let geometry = as_left(pi.header(), geometry);
     require_same(&pi_path, pi.header(), geometry)?;
     Ok(Parts { data, pi: Some(pi), geometry, made: Vec::new() })
+}
+
+/// The disk as a killed process left it: data that grew just before may not have been taken over, and is
+/// later, as by a daemon that is running.
+fn as_left(header: Header, geometry: Geometry) -> Geometry {
+    let grew = header.state == State::InUse && header.blocks < geometry.blocks;
+    if grew { Geometry { blocks: header.blocks, ..geometry } } else { geometry }
 }
 
 /// Holds a PI file's header against the disk that is to be opened.

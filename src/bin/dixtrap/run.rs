@@ -110,7 +110,7 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         .prefix("dixtrap-run-")
         .tempdir()
         .context("cannot make a temporary folder: set TMPDIR to one that you may write to")?;
-    let (mut machine, disk) = (args.machine.machine()?, args.machine.disk()?);
+    let (machine, disk) = (args.machine.machine()?, args.machine.disk()?);
     // Kept from being replaced until the end.
     let root = make_root(&args, scratch.path())?;
     if let Some(root) = &root {
@@ -118,14 +118,13 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         let text = script(root, &args.choice.file_systems_or("ext4"), &args.command);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         args.choice.run_script(&path);
-        machine.qemu_args.extend(root.qemu_args());
     }
     let selection = args.choice.selection(catalogue)?;
     let devices = args.choice.devices();
     let timeout = args.machine.timeout(args.choice.seconds)?;
     let kernels = args.choice.kernels()?;
     args.formats.check_folders()?;
-    let options = RunOptions {
+    let mut options = RunOptions {
         accel: args.accel,
         window: args.window,
         seconds: args.choice.seconds,
@@ -139,6 +138,8 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         timeout,
     };
     let plan = plan_hash(&kernels, &devices, &selection, &options);
+    // Where the root lies is no part of the plan; which one it is stands in the script.
+    options.machine.qemu_args.extend(root.iter().flat_map(MadeRoot::qemu_args));
     let resume = args.resume.as_deref().map(|path| resume_from(path, &plan)).transpose()?;
     let taken = OutDir::take(&options.out)?;
     taken.promise_verdict()?;

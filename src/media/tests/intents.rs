@@ -189,6 +189,22 @@ fn an_image_that_grows_takes_its_log_along() {
     }
 }
 
+/// Killed after the data became longer, and before that was taken over.
+#[test]
+fn data_that_grew_under_a_killed_process_is_taken_over_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    killed_at(&file(&path), 8, Reached { data: 8, tuples: 0 });
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(2 << 20).unwrap();
+    let disk = Disk::open(&DiskSpec { size: None, ..file(&path) }).unwrap();
+    assert_eq!(disk.geometry().blocks, BlockCount(2048));
+    assert!(disk.grow().unwrap());
+    assert_eq!(disk.geometry().blocks, BlockCount(4096));
+    assert_eq!(mismatches(&disk, 0, 4096), NONE);
+    drop(disk);
+    assert_eq!(check_of(&path).mismatches, BlockCount(0));
+}
+
 #[test]
 fn a_clean_close_leaves_no_log_and_an_open_image_has_one() {
     let folder = tempfile::tempdir().unwrap();

@@ -25,6 +25,16 @@ pub enum RootError {
     /// A folder without programs.
     #[error("--root {}: there is no bin/sh in it, which a command needs", .0.display())]
     NoShell(PathBuf),
+    /// An image that cannot be read.
+    #[error("--root {}: it cannot be read", .0.display())]
+    Image(PathBuf, #[source] std::io::Error),
+    /// An image that has other files behind it.
+    #[error(
+        "--root {}: it has a backing or data file, which the guest would read as well: make it one file with \
+         'qemu-img convert -O qcow2'",
+        .0.display()
+    )]
+    LeadsElsewhere(PathBuf),
     /// The suite, a mirror, or the cache.
     #[error("the root cannot be made")]
     Debian(#[source] Box<KernelError>),

@@ -76,11 +76,11 @@ enter_root() {
 in_root() {
     [ -z "$stopped" ] || return 0
     # shellcheck disable=SC2016 # for the shell in the root
-    chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 USER=root LOGNAME=root \
+    env -i HOME=/root TERM=dumb LANG=C.UTF-8 USER=root LOGNAME=root \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         TARGET="$TARGET" DIXTRAP_DEV="$DIXTRAP_DEV" DIXTRAP_FS="$DIXTRAP_FS" DIXTRAP_MNT="$DIXTRAP_MNT" \
         DIXTRAP_SECONDS="$DIXTRAP_SECONDS" DIXTRAP_GUEST=/run/dixtrap-guest \
-        /bin/sh -c 'cd "${DIXTRAP_MNT:-/}" && exec "$@"' sh "$@" || root_status=$?
+        "$(command -v chroot)" "$root" /bin/sh -c 'cd "${DIXTRAP_MNT:-/}" && exec "$@"' sh "$@" || root_status=$?
 }
 
 # Ends what the command left running.

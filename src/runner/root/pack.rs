@@ -16,7 +16,15 @@ pub(super) fn folder(folder: &Path, image: &Path) -> Result<(), ToolError> {
     let tool = Tool::find("mksquashfs", PACKAGE)?.limit(LIMIT).arg(folder).arg(image);
     // What a running system has there is not the root's.
     let left_out = ["proc/*", "sys/*", "dev/*", "run/*"];
-    let tool = tool.args(PLAIN).args(["-noappend", "-one-file-system", "-wildcards", "-e"]);
+    let tool = tool.args(PLAIN).args([
+        // The same folder is the same image.
+        "-mkfs-time",
+        "0",
+        "-noappend",
+        "-one-file-system",
+        "-wildcards",
+        "-e",
+    ]);
     tool.args(left_out).output().map(drop)
 }
 

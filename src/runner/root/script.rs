@@ -8,7 +8,7 @@ const IN_ROOT: &str = include_str!("in-root.sh");
 /// The script: a survey, on these file systems, of what the command writes.
 pub fn script(root: &MadeRoot, file_systems: &str, command: &[String]) -> String {
     let words: Vec<String> = command.iter().map(|word| quote(word)).collect();
-    let (kind, drivers) = (root.kind(), root.drivers());
+    let (kind, drivers, identity) = (root.kind(), root.drivers(), root.identity());
     let words = words.join(" ");
     format!(
         r#"#!/bin/sh
@@ -18,6 +18,7 @@ pub fn script(root: &MadeRoot, file_systems: &str, command: &[String]) -> String
 # expect: survey
 # min-blocks: 1
 # drivers: {drivers}
+# It runs in: {identity}
 . "${{DIXTRAP_LIB:-$(dirname "$0")}}/lib.sh"
 {IN_ROOT}
 prepare "$@"

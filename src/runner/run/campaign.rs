@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::runner::host::accel::Accel;
 use crate::runner::host::device::Device;
+use crate::runner::host::digest::sha256_of;
 use crate::runner::host::progress::Board;
 use crate::runner::kernel::{Kernel, KernelError, KernelSpec};
 use crate::runner::run::context::{Context, cpus_each};
@@ -40,6 +41,11 @@ pub enum CampaignError {
     /// A word for a kernel means another one than when the run began that is resumed.
     #[error("{0} was Linux {1} in the run that is resumed, and is {2} now: run it all once more")]
     OtherKernel(String, String, String),
+    /// The kernel was built again in its place.
+    #[error(
+        "{0} (Linux {1}) is another file than in the run that is resumed: run it all once more"
+    )]
+    OtherImage(String, String),
     /// The boots of one kernel do not go together: a mistake of ours.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -130,6 +136,11 @@ impl Campaign<'_> {
             {
                 let (asked, then) = (asked.name.clone(), then.to_owned());
                 return Err(CampaignError::OtherKernel(asked, then, release.to_owned()));
+            }
+            if let (Some(resume), Some(Ok(kernel))) = (self.resume, found)
+                && sha256_of(&kernel.image).is_ok_and(|now| !resume.is_image(release, &now))
+            {
+                return Err(CampaignError::OtherImage(asked.name.clone(), release.to_owned()));
             }
             seen.push((&asked.name, release));
         }

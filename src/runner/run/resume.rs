@@ -1,6 +1,6 @@
 //! `--resume VERDICT`: a run that an earlier one has done a part of. What has a result there does not run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::runner::host::device::Device;
 use crate::runner::select::selection::Selection;
@@ -37,6 +37,8 @@ pub struct Resume {
     pub seconds: f64,
     /// By the last name of what was asked for, the release that it was.
     kernels: BTreeMap<String, String>,
+    /// By release, the SHA-256 of its image.
+    images: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Resume {
@@ -63,8 +65,12 @@ impl Resume {
                 return Err(ResumeError::Foreign(theirs, ours, command.unwrap_or_default()));
             }
         }
-        let told = parts.iter().filter_map(|(_, provenance)| provenance.as_ref());
-        let kernels = told
+        let told = || parts.iter().filter_map(|(_, provenance)| provenance.as_ref());
+        let mut images: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (release, sha256) in told().flat_map(|provenance| &provenance.kernel_sha256) {
+            images.entry(release.clone()).or_default().insert(sha256.clone());
+        }
+        let kernels = told()
             .flat_map(|provenance| &provenance.kernels)
             .map(|(asked, release)| (last_name(asked).to_owned(), release.clone()))
             .collect();
@@ -74,7 +80,13 @@ impl Resume {
             boots: verdict.boots,
             seconds: verdict.seconds,
             kernels,
+            images,
         })
+    }
+
+    /// Whether what ran there under this release was the image of this SHA-256, as far as that is known.
+    pub fn is_image(&self, release: &str, sha256: &str) -> bool {
+        self.images.get(release).is_none_or(|known| known.iter().all(|one| one == sha256))
     }
 
     /// The release that these words were, where it was another one than they are now.
@@ -161,6 +173,22 @@ mod tests {
             let scsi = Assignment { device: Device::Scsi, ..assignment() };
             assert_eq!(resume.lacking("6.1.0", &scsi).len(), 2, "another device");
         }
+    }
+
+    /// `uname -r` of a kernel that was built again in its place is the same.
+    #[test]
+    fn another_image_of_the_same_release_is_told_apart() {
+        let of = |images: &[(&str, &str)]| {
+            let images = images.iter().map(|(r, s)| ((*r).to_owned(), (*s).to_owned()));
+            let provenance = crate::verdict::Provenance {
+                kernel_sha256: images.collect(),
+                ..Default::default()
+            };
+            Resume::new(verdict(Vec::new()).with_provenance(provenance), "p").unwrap()
+        };
+        assert!(of(&[("6.1.0", "aa")]).is_image("6.1.0", "aa"));
+        assert!(!of(&[("6.1.0", "aa")]).is_image("6.1.0", "bb"));
+        assert!(of(&[("6.2.0", "aa")]).is_image("6.1.0", "bb"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use dixtrap::media::Started;
 use dixtrap::memory::{MemoryMap, Segment, Segments};
 use dixtrap::pi::PiType;
-use dixtrap::proto::scsi::drive::{Cdb, Progress, Status, Target, Task, Unit, UnitIdentity, run};
+use dixtrap::proto::scsi::drive::{Cdb, TaskStage, Status, Target, Task, Unit, UnitIdentity, run};
 use dixtrap::units::{BlockSize, QueueIndex};
 use dixtrap_fuzz::trap;
 use libfuzzer_sys::fuzz_target;
@@ -69,8 +69,8 @@ fuzz_target!(|input: Input<'_>| {
             pi_in: command.pi_in.map(|len| memory.room(3, len.into())),
         };
         let answer = match run(&target, command.lun.into(), task) {
-            Progress::Answered(answer) => answer,
-            Progress::Held(held) => match held.finish() {
+            TaskStage::Answered(answer) => answer,
+            TaskStage::Held(held) => match held.finish() {
                 Started::Done(answer) => answer,
                 Started::Pending(..) => unreachable!("a memory disk is never pending"),
             },

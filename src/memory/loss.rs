@@ -1,7 +1,7 @@
 //! Guest memory that its front end takes away while it is in use.
 //!
 //! A front end may shrink the file behind a region at any moment. A copy that meets the hole reads
-//! empty pages (see [`super::bus`]) and learns afterwards that the region is lost: nothing is judged
+//! empty pages (see [`super::sigbus`]) and learns afterwards that the region is lost: nothing is judged
 //! by what was invented. A lost region stays lost; the front end has to give a new one.
 
 use std::sync::Arc;

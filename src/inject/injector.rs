@@ -79,6 +79,11 @@ impl Injector {
         self.armed.store(state.rules.len(), Ordering::Release);
     }
 
+    /// How many faults are still to come.
+    pub fn count(&self) -> usize {
+        self.armed.load(Ordering::Acquire)
+    }
+
     /// Takes away the faults that are still to come, and tells them.
     pub fn disarm(&self) -> Vec<Spec> {
         let mut state = self.lock();

@@ -168,6 +168,10 @@ impl Disk {
     /// were any. They have escape tags. A file that became shorter is left alone: reads past its end
     /// fail.
     pub fn grow(&self) -> Result<bool, MediaError> {
+        // One that became shorter is not believed when it is longer again.
+        if self.pair.require_whole().is_err() {
+            return Ok(false);
+        }
         let (now, then) = (self.pair.measure()?, self.geometry());
         if then.read_only || now <= then.blocks {
             return Ok(false);

@@ -40,6 +40,11 @@ pub enum InjectError {
     /// A change to a disk that was opened to be read.
     #[error("flip=…,at=medium cannot change a read-only disk: use at=out")]
     ReadOnly,
+    /// More than anybody needs, and than requests have time for.
+    #[error(
+        "{0} faults are waiting already: take them away first ('dixtrap ctl SOCKET inject none')"
+    )]
+    TooMany(usize),
 }
 
 /// The faults of a daemon, for all its disks and queues.
@@ -82,6 +87,11 @@ impl Faults {
     /// Adds a fault, which has been found to be possible.
     pub(super) fn add(&self, spec: Spec) {
         self.injector.add(spec);
+    }
+
+    /// How many are still to come.
+    pub(super) fn count(&self) -> usize {
+        self.injector.count()
     }
 
     /// Takes away those that are still to come, and tells them.

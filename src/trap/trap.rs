@@ -155,11 +155,17 @@ impl Trap {
     }
 }
 
+/// The most faults that wait at a time: each request looks at all of them.
+const MOST_FAULTS: usize = 10_000;
+
 /// Adds a fault, if it can happen on one of the disks that it is meant for; `traps` are all there are.
 pub fn inject(traps: &[Arc<Trap>], spec: Spec) -> Result<(), InjectError> {
     let Some(first) = traps.first() else { return Ok(()) };
     if let Some(lun) = spec.lun.filter(|_| first.ledger.device() == "blk") {
         return Err(InjectError::NoUnits(lun));
+    }
+    if first.faults.count() >= MOST_FAULTS {
+        return Err(InjectError::TooMany(MOST_FAULTS));
     }
     let meant = traps.iter().filter(|trap| spec.lun.is_none_or(|lun| lun == trap.options.unit));
     let mut objections = meant.map(|trap| require_possible(spec, trap.geometry()));

@@ -46,6 +46,8 @@ pub struct Given {
     pub started: DateTime<Utc>,
     /// By the word that asked for a kernel, the release that it was.
     pub kernels: BTreeMap<String, String>,
+    /// By release, the SHA-256 of its image.
+    pub images: BTreeMap<String, String>,
 }
 
 /// What keeps these parts from being one result, a sentence each; nothing where they are whole.
@@ -141,6 +143,7 @@ impl<'g> Set<'g> {
         };
         let mut words = twice(&self.parts, same_index);
         words.extend(self.other_kernels());
+        words.extend(self.other_images());
         let files: Vec<&str> = self.parts.iter().map(|part| part.file.as_str()).collect();
         let files = files.join(", ");
         if !self.missing.is_empty() {
@@ -179,6 +182,25 @@ impl<'g> Set<'g> {
         words
     }
 
+    /// A kernel that was built again in its place has the same release.
+    fn other_images(&self) -> Vec<String> {
+        let mut known: BTreeMap<&str, (&str, &Given)> = BTreeMap::new();
+        let mut words = Vec::new();
+        for part in &self.parts {
+            for (release, sha256) in &part.images {
+                let (other, first) = known.entry(release).or_insert((sha256, part));
+                if *other != sha256 {
+                    words.push(format!(
+                        "foreign: Linux {release} was another image for {} than for {}: give every part the same file",
+                        part_words(part),
+                        part_words(first)
+                    ));
+                }
+            }
+        }
+        words
+    }
+
     /// `part 2 of 3`, `parts 1, 4 to 6 of 9`.
     fn missing_words(&self) -> String {
         let ranges: Vec<String> = self
@@ -204,7 +226,13 @@ mod tests {
     fn given(file: &str, index: u64, of: u64, plan: &str, second: u64) -> Given {
         let started = DateTime::UNIX_EPOCH + Duration::from_secs(second);
         let shard = Some(ShardOf { index, of, plan: plan.into() });
-        Given { file: file.into(), shard, started, kernels: BTreeMap::new() }
+        Given {
+            file: file.into(),
+            shard,
+            started,
+            kernels: BTreeMap::new(),
+            images: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -278,6 +306,20 @@ mod tests {
             [
                 "foreign: debian:sid was Linux 7.2.2 for part 2 of 2 (p2), and 7.2.1 for part 1 of 2 (p1)"
             ]
+        );
+    }
+
+    #[test]
+    fn parts_of_one_run_ran_the_same_images() {
+        let ran = |index: u64, image: &str| Given {
+            images: BTreeMap::from([("6.1.0".to_owned(), image.to_owned())]),
+            ..given(&format!("p{index}"), index, 2, "p", index)
+        };
+        assert_eq!(what_is_wrong(&[ran(1, "aa"), ran(2, "aa")]), [""; 0]);
+        let wrong = what_is_wrong(&[ran(1, "aa"), ran(2, "bb")]);
+        assert_eq!(wrong.len(), 1);
+        assert!(
+            wrong[0].starts_with("foreign: Linux 6.1.0 was another image for part 2 of 2 (p2)")
         );
     }
 

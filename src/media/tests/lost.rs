@@ -93,3 +93,17 @@ fn a_memory_disk_has_nothing_to_lose() {
     disk.flush().unwrap();
     disk.close().unwrap();
 }
+
+/// A file that was cut and made longer again has zeros where something was.
+#[test]
+fn what_became_shorter_does_not_grow_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    let disk = Disk::open(&file(&path)).unwrap();
+    let data = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    data.set_len(4096).unwrap();
+    assert!(!disk.grow().unwrap());
+    data.set_len(4 << 20).unwrap();
+    assert!(!disk.grow().unwrap());
+    assert_eq!(disk.geometry().blocks.0, 2048);
+}

@@ -24,7 +24,8 @@ pub fn roots() -> Result<PathBuf, KernelError> {
 }
 
 fn ours() -> Result<PathBuf, KernelError> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative path is to be ignored (XDG Base Directory Specification 0.8, "Basics").
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     Ok(base.ok_or(KernelError::NoCache)?.join("dixtrap"))
 }

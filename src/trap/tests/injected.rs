@@ -198,3 +198,18 @@ fn write_same_stores_copies_whose_reference_tags_count_on() {
         assert_eq!((races.len(), races[0].lba, races[0].overlap), (1, LBA, false));
     }
 }
+
+/// Each request looks at every fault that waits.
+#[test]
+fn faults_without_end_are_refused_until_some_are_taken_away() {
+    let rig = faulty(PiType::Type1, "busy,op=read,count=1");
+    for _ in 1..10_000 {
+        rig.inject("busy,op=read,count=1");
+    }
+    let spec = || "busy,op=read,count=1".parse().unwrap();
+    let all = std::slice::from_ref(&rig.trap);
+    let refused = crate::trap::inject(all, spec()).unwrap_err().to_string();
+    assert!(refused.contains("inject none"), "{refused}");
+    assert_eq!(crate::trap::disarm(&rig.trap).len(), 10_000);
+    crate::trap::inject(all, spec()).unwrap();
+}

@@ -72,12 +72,9 @@ impl Verdict {
     fn given(&self, file: &str) -> Vec<Given> {
         let given = |part: Part| {
             let (file, Part { shard, started, provenance, .. }) = (file.to_owned(), part);
-            Given {
-                file,
-                shard,
-                started,
-                kernels: provenance.map(|p| p.kernels).unwrap_or_default(),
-            }
+            let provenance = provenance.unwrap_or_default();
+            let (kernels, images) = (provenance.kernels, provenance.kernel_sha256);
+            Given { file, shard, started, kernels, images }
         };
         self.own_parts().into_iter().map(given).collect()
     }

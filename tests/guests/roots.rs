@@ -50,8 +50,6 @@ fn a_command_writes_in_a_folder_that_is_a_root_and_the_folder_stays_as_it_was() 
     let log = log_of(&out, "command.ext4.log");
     assert!(log.contains("it came along") && log.contains("it is \"done\""), "{log}");
     assert!(!Path::new(&root).join("made").exists());
-    let initramfs = fs::metadata(out.join("boot-1/initramfs.cpio")).unwrap().len();
-    assert!(initramfs < 100 << 20, "the root is not unpacked into the guest's memory");
 }
 
 #[test]

@@ -92,8 +92,11 @@ fn wrong_names_are_met_with_what_may_have_been_meant_and_all_there_are() {
         (&["list"], "(scenarios, cells, kernels"),
         (&["list", "scenario"], "'scenarios'"),
         (&["list", "quux"], "(scenarios, cells, kernels"),
-        (&["lst"], "'list'; --help lists what can be given (run, sweep, report, list, image, ctl)"),
-        (&[], "(run, sweep, report, list, image, ctl)"),
+        (
+            &["lst"],
+            "'list'; --help lists what can be given (run, sweep, report, list, image, ctl, completions)",
+        ),
+        (&[], "(run, sweep, report, list, image, ctl, completions)"),
     ] {
         let output = output(words);
         let line = text(&output.stderr);
